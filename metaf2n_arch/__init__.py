@@ -1,0 +1,27 @@
+"""MetaF2N for BasicSR: blind super-resolution that adapts to a photo from the faces in it.
+
+Importing this package costs nothing: neither torch nor basicsr is loaded before a part is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metaf2n_arch.losses.ssl_loss import SSLLoss as SSLLoss
+
+__version__ = '0.1.0'
+__all__ = ['SSLLoss', '__version__']
+
+_LAZY = {'SSLLoss': 'metaf2n_arch.losses.ssl_loss'}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_LAZY))

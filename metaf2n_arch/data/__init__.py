@@ -1,0 +1,1 @@
+"""Floor 3: data sets registered with BasicSR."""

@@ -1,0 +1,1 @@
+"""Floor 3: preparation of training and test data."""

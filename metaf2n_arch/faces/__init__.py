@@ -1,0 +1,1 @@
+"""Floor 3: faces of a photo: detection, alignment, restoration."""

@@ -1,0 +1,1 @@
+"""Floor 2: losses registered with BasicSR."""

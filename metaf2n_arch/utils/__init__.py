@@ -1,0 +1,1 @@
+"""Floor 0: checks, images, random generators and weights files. Imports torch and NumPy only."""

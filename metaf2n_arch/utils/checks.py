@@ -1,0 +1,51 @@
+"""Errors a user can act on: what was wrong, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+class OptionError(ValueError):
+    """A wrong option: one line naming the place, what was expected and the nearest known key."""
+
+
+class DataError(ValueError):
+    """A file or folder that cannot be used: one line naming it, the reason and the remedy."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns ``" Did you mean 'x'?"`` for the known name closest to `name`, or an empty string.
+
+    >>> nearest('inner_lrr', ['inner_lr', 'inner_steps'])
+    " Did you mean 'inner_lr'?"
+    """
+    match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean '{match[0]}'?" if match else ''
+
+
+def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raises `OptionError` unless `value` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        raise OptionError(f'{name} is {value!r}, expected one of {choices}.{nearest(str(value), choices)}')
+
+
+def require_image_batch(name: str, x: Tensor, channels: int | None = None) -> None:
+    """Raises `ValueError` unless `x` is a real floating-point (B, C, H, W) tensor, C equal to `channels` if given.
+
+    Reads shape and dtype only, never values, so that it costs nothing on a GPU.
+    """
+    wanted = f'(B, {channels if channels is not None else "C"}, H, W)'
+    if x.ndim != 4 or (channels is not None and x.shape[1] != channels):
+        raise ValueError(f'{name} has shape {tuple(x.shape)}, expected {wanted}.')
+    if not x.is_floating_point():
+        raise ValueError(f'{name} has dtype {x.dtype}, expected a floating-point image in [0, 1].')
+
+
+def require_same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
+    """Raises `ValueError` unless both tensors have one shape."""
+    if a.shape != b.shape:
+        raise ValueError(f'{name_a} has shape {tuple(a.shape)} and {name_b} {tuple(b.shape)}; they must be equal.')

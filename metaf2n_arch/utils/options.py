@@ -1,0 +1,78 @@
+"""Typed option blocks: a schema per block, and one clear line for each wrong key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from metaf2n_arch.utils.checks import OptionError, nearest
+
+
+class Strict(BaseModel):
+    """Base of every option block: unknown keys are errors, values never change after parsing."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True, arbitrary_types_allowed=True)
+
+
+S = TypeVar('S', bound=BaseModel)
+
+
+def parse_block(schema: type[S], block: Mapping[str, Any] | None, where: str, file: str | None = None) -> S:
+    """Validates one option block.
+
+    Args:
+        schema: the pydantic model that describes the block.
+        block: the mapping read from YAML; `None` stands for an empty one.
+        where: key path of the block inside the option file, for example ``train.meta``.
+        file: name of the option file, put in front of each message if known.
+
+    Raises:
+        OptionError: one line per mistake: file, key path, what was expected, the nearest known key.
+
+    >>> class Meta(Strict):
+    ...     inner_lr: float = 1e-2
+    >>> parse_block(Meta, {'inner_lr': 1}, 'train.meta').inner_lr
+    1.0
+    >>> parse_block(Meta, {'iner_lr': 1}, 'train.meta')
+    Traceback (most recent call last):
+    metaf2n_arch.utils.checks.OptionError: train.meta.iner_lr: unknown key. Did you mean 'inner_lr'?
+    """
+    if block is not None and not isinstance(block, Mapping):
+        raise OptionError(f'{_prefix(file)}{where} is {block!r}, expected a mapping of options.')
+    try:
+        return schema.model_validate(dict(block or {}))
+    except ValidationError as error:
+        lines = [_prefix(file) + _line(item, schema, where) for item in error.errors()]
+        raise OptionError('\n'.join(lines)) from None
+
+
+def _prefix(file: str | None) -> str:
+    return f'{file}: ' if file else ''
+
+
+def _line(item: Any, schema: type[BaseModel], where: str) -> str:
+    location = [str(part) for part in item['loc']]
+    path = '.'.join([where, *location]) if where else '.'.join(location)
+    if item['type'] == 'extra_forbidden':
+        known = _known_keys(schema, location[:-1])
+        hint = nearest(location[-1], known) or f' Known keys: {", ".join(sorted(known))}.'
+        return f'{path}: unknown key.{hint}'
+    if item['type'] == 'missing':
+        return f'{path}: missing; it must be given.'
+    message = item['msg'].removeprefix('Value error, ').rstrip('.')
+    return f'{path} is {item["input"]!r}: {message[0].lower()}{message[1:]}.'
+
+
+def _known_keys(schema: type[BaseModel], location: list[str]) -> list[str]:
+    """Keys of the (nested) schema that `location` leads to, as far as it can be followed."""
+    current: Any = schema
+    for part in location:
+        field = getattr(current, 'model_fields', {}).get(part)
+        nested = getattr(field, 'annotation', None)
+        candidates = [nested, *getattr(nested, '__args__', ())]
+        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if models:
+            current = models[0]
+    return list(getattr(current, 'model_fields', {}))

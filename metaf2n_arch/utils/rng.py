@@ -1,0 +1,46 @@
+"""Explicit random generators, keyed by what is being drawn and never by global state.
+
+A draw depends on (seed, epoch, position in the epoch), so that a data set gives the same items whatever the number of
+workers or processes, and another draw each time an item is visited.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+class Visit(int):
+    """A data-set index that knows which visit it belongs to: the epoch and the global position within it.
+
+    The sampler hands these out instead of plain integers. A `Visit` behaves as its integer everywhere, survives pickling
+    to a worker, and data sets of ours read `epoch` and `position` from it to seed their draw.
+    """
+
+    epoch: int
+    position: int
+
+    def __new__(cls, index: int, epoch: int = 0, position: int | None = None) -> Visit:
+        self = super().__new__(cls, index)
+        self.epoch = epoch
+        self.position = int(index) if position is None else position
+        return self
+
+    def __reduce__(self):
+        return Visit, (int(self), self.epoch, self.position)
+
+    @classmethod
+    def of(cls, index: int) -> Visit:
+        """Returns `index` itself if it is a `Visit`, else the first visit to that index."""
+        return index if isinstance(index, Visit) else cls(index)
+
+
+def numpy_generator(*key: int) -> np.random.Generator:
+    """Returns a generator that depends on every part of `key` (non-negative integers) and on nothing else."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(k) for k in key])))
+
+
+def torch_generator(*key: int) -> torch.Generator:
+    """Returns a CPU generator that depends on every part of `key` and on nothing else."""
+    seed = int(np.random.SeedSequence([int(k) for k in key]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator().manual_seed(seed)
