@@ -1,0 +1,172 @@
+"""Frozen face restorers behind one small interface: faces in, restored faces of the same size out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from metaf2n_arch.utils.checks import require_choice, require_image_batch
+from metaf2n_arch.utils.options import Strict, parse_block
+
+RESTORERS = ('gpen', 'gfpgan', 'restoreformer', 'codeformer', 'identity')
+
+
+class RestorerOptions(Strict):
+    """The option block ``restorer``.
+
+    Attributes:
+        type: which restorer.
+        size: side of the square faces the network works on; 256 and 512 have published GPEN weights, every other
+            restorer works at 512.
+        weights: a file, or a name of ``metaf2n weights list``; by default the published weights of `type` and `size`.
+        channel_multiplier, narrow: width of GPEN, by default that of the published network of this size.
+        fidelity: CodeFormer's w in [0, 1]: 0 invents most, 1 follows the input most.
+        batch: most faces in one pass through the network; 0 means all at once.
+    """
+
+    type: Literal['gpen', 'gfpgan', 'restoreformer', 'codeformer', 'identity']
+    size: Literal[256, 512, 1024, 2048] | None = None
+    weights: str | None = None
+    channel_multiplier: int | None = Field(None, ge=1, le=4)
+    narrow: float | None = Field(None, gt=0, le=1)
+    fidelity: float = Field(0.5, ge=0, le=1)
+    batch: int = Field(0, ge=0)
+
+    @model_validator(mode='after')
+    def _only_keys_that_act(self) -> RestorerOptions:
+        acting = {
+            'gpen': {'size', 'weights', 'channel_multiplier', 'narrow', 'batch'},
+            'codeformer': {'weights', 'fidelity', 'batch'},
+            'identity': set[str](),
+        }.get(self.type, {'weights', 'batch'})
+        idle = self.model_fields_set - acting - {'type'} - ({'size'} if self.size in (None, 512) else set())
+        if idle and self.type != 'identity':
+            raise ValueError(f'{", ".join(sorted(idle))} has no effect on the restorer {self.type}; remove it')
+        return self
+
+
+class Restorer(nn.Module):
+    """A face restorer ``Restore`` of MetaF2N (Yin et al., ICCV 2023, section 3.2): frozen, deterministic, batched.
+
+    It stays in evaluation mode, its parameters take no gradient, and `restore` leaves no graph behind, so it can be
+    a submodule of anything. Subclasses implement `_run` on square faces of side `size`.
+
+    Args:
+        size: side of the faces `_run` works on, or None if it takes any shape.
+        batch: most faces in one call of `_run`; 0 means all at once.
+    """
+
+    def __init__(self, size: int | None = None, batch: int = 0) -> None:
+        super().__init__()
+        self.size = size
+        self.batch = batch
+
+    def train(self, mode: bool = True) -> Restorer:
+        """Stays in evaluation mode whatever is asked: a restorer is never trained."""
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def restore(self, faces: Tensor) -> Tensor:
+        """Restores a batch of aligned faces.
+
+        Faces of another size than `size` are resized to it and back (bicubic, with anti-aliasing when shrinking); those
+        that are not square are padded at the bottom and right first, never squeezed.
+
+        Args:
+            faces: (N, 3, H, W) in [0, 1], RGB, on the restorer's device; values outside are clamped.
+
+        Returns:
+            (N, 3, H, W) in [0, 1], RGB, of the same dtype, without a graph.
+
+        >>> build_restorer('identity').restore(torch.rand(2, 3, 64, 48)).shape
+        torch.Size([2, 3, 64, 48])
+        """
+        require_image_batch('faces', faces, channels=3)
+        if faces.shape[0] == 0:
+            return faces.clone()
+        height, width = faces.shape[2:]
+        side = max(height, width)
+        x = faces.detach().float().clamp(0, 1)
+        if self.size is not None:
+            x = F.pad(x, (0, side - width, 0, side - height), mode='replicate')
+            x = _resize(x, self.size)
+        with torch.autocast(faces.device.type, enabled=False):
+            x = torch.cat([self._run(part) for part in x.split(self.batch or len(x))])
+        if self.size is not None:
+            x = _resize(x, side)[:, :, :height, :width]
+        return x.clamp(0, 1).to(faces.dtype)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """The same as `restore`."""
+        return self.restore(faces)
+
+    def _run(self, faces: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class IdentityRestorer(Restorer):
+    """Returns the faces as they are: for demos and tests, where no restorer's weights are at hand."""
+
+    def _run(self, faces: Tensor) -> Tensor:
+        return faces
+
+
+class NetworkRestorer(Restorer):
+    """A network that maps (N, 3, size, size) RGB faces in ``[-1, 1]`` to restored ones in ``[-1, 1]``.
+
+    Args:
+        network: called with the faces; it may return a tuple whose first item is the image.
+        size: side of its input and output.
+        batch: most faces in one pass; 0 means all at once.
+        options: keyword arguments of each call of `network`.
+    """
+
+    def __init__(self, network: nn.Module, size: int, batch: int = 0, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(size, batch)
+        self.network = network.requires_grad_(False).eval()
+        self.options = dict(options or {})
+
+    def _run(self, faces: Tensor) -> Tensor:
+        output = self.network(faces * 2 - 1, **self.options)
+        image = output[0] if isinstance(output, tuple) else output
+        return (image + 1) / 2
+
+
+def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str | None, where: str = 'restorer') -> Restorer | None:
+    """Builds a restorer from an option block; reads weights from the disk, downloads nothing.
+
+    Args:
+        opt: the block of `RestorerOptions`, or just its `type`; `None` means no restorer.
+        where: key path of the block, for messages.
+
+    Raises:
+        OptionError: a wrong block, or a package that the restorer needs is not installed.
+        DataError: the weights are not on this machine; the message says how to get them.
+
+    >>> build_restorer(None) is None
+    True
+    """
+    if opt is None:
+        return None
+    if isinstance(opt, str):
+        require_choice(where, opt, RESTORERS)
+        opt = {'type': opt}
+    options = opt if isinstance(opt, RestorerOptions) else parse_block(RestorerOptions, opt, where)
+    if options.type == 'identity':
+        return IdentityRestorer()
+    from metaf2n_arch.faces.networks import load_restorer
+
+    return load_restorer(options, where)
+
+
+def _resize(x: Tensor, side: int) -> Tensor:
+    """Bicubic resizing of square images to ``side`` x ``side``, anti-aliased, clamped to [0, 1]."""
+    if x.shape[-1] == side:
+        return x
+    return F.interpolate(x, size=(side, side), mode='bicubic', align_corners=False, antialias=True).clamp(0, 1)
