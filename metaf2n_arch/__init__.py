@@ -5,10 +5,11 @@ Importing this package costs nothing: neither torch nor basicsr is loaded before
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Not from `typing`: the bridge's start-up imports this file in every interpreter, and `typing` alone costs milliseconds.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from metaf2n_arch.losses.ssl_loss import SSLLoss as SSLLoss
 
 __version__ = '0.1.0'
@@ -19,6 +20,8 @@ _LAZY = {'SSLLoss': 'metaf2n_arch.losses.ssl_loss'}
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
+        from importlib import import_module
+
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 

@@ -1,1 +1,1 @@
-"""Floor 5: what makes the stock runners of BasicSR know us. The only place that patches anything."""
+"""Floor 5: what makes the stock `python -m basicsr.train` know our parts, and every repair of it. Nothing else patches anything."""

@@ -1,0 +1,45 @@
+"""The start-up: one light import hook, installed in every interpreter by `metaf2n_bridge.pth`.
+
+A start-up file is the one route that also reaches spawned and forkserver data-loader workers. It must cost next to
+nothing where BasicSR is never imported, so this file imports nothing but what the interpreter has loaded already; the
+repairs are looked up the moment the first module of BasicSR is searched for.
+
+    METAF2N_BRIDGE=0    turns the bridge off
+"""
+
+import os
+import sys
+
+PARTS = tuple(f'metaf2n_arch.{floor}.' for floor in ('archs', 'losses', 'metrics', 'data', 'models'))
+SHIM = 'torchvision.transforms.functional_tensor'
+
+
+class BridgeFinder:
+    """Lets the other finders find a module of BasicSR (or a part of ours), and repairs it right after it has run.
+
+    Whoever imports a name from that module later gets the repaired one, so that no copies have to be chased.
+    """
+
+    def find_spec(self, name, path=None, target=None):
+        if not (name == 'basicsr' or name.startswith(('basicsr.', *PARTS)) or name == SHIM):
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, 'find_spec', None)
+            spec = find(name, path, target) if find and finder is not self else None
+            if spec is not None:
+                break
+        else:
+            spec = None
+        from metaf2n_arch.bridge import hooks
+
+        return hooks.observe(name, spec)
+
+
+def activate() -> None:
+    """Installs the import hook once, unless the environment says METAF2N_BRIDGE=0."""
+    off = os.environ.get('METAF2N_BRIDGE') == '0'
+    if not off and not any(type(finder).__name__ == 'BridgeFinder' for finder in sys.meta_path):
+        sys.meta_path.insert(0, BridgeFinder())
+
+
+activate()
