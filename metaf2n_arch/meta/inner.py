@@ -1,0 +1,113 @@
+"""The inner loop: gradient steps on a copy of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaf2n_arch.meta.params import (
+    InnerLoss,
+    InnerLosses,
+    Params,
+    Rates,
+    adapted_names,
+    added,
+    check_rates,
+    descend,
+    detached,
+    leaves,
+    pieces,
+)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What the inner loop leaves behind; no tensor of it belongs to a graph.
+
+    Attributes:
+        fast_params: all parameters after the last step; those not adapted are the tensors that were given.
+        inner_losses: the inner loss before each step.
+        trajectory: the adapted parameters before each step (the first entry shares storage with what was given).
+        gradients: the inner gradient of each step, if it was asked to be kept.
+    """
+
+    fast_params: Params
+    inner_losses: list[Tensor]
+    trajectory: list[Params]
+    gradients: list[Params]
+
+    @property
+    def finite(self) -> bool:
+        """Whether every inner loss was finite; reads values, hence waits for the device."""
+        return bool(torch.stack([loss.float() for loss in self.inner_losses]).isfinite().all())
+
+
+def adapt(
+    theta: Params,
+    phi: Params,
+    inner_loss: InnerLosses,
+    *,
+    inner_lr: Rates,
+    inner_steps: int = 1,
+    adapted: Collection[str] | None = None,
+    keep_gradients: bool = False,
+) -> Adaptation:
+    """Runs ``theta_{k+1} = theta_k - inner_lr * grad L_in(theta_k)`` (Finn et al. 2017, eq. 1).
+
+    Neither `theta` nor `phi` is changed and no graph outlives the call. Works under ``torch.no_grad()``.
+
+    Args:
+        theta: the network's parameters by name.
+        phi: what else the inner loss depends on (MaskNet's parameters, or the confidence map itself).
+        inner_loss: ``(theta, phi) -> scalar``, or a sequence of such whose sum is the loss: the graph of one term is
+            freed before the next is built, so that memory is that of the largest.
+        inner_lr: the inner rate, or one for each adapted tensor (any shape that broadcasts to the tensor's).
+        inner_steps: number of steps, at least 1.
+        adapted: names to adapt, see `select`; `None` for all.
+        keep_gradients: also returns the gradient of each step.
+
+    Raises:
+        ValueError: a wrong name, a missing rate, or a loss that does not depend on the adapted parameters.
+
+    >>> result = adapt({'w': torch.tensor(3.0)}, {}, lambda theta, phi: theta['w'] ** 2 / 2, inner_lr=0.5)
+    >>> result.fast_params['w'], result.inner_losses[0]
+    (tensor(1.5000), tensor(4.5000))
+    """
+    names = adapted_names(theta, adapted)
+    check_rates(inner_lr, names)
+    if inner_steps < 1:
+        raise ValueError(f'inner_steps is {inner_steps}, expected at least 1.')
+    terms, current, phi = pieces(inner_loss), detached(theta), detached(phi)
+    losses, trajectory, gradients = [], [], []
+    for _ in range(inner_steps):
+        trajectory.append({name: current[name] for name in names})
+        loss, gradient = inner_gradient(terms, current, phi, names)
+        current = descend(current, gradient, inner_lr)
+        losses.append(loss)
+        if keep_gradients:
+            gradients.append(gradient)
+    return Adaptation(current, losses, trajectory, gradients)
+
+
+def inner_gradient(
+    terms: Sequence[InnerLoss], theta: Params, phi: Params, names: Sequence[str]
+) -> tuple[Tensor, Params]:
+    """Returns the sum of `terms` and its gradient with respect to the named parameters, without a graph."""
+    total, gradient = None, Params()
+    for term in terms:
+        with torch.enable_grad():
+            at = leaves(theta, names)
+            loss = term(at, phi)
+            if not loss.requires_grad:
+                raise ValueError(
+                    'The inner loss does not depend on the adapted parameters, so there is no step to take.'
+                )
+            found = torch.autograd.grad(loss, [at[name] for name in names], materialize_grads=True)
+        total = loss.detach() if total is None else total + loss.detach()
+        gradient = added(gradient, dict(zip(names, found)))
+        del loss, at
+    assert total is not None
+    return total, gradient

@@ -1,0 +1,198 @@
+"""The exact gradient of the outer loss through the inner loop, without a graph that spans both."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from metaf2n_arch.meta.curvature import contracted_curvature
+from metaf2n_arch.meta.inner import adapt
+from metaf2n_arch.meta.params import (
+    InnerLoss,
+    InnerLosses,
+    OuterLoss,
+    OuterLosses,
+    Params,
+    Rates,
+    adapted_names,
+    added,
+    detached,
+    learned,
+    leaves,
+    pieces,
+    rate_of,
+)
+from metaf2n_arch.meta.schedule import check_step_weights
+from metaf2n_arch.utils.checks import require_choice
+
+MODES = ('first', 'first_mask', 'second')
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """The gradient of one task; no tensor of it belongs to a graph.
+
+    Attributes:
+        theta: the gradient by each parameter of the network.
+        phi: the gradient by each entry of `phi`.
+        inner_lr: the gradient by each learned inner rate, or `None` if none is learned.
+        outer_losses: the outer loss, unweighted, at each step whose weight is not zero, in order of steps.
+        inner_losses: the inner loss before each step.
+        fast_params: all parameters after the last step.
+    """
+
+    theta: Params
+    phi: Params
+    inner_lr: Params | None
+    outer_losses: list[Tensor]
+    inner_losses: list[Tensor]
+    fast_params: Params
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether all losses and gradients are finite; evaluated when first asked, which waits for the device."""
+        tensors = [*self.theta.values(), *self.phi.values(), *(self.inner_lr or {}).values()]
+        flags = [t.isfinite().all() for t in [*self.outer_losses, *self.inner_losses, *tensors]]
+        return bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
+
+
+def meta_gradient(
+    theta: Params,
+    phi: Params,
+    inner_loss: InnerLosses,
+    outer_loss: OuterLosses,
+    *,
+    inner_lr: Rates,
+    inner_steps: int = 1,
+    mode: str = 'second',
+    adapted: Collection[str] | None = None,
+    step_weights: Sequence[float] | None = None,
+) -> MetaGradient:
+    """Differentiates ``L = sum_k w_k L_out(theta_k, phi)`` through the inner loop (MetaF2N, Yin et al. 2023, eq. 6-8).
+
+    With ``g_k`` the gradient of the outer loss at theta_k, H the Hessian of the inner loss and a the inner rate:
+
+        v_K = w_K g_K,    v_k = w_k g_k + (I - H(theta_k) a) v_{k+1},    dL/dtheta = v_0
+        dL/dphi = dL_out/dphi - sum_k (d2 L_in(theta_k) / dphi dtheta) a v_{k+1}
+        dL/da_i = - sum_k <v_{k+1, i}, grad_i L_in(theta_k)>
+
+    The inner loop leaves only its parameters behind; each product with H is taken from a graph of one inner loss, so
+    that memory does not grow with the number of steps.
+
+    Args:
+        theta: the network's parameters by name. Never changed.
+        phi: what else the losses depend on: MaskNet's parameters, or the confidence map itself (the caller then makes
+            the map once and pulls the gradient back through MaskNet).
+        inner_loss: ``(theta, phi) -> scalar``, or a sequence of such whose sum is the loss.
+        outer_loss: ``(theta_k, phi, k) -> scalar`` with k the number of steps taken (1 to `inner_steps`), or a sequence
+            of such whose sum is the loss. It may depend on `phi` directly.
+        inner_lr: the inner rate, or one for each adapted tensor; those that require a gradient get one (Meta-SGD, Li et
+            al. 2017). Any shape that broadcasts to the tensor's.
+        inner_steps: K.
+        mode: ``second`` is exact; ``first_mask`` drops H and keeps the mixed derivative; ``first`` drops both, so that
+            `phi` learns from what the outer loss says of it directly.
+        adapted: names the inner loop changes, see `select`; `None` for all.
+        step_weights: w_1 to w_K; `None` for the last step only.
+
+    Raises:
+        ValueError: a wrong mode, name, number of weights, or a loss that does not depend on what is adapted.
+
+    >>> theta, inner = {'w': torch.tensor(3.0)}, lambda theta, phi: theta['w'] ** 2 / 2
+    >>> result = meta_gradient(theta, {}, inner, lambda theta, phi, step: theta['w'] ** 2, inner_lr=0.5)
+    >>> result.outer_losses[0], result.theta['w']
+    (tensor(2.2500), tensor(1.5000))
+    """
+    require_choice('mode', mode, MODES)
+    names, weights = adapted_names(theta, adapted), check_step_weights(step_weights, inner_steps)
+    theta, phi, rates_taught = detached(theta), detached(phi), learned(inner_lr, names)
+    run = adapt(
+        theta,
+        phi,
+        inner_loss,
+        inner_lr=inner_lr,
+        inner_steps=inner_steps,
+        adapted=names,
+        keep_gradients=bool(rates_taught),
+    )
+    sums = _Sums(
+        moving={},
+        resting={name: torch.zeros_like(p) for name, p in theta.items() if name not in set(names)},
+        phi={name: torch.zeros_like(p) for name, p in phi.items()},
+        rates={},
+    )
+    outer_losses: list[Tensor] = []
+    for k in range(inner_steps, 0, -1):
+        if weights[k - 1]:
+            point = run.fast_params if k == inner_steps else {**theta, **run.trajectory[k]}
+            outer_losses.insert(0, _join_outer_loss(sums, pieces(outer_loss), point, phi, k, weights[k - 1]))
+        if not sums.moving:
+            continue
+        if isinstance(inner_lr, Mapping) and rates_taught:
+            _join_rates(sums, run.gradients[k - 1], {name: inner_lr[name] for name in rates_taught})
+        if mode != 'first':
+            before = {**theta, **run.trajectory[k - 1]}
+            _pull_through_step(sums, pieces(inner_loss), before, phi, inner_lr, hessian=mode == 'second')
+    by_theta = {**sums.moving, **sums.resting}
+    return MetaGradient(
+        theta={name: by_theta[name] for name in theta},
+        phi=sums.phi,
+        inner_lr=sums.rates or None,
+        outer_losses=outer_losses,
+        inner_losses=run.inner_losses,
+        fast_params=run.fast_params,
+    )
+
+
+@dataclass
+class _Sums:
+    """Gradients gathered so far: by the adapted parameters (v above), the others, phi and the inner rates."""
+
+    moving: Params
+    resting: Params
+    phi: Params
+    rates: Params
+
+
+def _join_outer_loss(
+    sums: _Sums, terms: Sequence[OuterLoss], theta: Params, phi: Params, step: int, weight: float
+) -> Tensor:
+    """Adds the gradients of `weight` times the outer loss at a point; returns the loss itself."""
+    total = None
+    for term in terms:
+        with torch.enable_grad():
+            at, at_phi = leaves(theta, theta), leaves(phi, phi)
+            loss = term(at, at_phi, step)
+            if not loss.requires_grad:
+                raise ValueError('The outer loss depends neither on theta nor on phi, so it teaches nothing.')
+            found = torch.autograd.grad(weight * loss, [*at.values(), *at_phi.values()], materialize_grads=True)
+        total = loss.detach() if total is None else total + loss.detach()
+        by_theta = dict(zip(theta, found))
+        sums.moving = added(sums.moving, {name: g for name, g in by_theta.items() if name not in sums.resting})
+        sums.resting = added(sums.resting, {name: by_theta[name] for name in sums.resting})
+        sums.phi = added(sums.phi, dict(zip(phi, found[len(theta) :])))
+        del loss, at, at_phi
+    assert total is not None
+    return total
+
+
+def _join_rates(sums: _Sums, gradient: Params, rates: Params) -> None:
+    """Adds ``-<v, grad L_in>``, summed to the shape of each rate."""
+    found = {name: -(sums.moving[name] * gradient[name]).sum_to_size(rate.shape) for name, rate in rates.items()}
+    sums.rates = added(sums.rates, found)
+
+
+def _pull_through_step(
+    sums: _Sums, terms: Sequence[InnerLoss], theta: Params, phi: Params, inner_lr: Rates, hessian: bool
+) -> None:
+    """Takes the gradient from after an inner step to before it: one product with the second derivatives."""
+    scaled = {name: -rate_of(inner_lr, name) * v for name, v in sums.moving.items()}
+    wanted = list(theta) if hessian else []
+    by_theta, by_phi = contracted_curvature(terms, theta, phi, scaled, wanted, list(phi))
+    sums.phi = added(sums.phi, by_phi)
+    if hessian:
+        sums.moving = added(sums.moving, {name: by_theta[name] for name in sums.moving})
+        sums.resting = added(sums.resting, {name: by_theta[name] for name in sums.resting})
