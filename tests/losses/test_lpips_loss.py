@@ -20,7 +20,7 @@ def made_up_trunk(net: str) -> dict[str, Tensor]:
     torch.manual_seed(1)
     with torch.device('meta'):
         shapes = {k: v.shape for k, v in build(weights=None).state_dict().items()}
-    """A state dict like torchvision's: the right names and shapes, random values, a classifier without storage."""
+    return {
         k: 0.05 * torch.randn(s) if k.startswith('features') else torch.zeros(()).expand(s) for k, s in shapes.items()
     }
 
