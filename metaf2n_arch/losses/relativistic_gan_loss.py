@@ -1,0 +1,92 @@
+"""The relativistic family of adversarial losses."""
+
+from __future__ import annotations
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor
+
+from metaf2n_arch.functional.relativistic import gradient_penalty, relativistic_loss
+from metaf2n_arch.losses.adversarial import AdversarialLoss, Critic, check_pair, critic_logits
+from metaf2n_arch.utils.checks import OptionError, require_choice
+
+# kind -> (how the logits are centred, which margin judges them)
+KINDS = {
+    'RaGAN': ('average', 'bce'),
+    'RaHinge': ('average', 'hinge'),
+    'RaLS': ('average', 'ls'),
+    'RcGAN': ('centred', 'bce'),
+    'RcHinge': ('centred', 'hinge'),
+    'RcLS': ('centred', 'ls'),
+    'RaGP': ('average', 'bce'),
+}
+
+
+@LOSS_REGISTRY.register()
+class RelativisticGANLoss(AdversarialLoss):
+    """Relativistic adversarial losses (Jolicoeur-Martineau, ICLR 2019) and RaGP, RaGAN with WGAN-GP's gradient penalty.
+
+    With the critic's logits r (real) and f (generated), centred to x̃_r and x̃_f by the other side's batch mean (Ra) or
+    by the middle of both (Rc), see `metaf2n_arch.functional.relativistic`:
+
+    - GAN:   L_D = -log σ(x̃_r) - log(1 - σ(x̃_f))
+    - LS:    L_D = (x̃_r - 1)² + (x̃_f + 1)²
+    - Hinge: L_D = relu(1 - x̃_r) + relu(1 + x̃_f)
+    - RaGP:  L_D = RaGAN + gp_weight · (‖∇C(Î)‖₂ - 1)², Î on the line between a real and a generated image
+
+    L_G has the two roles swapped. Batch means run over the batches of all processes. Sums are not halved (`ESRGANModel`
+    halves both sides; its weight of 0.005 is 0.0025 here). The real logits are constants for the generator, as there.
+
+    Args:
+        kind: RaGAN, RaHinge, RaLS, RcGAN, RcHinge, RcLS or RaGP.
+        gp_weight: weight of RaGP's penalty; the other kinds have none.
+        loss_weight: factor of the generator's loss.
+
+    The positions on the line are drawn from torch's generator of the images' device, which `manual_seed` seeds; set
+    `random` to a `torch.Generator` of that device for draws of their own. A hinge is 0, and so is its gradient, once
+    the generated images beat the real ones by the whole margin.
+
+    Raises:
+        OptionError: for an unknown kind.
+        ValueError: for images that are not (B, C, H, W) of one shape, or logits without a batch dimension.
+
+    >>> loss = RelativisticGANLoss('RaLS', loss_weight=0.5)
+    >>> fake, real = torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
+    >>> loss.generator(lambda x: x.mean((1, 2, 3)), fake, real).item()  # 0.5 · ((1 + 1)² + (-1 - 1)²)
+    4.0
+    """
+
+    def __init__(self, kind: str = 'RaGAN', gp_weight: float = 10.0, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+        require_choice('RelativisticGANLoss kind', kind, KINDS)
+        if not gp_weight >= 0:
+            raise OptionError(f'RelativisticGANLoss gp_weight is {gp_weight!r}, expected a number of at least 0.')
+        self.kind = kind
+        self.gp_weight = float(gp_weight) if kind == 'RaGP' else 0.0
+        self.random: torch.Generator | None = None
+
+    def generator(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
+        check_pair(fake, real)
+        with torch.no_grad():
+            on_real = _single(critic_logits(critic, real))
+        on_fake = _single(critic_logits(critic, fake))
+        return self.loss_weight * relativistic_loss(on_fake, on_real, *KINDS[self.kind])
+
+    def discriminator(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
+        check_pair(fake, real)
+        on_real = _single(critic_logits(critic, real))
+        on_fake = _single(critic_logits(critic, fake.detach()))
+        self.record(on_real, on_fake)
+        loss = relativistic_loss(on_real, on_fake, *KINDS[self.kind])
+        if self.gp_weight:
+            eps = torch.rand(len(fake), 1, 1, 1, generator=self.random, dtype=fake.dtype, device=fake.device)
+            penalty = gradient_penalty(critic, fake, real, eps)
+            self.stats['out_d_gp'] = penalty.detach()
+            loss = loss + self.gp_weight * penalty
+        return loss
+
+
+def _single(logits: object) -> Tensor:
+    if not isinstance(logits, Tensor):
+        raise ValueError(f'The discriminator returned {type(logits).__name__}, expected one tensor of logits (B, ...).')
+    return logits
