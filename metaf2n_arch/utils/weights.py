@@ -1,0 +1,157 @@
+"""Weights files: read without ever unpickling an object, loaded strictly with one clear error, written atomically."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaf2n_arch.utils.checks import DataError, nearest
+
+# Counter: milestones of a multi-step schedule inside a training state. Older torch does not know it to be harmless.
+torch.serialization.add_safe_globals([Counter])
+
+# How torch's restricted unpickler says that a file holds an object.
+_OBJECT = re.compile(r'unsupported (global|class)|can only (build|create)|unrecognized function', re.IGNORECASE)
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """Returns what a .pth, .state or .safetensors file holds, on the CPU, with nothing in it executed.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds more than tensors and plain containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f'{path}: no such file; check the path of the weights.')
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+
+            return load_file(path, device='cpu')
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # damaged bytes make the readers raise almost anything
+        reason = str(error)
+        if _OBJECT.search(reason):
+            name = next(iter(re.findall(r'GLOBAL (\S+)', reason)), 'of a class')
+            raise DataError(
+                f'{path}: refused, it holds a pickled Python object ({name}), and reading that could execute code; '
+                'save it again with tensors, numbers and plain containers only.'
+            ) from None
+        first = (reason.strip().splitlines() or [type(error).__name__])[0][:160]
+        raise DataError(
+            f'{path}: cannot be read as a checkpoint, it is damaged or of another kind ({first}).'
+        ) from None
+
+
+def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> dict[str, Tensor]:
+    """Returns the state dict in a weights file, on the CPU, without the ``module.`` that DataParallel puts in front.
+
+    Args:
+        path: a .pth or .safetensors file. BasicSR's files hold state dicts under `params` and `params_ema`; a file that
+            is a bare state dict is taken as it is.
+        param_key: which one to take. If the file has no such key, `params` is taken, as BasicSR does; `None` takes the
+            file's root.
+
+    Raises:
+        DataError: the file cannot be read (see `read_checkpoint`) or holds no state dict there.
+    """
+    content = read_checkpoint(path)
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f'{path}: holds {type(content).__name__}, expected a state dict.')
+    bare = all(isinstance(value, Tensor) for value in content.values())
+    if param_key is not None and not bare:
+        key = param_key if param_key in content else 'params'
+        if key not in content:
+            known = [str(k) for k in content][:8]
+            raise DataError(f"{path}: has no '{param_key}', only {known}.{nearest(param_key, known)} Set param_key.")
+        content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise DataError(f"{path}: what it holds under '{param_key}' is no state dict; set param_key to another key.")
+    return {name.removeprefix('module.'): value for name, value in content.items()}
+
+
+def load_into(net: nn.Module, path: str | Path, param_key: str | None = 'params_ema') -> None:
+    """Loads a weights file into `net`; every tensor must fit.
+
+    Raises:
+        DataError: the file cannot be read, or belongs to another network: the first keys that differ, in one line.
+    """
+    load_strictly(net, load_state_dict(path, param_key), path)
+
+
+def load_strictly(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Loads `state`, read from `path`, into `net`; every tensor must fit, or `DataError` says which do not."""
+    try:
+        net.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise DataError(f'{path}: {_difference(net, state) or error}') from None
+
+
+def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
+    wanted = net.state_dict()
+    shapes = [
+        f'{k}: {tuple(state[k].shape)} in the file, {tuple(wanted[k].shape)} in the network'
+        for k in wanted
+        if k in state and state[k].shape != wanted[k].shape
+    ]
+    parts = {
+        'missing': [k for k in wanted if k not in state],
+        'unexpected': [k for k in state if k not in wanted],
+        'of another shape': shapes,
+    }
+    found = [f'{len(keys)} {what} ({_first(keys)})' for what, keys in parts.items() if keys]
+    return (
+        f'these are not the weights of the {type(net).__name__} that the options describe ({len(wanted)} tensors): '
+        f'{", ".join(found)}. Give the file of this network, or the options of that one.'
+        if found
+        else ''
+    )
+
+
+def _first(keys: list[str], count: int = 3) -> str:
+    return ', '.join(keys[:count]) + (', …' if len(keys) > count else '')
+
+
+def save_atomically(content: Any, path: str | Path) -> None:
+    """Writes `content` with `torch.save` so that `path` holds either the old or the whole new file, even after a crash.
+
+    The temporary file lies in the same folder, under a fixed hidden name, so that one left by a killed process is
+    overwritten by the next save.
+
+    Raises:
+        DataError: the file could not be written; what `path` held before is untouched and no temporary stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        reason = getattr(error, 'strerror', None) or (str(error).splitlines() or ['unknown'])[0]
+        raise DataError(f'{path}: could not be written ({reason}); free space there, then resume.') from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable, where the system can (not on Windows)."""
+    if not hasattr(os, 'O_DIRECTORY'):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
