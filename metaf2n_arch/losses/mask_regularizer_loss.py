@@ -1,0 +1,31 @@
+"""The regulariser that keeps confidence maps near one."""
+
+from __future__ import annotations
+
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+
+@LOSS_REGISTRY.register()
+class MaskRegularizerLoss(nn.Module):
+    """``L = loss_weight * mean((W - 1)^2) / 2`` (MetaF2N, Yin et al. 2023, §3.3).
+
+    Without it the inner loss would be smallest where MaskNet trusts nothing.
+
+    Args:
+        loss_weight: the paper's is 0.002.
+
+    >>> import torch
+    >>> MaskRegularizerLoss(0.5)(torch.full((1, 1, 2, 2), 3.0))
+    tensor(1.)
+    """
+
+    inputs = ('confidence',)
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, confidence: Tensor) -> Tensor:
+        """Returns the scalar loss of confidence maps (N, 1, H, W)."""
+        return self.loss_weight * (confidence - 1).square().mean() / 2
