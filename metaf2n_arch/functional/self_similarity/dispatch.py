@@ -1,0 +1,104 @@
+"""The public functions: each picks the fastest path for the device at hand."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
+from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
+from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
+from metaf2n_arch.utils.checks import require_same_shape
+
+
+def self_similarity_graph(
+    image: Tensor,
+    mask: Tensor,
+    *,
+    search_size: int = 25,
+    patch_size: int = 9,
+    h: float = 0.004,
+    border: str = 'image',
+    normalize: bool = True,
+) -> Tensor:
+    """Computes the self-similarity graph of the masked pixels of a batch.
+
+    d²(p, q) = 1/(C P²) Σ_c Σ_j (I_c[p + j] - I_c[q + j])²,  S = exp(-d²/h),  S̄ = S / (Σ_q S + 1e-10)
+    for every q of the K × K window round p (Chen et al., ACM MM 2024, arXiv 2408.05713, eq. 3-5).
+
+    Args:
+        image: (B, C, H, W) in [0, 1], any floating-point dtype; half precision is computed in float32.
+        mask: (B, 1, H, W) or (B, H, W), any real dtype; non-zero pixels are the M masked ones.
+        search_size: K, odd.
+        patch_size: P, odd.
+        h: scale of the squared distance.
+        border: 'image' reads the patch round q from the reflect-padded image; 'window' (the authors' program) counts
+            what lies outside p's search window as 0 on q's side.
+        normalize: return S̄ rather than S.
+
+    Returns:
+        (M, K²), float32 (float64 for a float64 image); rows in the order of ``mask.nonzero()``, columns row by row from
+        the shift (-R, -R), R = K // 2. Differentiable with respect to `image`.
+
+    Raises:
+        ValueError: wrong shapes or dtypes, or an image smaller than its reflect padding.
+        OptionError: a wrong option.
+
+    >>> mask = torch.zeros(1, 1, 8, 8)
+    >>> mask[..., 4, 4] = 1
+    >>> self_similarity_graph(torch.rand(1, 3, 8, 8), mask, search_size=5, patch_size=3).shape
+    torch.Size([1, 25])
+    """
+    geometry = Geometry(search_size, patch_size, border)
+    require_scale(h)
+    return box_graph(image, geometry.check(image, mask), geometry, h, normalize)
+
+
+def self_similarity_loss(
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    *,
+    criterion: str = 'l1',
+    l1_weight: float = 1.0,
+    search_size: int = 25,
+    patch_size: int = 9,
+    h: float = 0.004,
+    border: str = 'image',
+) -> Tensor:
+    """Computes the self-similarity loss without keeping either graph.
+
+    L = 1/(M K²) Σ [KL(S̄_HR ‖ S̄_SR) + λ |S̄_SR - S̄_HR|], log arguments clamped at 1e-10
+    (Chen et al., ACM MM 2024, arXiv 2408.05713, eq. 6-7).
+
+    The mean is over the masked pixels of the whole batch, as in the authors' program: each masked pixel weighs the
+    same, whichever image it is in, and an image without any contributes nothing.
+
+    Args:
+        pred: S̄_SR's image, (B, C, H, W) in [0, 1].
+        target: S̄_HR's image, of the same shape; it gets a gradient only if it requires one.
+        mask: (B, 1, H, W) or (B, H, W), any real dtype; non-zero pixels are compared.
+        criterion: 'l1' (the second term alone, λ = 1), 'kl' (the first alone) or 'kl+l1'.
+        l1_weight: λ of 'kl+l1'.
+        search_size: K, odd.
+        patch_size: P, odd.
+        h: scale of the squared distance.
+        border: 'image' or 'window', see `self_similarity_graph`.
+
+    Returns:
+        A scalar, float32 (float64 for float64 images); 0 with a zero gradient if nothing is masked.
+
+    Raises:
+        ValueError: wrong shapes or dtypes, or an image smaller than its reflect padding.
+        OptionError: a wrong option.
+
+    >>> x = torch.rand(1, 3, 16, 16)
+    >>> self_similarity_loss(x, x, torch.ones(1, 16, 16), search_size=5, patch_size=3).item()
+    0.0
+    """
+    geometry = Geometry(search_size, patch_size, border)
+    require_scale(h)
+    weights = criterion_weights(criterion, l1_weight)
+    require_same_shape('pred', pred, 'target', target)
+    geometry.check(target, mask, 'target')
+    selected = geometry.check(pred, mask, 'pred')
+    return box_loss(pred, target, selected, geometry, h, weights)

@@ -1,0 +1,125 @@
+"""What every path of the self-similarity graph shares: sizes, borders, padding, positions and input checks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaf2n_arch.utils.checks import OptionError, require_choice, require_image_batch
+
+BORDERS = ('image', 'window')
+EPSILON = 1e-10
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Search window K × K, patch P × P, and what a patch sees beyond its search window.
+
+    `border='image'`: the patch round q is read from the reflect-padded image, as the equation says.
+    `border='window'`: what lies outside p's own search window counts as 0 on q's side (the authors' program).
+    """
+
+    search_size: int
+    patch_size: int
+    border: str = 'image'
+
+    def __post_init__(self) -> None:
+        for name, size in (('search_size', self.search_size), ('patch_size', self.patch_size)):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1 or size % 2 == 0:
+                raise OptionError(f'{name} is {size!r}, expected an odd positive integer.')
+        require_choice('border', self.border, BORDERS)
+        if self.border == 'window' and self.patch_size > self.search_size:
+            raise OptionError(
+                f'patch_size is {self.patch_size} and search_size {self.search_size}; '
+                "with border='window' the patch must fit into the search window. Use border='image'."
+            )
+
+    @property
+    def radius(self) -> int:
+        """Largest shift along one axis."""
+        return self.search_size // 2
+
+    @property
+    def patch_radius(self) -> int:
+        return self.patch_size // 2
+
+    @property
+    def pad(self) -> int:
+        """Pixels of reflect padding that the patches reach."""
+        return self.radius + (self.patch_radius if self.border == 'image' else 0)
+
+    def extent(self, shift: int) -> tuple[int, int]:
+        """First and last patch offset j, along one axis, at which q + j = p + shift + j is read from the image."""
+        if self.border == 'image':
+            return -self.patch_radius, self.patch_radius
+        low = max(-self.patch_radius, -self.radius - shift)
+        high = min(self.patch_radius, self.radius - shift)
+        return low, high
+
+    def check(self, image: Tensor, mask: Tensor, name: str = 'image') -> Tensor:
+        """Returns `mask` as a bool (B, H, W) tensor on the image's device; only shapes and dtypes are read.
+
+        Raises:
+            ValueError: wrong shape or dtype, or an image too small to be reflect-padded.
+        """
+        require_image_batch(name, image)
+        height, width = image.shape[-2:]
+        least = self.pad + 1
+        if height < least or width < least:
+            raise ValueError(
+                f'{name} is {height}×{width}; search_size {self.search_size} and patch_size {self.patch_size} with '
+                f'border={self.border!r} need at least {least}×{least} pixels. Use larger crops or a smaller window.'
+            )
+        wanted = (image.shape[0], height, width)
+        if mask.ndim == 4 and mask.shape[1] == 1:
+            mask = mask[:, 0]
+        if tuple(mask.shape) != wanted:
+            raise ValueError(f'mask has shape {tuple(mask.shape)}, expected {wanted} or {(wanted[0], 1, *wanted[1:])}.')
+        if mask.is_complex():
+            raise ValueError(f'mask has dtype {mask.dtype}, expected bool, integer or float (non-zero = compared).')
+        return (mask != 0).to(image.device)
+
+
+def require_scale(h: float) -> None:
+    """Raises `OptionError` unless `h` is a positive number."""
+    if isinstance(h, bool) or not isinstance(h, (int, float)) or not math.isfinite(h) or h <= 0:
+        raise OptionError(f'h is {h!r}, expected a positive number.')
+
+
+def reflect_pad(image: Tensor, pad: int) -> Tensor:
+    """Reflect-pads the last two axes, the edge pixel not repeated.
+
+    Written with flips because the backward of PyTorch's own reflection padding sums with atomics on a GPU.
+
+    >>> reflect_pad(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)[0].tolist()
+    [4.0, 3.0, 4.0, 3.0]
+    """
+    if pad == 0:
+        return image
+    for axis in (-2, -1):
+        size = image.shape[axis]
+        before = image.narrow(axis, 1, pad).flip(axis)
+        after = image.narrow(axis, size - pad - 1, pad).flip(axis)
+        image = torch.cat((before, image, after), axis)
+    return image
+
+
+def reflect_pad_adjoint(gradient: Tensor, pad: int) -> Tensor:
+    """Folds the gradient of a reflect-padded image back onto the image: the adjoint of `reflect_pad`."""
+    if pad == 0:
+        return gradient
+    for axis in (-1, -2):
+        size = gradient.shape[axis] - 2 * pad
+        inner = gradient.narrow(axis, pad, size).clone()
+        inner.narrow(axis, 1, pad).add_(gradient.narrow(axis, 0, pad).flip(axis))
+        inner.narrow(axis, size - pad - 1, pad).add_(gradient.narrow(axis, pad + size, pad).flip(axis))
+        gradient = inner
+    return gradient
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 stays, everything narrower is computed in float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,111 @@
+"""Self-similarity loss (Chen et al., ACM MM 2024, arXiv 2408.05713)."""
+
+from __future__ import annotations
+
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+from metaf2n_arch.functional.edges import edge_mask, thin_mask
+from metaf2n_arch.functional.self_similarity import self_similarity_loss
+from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
+from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
+from metaf2n_arch.utils.checks import OptionError
+
+
+@LOSS_REGISTRY.register()
+class SSLLoss(nn.Module):
+    """Compares how similar each edge pixel's patch is to its neighbours' in the restored and in the true image.
+
+    L = loss_weight · 1/(M K²) Σ [KL(S̄_HR ‖ S̄_SR) + λ |S̄_SR - S̄_HR|], over the M edge pixels of the batch
+    (arXiv 2408.05713, eq. 3-7; see `metaf2n_arch.functional.self_similarity`).
+
+    The edge pixels are those of the target: the Laplacian of its 8-bit luminance exceeds `mask_threshold`; a mask made
+    beforehand can be given instead. Differences from the authors' program: `border='image'` reads patches from the
+    whole padded image as the paper's equation says (`'window'` is their program's reading), and the default compares
+    with L1 alone.
+
+    Args:
+        loss_weight: weight of the whole loss.
+        criterion: 'l1' | 'kl' | 'kl+l1'.
+        l1_weight: λ, read by 'kl+l1' alone.
+        search_size: K, odd.
+        patch_size: P, odd.
+        h: scale of the squared distance.
+        mask_threshold: 8-bit Laplacian response that an edge pixel must exceed.
+        mask_stride: of each stride × stride block only the diagonal is compared, whoever made the mask.
+        border: 'image' | 'window'.
+
+    Raises:
+        OptionError: an option out of its range, before any training starts.
+
+    >>> import torch
+    >>> SSLLoss()(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)).item()
+    0.0
+    """
+
+    inputs = ('pred', 'target', 'mask')
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        criterion: str = 'l1',
+        l1_weight: float = 1.0,
+        search_size: int = 25,
+        patch_size: int = 9,
+        h: float = 0.004,
+        mask_threshold: int = 20,
+        mask_stride: int = 1,
+        border: str = 'image',
+    ) -> None:
+        super().__init__()
+        Geometry(search_size, patch_size, border)
+        require_scale(h)
+        criterion_weights(criterion, l1_weight)
+        if isinstance(mask_stride, bool) or not isinstance(mask_stride, int) or mask_stride < 1:
+            raise OptionError(f'mask_stride is {mask_stride!r}, expected an integer of 1 (keep all) or more.')
+        if not 0 <= mask_threshold < 255:
+            raise OptionError(f'mask_threshold is {mask_threshold!r}, expected 0 to 254 (8-bit response).')
+        self.loss_weight = loss_weight
+        self.criterion = criterion
+        self.l1_weight = l1_weight
+        self.search_size = search_size
+        self.patch_size = patch_size
+        self.h = h
+        self.mask_threshold = mask_threshold
+        self.mask_stride = mask_stride
+        self.border = border
+
+    def forward(self, pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Returns the loss of a batch.
+
+        Args:
+            pred: restored images, (B, 3, H, W) RGB in [0, 1].
+            target: true images, of the same shape; a gradient reaches them only if they require one.
+            mask: pixels to compare, (B, 1, H, W) or (B, H, W), non-zero = compared; made from `target` if None.
+
+        Returns:
+            A scalar; 0, with a zero gradient, where no pixel is compared.
+
+        Raises:
+            ValueError: shapes that differ, a non-floating dtype, or images too small for the search window.
+        """
+        if mask is None:
+            mask = edge_mask(target, self.mask_threshold, self.mask_stride)
+        else:
+            mask = thin_mask(mask != 0, self.mask_stride)
+        loss = self_similarity_loss(
+            pred,
+            target,
+            mask,
+            criterion=self.criterion,
+            l1_weight=self.l1_weight,
+            search_size=self.search_size,
+            patch_size=self.patch_size,
+            h=self.h,
+            border=self.border,
+        )
+        return self.loss_weight * loss
+
+    def extra_repr(self) -> str:
+        names = ('loss_weight', 'criterion', 'search_size', 'patch_size', 'h', 'mask_stride', 'border')
+        return ', '.join(f'{name}={getattr(self, name)!r}' for name in names)
