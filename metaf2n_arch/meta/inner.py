@@ -21,6 +21,7 @@ from metaf2n_arch.meta.params import (
     leaves,
     pieces,
 )
+from metaf2n_arch.meta.replay import Draws
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Adaptation:
         inner_losses: the inner loss before each step.
         trajectory: the adapted parameters before each step (the first entry shares storage with what was given).
         gradients: the inner gradient of each step, if it was asked to be kept.
+        draws: the random state before each step, so that a step's loss can be evaluated again.
     """
 
     fast_params: Params
     inner_losses: list[Tensor]
     trajectory: list[Params]
     gradients: list[Params]
+    draws: list[Draws]
 
     @property
     def finite(self) -> bool:
@@ -81,15 +84,16 @@ def adapt(
     if inner_steps < 1:
         raise ValueError(f'inner_steps is {inner_steps}, expected at least 1.')
     terms, current, phi = pieces(inner_loss), detached(theta), detached(phi)
-    losses, trajectory, gradients = [], [], []
+    losses, trajectory, gradients, draws = [], [], [], []
     for _ in range(inner_steps):
         trajectory.append({name: current[name] for name in names})
+        draws.append(Draws.of(theta))
         loss, gradient = inner_gradient(terms, current, phi, names)
         current = descend(current, gradient, inner_lr)
         losses.append(loss)
         if keep_gradients:
             gradients.append(gradient)
-    return Adaptation(current, losses, trajectory, gradients)
+    return Adaptation(current, losses, trajectory, gradients, draws)
 
 
 def inner_gradient(

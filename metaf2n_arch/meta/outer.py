@@ -135,7 +135,8 @@ def meta_gradient(
             _join_rates(sums, run.gradients[k - 1], {name: inner_lr[name] for name in rates_taught})
         if mode != 'first':
             before = {**theta, **run.trajectory[k - 1]}
-            _pull_through_step(sums, pieces(inner_loss), before, phi, inner_lr, hessian=mode == 'second')
+            with run.draws[k - 1].again():
+                _pull_through_step(sums, pieces(inner_loss), before, phi, inner_lr, hessian=mode == 'second')
     by_theta = {**sums.moving, **sums.resting}
     return MetaGradient(
         theta={name: by_theta[name] for name in theta},

@@ -1,0 +1,35 @@
+"""Evaluating a loss a second time with the random draws it made the first time (dropout, stochastic depth)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaf2n_arch.meta.params import Params
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The states of torch's generators at one moment: the CPU's and those of the devices the parameters live on."""
+
+    cpu: Tensor
+    cuda: dict[torch.device, Tensor]
+
+    @classmethod
+    def of(cls, theta: Params) -> Draws:
+        """Captures the states now."""
+        devices = {p.device for p in theta.values() if p.device.type == 'cuda'}
+        return cls(torch.get_rng_state(), {device: torch.cuda.get_rng_state(device) for device in devices})
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Puts the captured states back for the time of the block, then those found on entering it."""
+        with torch.random.fork_rng(devices=list(self.cuda)):
+            torch.set_rng_state(self.cpu)
+            for device, state in self.cuda.items():
+                torch.cuda.set_rng_state(state, device)
+            yield
