@@ -13,8 +13,8 @@ import torch
 class Visit(int):
     """A data-set index that knows which visit it belongs to: the epoch and the global position within it.
 
-    The sampler hands these out instead of plain integers. A `Visit` behaves as its integer everywhere, survives pickling
-    to a worker, and data sets of ours read `epoch` and `position` from it to seed their draw.
+    The sampler hands these out instead of plain integers. A `Visit` behaves as its integer everywhere, survives
+    pickling to a worker, and data sets of ours read `epoch` and `position` from it to seed their draw.
     """
 
     epoch: int

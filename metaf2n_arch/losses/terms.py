@@ -1,0 +1,165 @@
+"""The list of losses a training file names, as one object: every term built, fed and logged the same way.
+
+A model hands over what it has (the output, the targets, confidence maps, a critic); each loss says with its class
+attribute `inputs` what it eats. Adding a loss is therefore one new file and one line of YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from basicsr.losses import build_loss
+from torch import Tensor, nn
+
+from metaf2n_arch.losses.adversarial import AdversarialLoss, as_adversarial
+from metaf2n_arch.utils.checks import OptionError, require_choice
+
+Critic = Callable[[Tensor], Tensor]
+Values = dict[str, Tensor]
+Data = Mapping[str, Tensor | None]
+
+TARGETS = ('gt', 'gt_usm')
+_ADVERSARIAL_OF_HOST = ('GANLoss', 'MultiScaleGANLoss')
+
+
+@dataclass(frozen=True)
+class TermOptions:
+    """Keys of a list entry that belong to the list itself; all others go to the loss's constructor.
+
+    Attributes:
+        name: how the term is logged, ``l_g_<name>``; by default its type in lower case without ``loss``.
+        target: what the output is compared with: ``gt``, or ``gt_usm``, the target after unsharp masking.
+        start_iter: first iteration at which the term counts; before it, the term is not computed.
+    """
+
+    name: str
+    target: str = 'gt'
+    start_iter: int = 0
+
+    KEYS = ('name', 'target', 'start_iter')
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any], where: str) -> TermOptions:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get('type'), str):
+            raise OptionError(f'{where} is {entry!r}, expected a mapping with a `type`, for example {{type: L1Loss}}.')
+        target = entry.get('target', 'gt')
+        require_choice(f'{where}.target', target, TARGETS)
+        start = entry.get('start_iter', 0)
+        if not isinstance(start, int) or start < 0:
+            raise OptionError(f'{where}.start_iter is {start!r}, expected a non-negative integer.')
+        return cls(str(entry.get('name') or _short(entry['type'])), target, start)
+
+
+@dataclass(frozen=True)
+class Term:
+    options: TermOptions
+    loss: Any
+
+    @property
+    def adversarial(self) -> bool:
+        return isinstance(self.loss, AdversarialLoss)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return getattr(self.loss, 'inputs', ('pred', 'target'))
+
+
+class LossTerms(nn.Module):
+    """A weighted sum of losses, L = Σ_i w_i L_i, built from the YAML list ``train.losses``.
+
+    Args:
+        entries: one mapping per loss: ``type``, the loss's own arguments, and the keys of `TermOptions`.
+        where: key path of the list, for messages.
+
+    Raises:
+        OptionError: for an entry without a type, a bad target, or two terms of one name.
+    """
+
+    def __init__(self, entries: Sequence[Mapping[str, Any]], where: str = 'train.losses') -> None:
+        super().__init__()
+        if not entries:
+            raise OptionError(f'{where} is empty; name at least one loss, for example [{{type: L1Loss}}].')
+        self.terms: list[Term] = []
+        self._modules_of_terms = nn.ModuleList()
+        for number, entry in enumerate(entries):
+            options = TermOptions.parse(entry, f'{where}.{number}')
+            if options.name in {term.options.name for term in self.terms}:
+                raise OptionError(f'{where}.{number}: a second term named {options.name!r}; give one of them a `name`.')
+            loss = build_loss({k: v for k, v in entry.items() if k not in TermOptions.KEYS})
+            if entry['type'] in _ADVERSARIAL_OF_HOST:
+                loss = as_adversarial(loss)
+            self._modules_of_terms.append(loss)
+            self.terms.append(Term(options, loss))
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether any term is adversarial, so that a discriminator must be trained."""
+        return any(term.adversarial for term in self.terms)
+
+    @property
+    def needs_usm(self) -> bool:
+        """Whether any term compares with the sharpened target."""
+        return any(term.options.target == 'gt_usm' for term in self.terms)
+
+    def needs(self, name: str) -> bool:
+        """Whether any term eats `name`, for example ``confidence``."""
+        return any(name in term.inputs for term in self.terms if not term.adversarial)
+
+    def generator(
+        self, pred: Tensor, data: Data, critic: Critic | None = None, current_iter: int | None = None
+    ) -> tuple[Tensor, Values]:
+        """Returns the generator's total loss and each term's (weighted, detached) share of it.
+
+        Args:
+            pred: the generator's output, (B, 3, H, W) RGB in [0, 1].
+            data: ``gt`` of the same shape; ``gt_usm``, ``lq``, ``confidence``, ``mask`` where there are.
+            critic: image -> logits, for the adversarial terms.
+            current_iter: iteration, for terms with a `start_iter`; `None` counts every term.
+        """
+        total = pred.new_zeros(())
+        values: Values = {}
+        for term in self._active(current_iter):
+            value = self._evaluate(term, pred, data, critic)
+            total = total + value
+            values[f'l_g_{term.options.name}'] = value.detach()
+        return total, values
+
+    def discriminator(
+        self, pred: Tensor, data: Data, critic: Critic, current_iter: int | None = None
+    ) -> tuple[Tensor, Values]:
+        """Returns the discriminator's total loss over all adversarial terms, and each term's share of it."""
+        total = pred.new_zeros(())
+        values: Values = {}
+        for term in self._active(current_iter):
+            if not term.adversarial:
+                continue
+            value = term.loss.discriminator(critic, pred, data[term.options.target])
+            total = total + value
+            values[f'l_d_{term.options.name}'] = value.detach()
+            for key, statistic in getattr(term.loss, 'stats', {}).items():
+                values[f'{key}_{term.options.name}'] = statistic
+        return total, values
+
+    def _active(self, current_iter: int | None) -> list[Term]:
+        return [t for t in self.terms if current_iter is None or current_iter >= t.options.start_iter]
+
+    @staticmethod
+    def _evaluate(term: Term, pred: Tensor, data: Data, critic: Critic | None) -> Tensor:
+        target = data[term.options.target]
+        if term.adversarial:
+            if critic is None:
+                raise OptionError(f'loss {term.options.name!r} is adversarial and needs a `network_d`.')
+            return term.loss.generator(critic, pred, target)
+        named = {**data, 'pred': pred, 'target': target}
+        value = term.loss(*(named.get(name) for name in term.inputs))
+        if isinstance(value, tuple):  # the host's PerceptualLoss returns (perceptual, style), either may be None
+            parts = [part for part in value if part is not None]
+            value = sum(parts[1:], parts[0])
+        return value
+
+
+def _short(loss_type: str) -> str:
+    lower = loss_type.lower()
+    return lower.removesuffix('loss') or lower

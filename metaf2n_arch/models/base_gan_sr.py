@@ -1,0 +1,188 @@
+"""What our models share: networks, losses from a list, optimizers, guarded steps, averaging, several processes.
+
+BasicSR's `SRGANModel` names its losses one by one and wraps its networks in `DistributedDataParallel`; gradients that
+come from `torch.autograd.grad` never pass through such a wrapper. Here the networks stay bare, gradients are averaged
+by hand, and the losses are a list.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.models.base_model import BaseModel
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.img_process_util import USMSharp
+from torch import Tensor, nn
+
+from metaf2n_arch.losses.terms import LossTerms
+from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
+from metaf2n_arch.models.options import GANTrainOptions
+from metaf2n_arch.models.validation import ValidationMixin
+from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
+
+Values = dict[str, Tensor]
+
+
+class BaseGANSRModel(ValidationMixin, SRGANModel):
+    """A generator trained with a list of losses, with or without a discriminator.
+
+    A subclass says in `generator_gradients` how the generator's gradients come about, and may add networks in
+    `build_networks`. Everything else, from options to checkpoints, is here.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        # The stock constructor starts the training set-up as soon as it has net_g; ours lets a subclass add networks
+        # first.
+        BaseModel.__init__(self, opt)
+        if opt['num_gpu'] > 1 and not opt['dist']:
+            raise OptionError(
+                f'num_gpu is {opt["num_gpu"]} in a single process; start one process per GPU: '
+                f'torchrun --nproc_per_node={opt["num_gpu"]} -m basicsr.train -opt ... --launcher pytorch'
+            )
+        self.net_g = self.make_network('g')
+        self.build_networks()
+        if self.is_train:
+            self.init_training_settings()
+
+    # networks ---------------------------------------------------------------------------------------------------------
+
+    def build_networks(self) -> None:
+        """Builds what a subclass needs beside the generator, in training and at test time."""
+
+    def make_network(self, label: str) -> nn.Module:
+        """Builds ``network_<label>``, loads ``path.pretrain_network_<label>`` into it and moves it to the device."""
+        options = self.opt.get(f'network_{label}')
+        if options is None:
+            raise OptionError(f'network_{label}: missing; it must be given for the model {self.opt["model_type"]}.')
+        net = self.model_to_device(build_network(deepcopy(options)))
+        path = self.opt['path'].get(f'pretrain_network_{label}')
+        if path is not None:
+            strict = self.opt['path'].get(f'strict_load_{label}', True)
+            self.load_network(net, path, strict, self.opt['path'].get(f'param_key_{label}', 'params'))
+        return net
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        net = net.to(self.device)
+        if self.opt['dist']:
+            broadcast_from_first(net)
+        return net
+
+    # training set-up --------------------------------------------------------------------------------------------------
+
+    def init_training_settings(self) -> None:
+        self.train_options = parse_block(GANTrainOptions, self.opt['train'], 'train')
+        self.losses = LossTerms(self.opt['train']['losses']).to(self.device)
+        self.sharpen = USMSharp().to(self.device) if self.losses.needs_usm else None
+        self.net_d: nn.Module | None = self.make_network('d').train() if self.losses.needs_critic else None
+        self.net_g.train()
+        self.ema_decay = self.train_options.ema_decay
+        if self.ema_decay > 0:
+            self._start_average()
+        self.step_g = GuardedStep(self.train_options.safety, self.opt['dist'])
+        self.step_d = GuardedStep(self.train_options.safety, self.opt['dist'])
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def _start_average(self) -> None:
+        self.net_g_ema = deepcopy(self.net_g).eval()
+        self.net_g_ema.requires_grad_(False)
+        path = self.opt['path'].get('pretrain_network_g')
+        if path is not None:
+            self.load_network(self.net_g_ema, path, self.opt['path'].get('strict_load_g', True), 'params_ema')
+
+    def trained_parameters(self) -> list[Any]:
+        """What ``optim_g`` trains: parameters, or parameter groups."""
+        return [p for p in self.net_g.parameters() if p.requires_grad]
+
+    def setup_optimizers(self) -> None:
+        options = self.opt['train']
+        self.optimizer_g = build_optimizer(options['optim_g'], self.trained_parameters(), 'train.optim_g')
+        self.optimizers.append(self.optimizer_g)
+        if self.net_d is not None:
+            if options.get('optim_d') is None:
+                raise OptionError('train.optim_d: missing; the adversarial losses train a discriminator.')
+            self.optimizer_d = build_optimizer(options['optim_d'], self.net_d.parameters(), 'train.optim_d')
+            self.optimizers.append(self.optimizer_d)
+
+    # one iteration ----------------------------------------------------------------------------------------------------
+
+    def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
+        """Leaves gradients in the generator's ``.grad`` and returns the values to log and the (output, target) pairs
+        made.
+
+        Raises:
+            NotImplementedError: always, here; each model has its own.
+        """
+        raise NotImplementedError
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        options = self.train_options
+        trains_generator = current_iter % options.net_d_iters == 0 and current_iter > options.net_d_init_iters
+        if self.net_d is not None:
+            self.net_d.requires_grad_(False)
+            advance_power_iteration(self.net_d)  # once per step, not with each forward
+        self.optimizer_g.zero_grad(set_to_none=True)
+        values, pairs = self.generator_gradients(current_iter)
+        if trains_generator and self.step_g(self.optimizer_g, current_iter) and self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+        if self.net_d is not None:
+            self.net_d.requires_grad_(True)
+            values.update(self._optimize_discriminator(pairs, current_iter))
+        skipped = self.step_g.skipped + self.step_d.skipped
+        if skipped:
+            values['skipped_steps'] = torch.tensor(float(skipped), device=self.device)
+        self.log_dict = self.reduce_loss_dict(OrderedDict(sorted(values.items())))
+
+    def critic(self, images: Tensor) -> Tensor:
+        """The discriminator's logits, spectral norms held still."""
+        assert self.net_d is not None
+        with power_iteration(self.net_d, enabled=False):
+            return self.net_d(images)
+
+    def _optimize_discriminator(self, pairs: list[tuple[Tensor, Tensor]], current_iter: int) -> Values:
+        """One step of D on outputs the generator's step already made; gradients are means over the pairs."""
+        self.optimizer_d.zero_grad(set_to_none=True)
+        collected: list[Values] = []
+        for output, target in pairs:
+            loss, values = self.losses.discriminator(output.detach(), self.targets(target), self.critic, current_iter)
+            if loss.requires_grad:  # no adversarial term counts yet
+                (loss / len(pairs)).backward()
+            collected.append(values)
+        self.step_d(self.optimizer_d, current_iter)
+        return mean_values(collected)
+
+    def targets(self, gt: Tensor) -> dict[str, Tensor | None]:
+        """What losses may compare with: the ground truth and, where a term asks for it, its sharpened version."""
+        return {'gt': gt, 'gt_usm': self.sharpen(gt) if self.sharpen is not None else None}
+
+    # checkpoints ------------------------------------------------------------------------------------------------------
+
+    def other_networks(self) -> Mapping[str, nn.Module]:
+        """Networks beside the generator that a checkpoint holds, by label."""
+        return {} if self.net_d is None else {'d': self.net_d}
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        if self.ema_decay > 0:
+            self.save_network([self.net_g, self.net_g_ema], 'net_g', current_iter, param_key=['params', 'params_ema'])
+        else:
+            self.save_network(self.net_g, 'net_g', current_iter)
+        for label, net in self.other_networks().items():
+            self.save_network(net, f'net_{label}', current_iter)
+        self.save_training_state(epoch, current_iter)
+
+    def log_info(self, message: str) -> None:
+        get_root_logger().info(message)
+
+
+def mean_values(collected: list[Values]) -> Values:
+    """The mean of each named value over the dictionaries that have it."""
+    names = {name: None for values in collected for name in values}
+    return {n: torch.stack([v[n].float() for v in collected if n in v]).mean() for n in names}

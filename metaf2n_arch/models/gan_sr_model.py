@@ -1,0 +1,57 @@
+"""Super-resolution with any list of losses, adversarial or not, on prepared pairs or on degradations drawn on the
+device."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
+
+from metaf2n_arch.degradation import apply_batch
+from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values
+
+
+@MODEL_REGISTRY.register()
+class GANSRModel(BaseGANSRModel):
+    """ESRGAN-like training (Wang et al., ECCVW 2018) whose losses are the YAML list ``train.losses``.
+
+    Takes ``lq``/``gt`` pairs as BasicSR's paired data sets give them, or ``gt`` with the ``degradation`` drawn by
+    `DegradationDataset`, which is then applied on the model's device. A phase of L1 alone is a `start_iter` on the
+    other terms; without an adversarial term there is no discriminator.
+    """
+
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        self.gt: Tensor | None = data['gt'].to(self.device) if 'gt' in data else None
+        self.mask = data['mask'].to(self.device) if 'mask' in data else None
+        if 'degradation' in data:
+            self.lq = apply_batch(data['gt'].to(self.device), data['degradation'])
+        else:
+            self.lq = data['lq'].to(self.device)
+
+    def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
+        assert self.gt is not None, 'training needs ground truth'
+        pred = self.net_g(self.lq)
+        data = {**self.targets(self.gt), 'lq': self.lq, 'mask': self.mask}
+        critic = self.critic if self.net_d is not None else None
+        total, values = self.losses.generator(pred, data, critic, current_iter)
+        if total.requires_grad:  # not while every term still waits for its start_iter
+            total.backward()
+        return {**values, 'l_g_total': total.detach()}, [(pred.detach(), self.gt)]
+
+    def test(self) -> None:
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.net_g
+        training = net.training
+        net.eval()
+        with torch.no_grad():
+            self.output = net(self.lq)
+        net.train(training)
+
+    def get_current_visuals(self) -> OrderedDict[str, Tensor]:
+        visuals = OrderedDict(lq=self.lq.detach().cpu(), result=self.output.detach().cpu())
+        if self.gt is not None:
+            visuals['gt'] = self.gt.cpu()
+        return visuals

@@ -1,0 +1,207 @@
+"""MetaF2N: a generator trained to adapt, by one gradient step on the faces of a photo, to that photo's degradation."""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.meta import (
+    MetaGradient,
+    Params,
+    accumulate,
+    adapt,
+    assign_gradients,
+    functional,
+    meta_gradient,
+    select,
+    step_weights,
+)
+from metaf2n_arch.meta.support import random_patches, weighted_l1
+from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
+from metaf2n_arch.models.options import FaceOptions, MetaOptions
+from metaf2n_arch.models.tasks import Task, make_tasks
+from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.rng import numpy_generator
+
+
+@MODEL_REGISTRY.register()
+class MetaF2NModel(BaseGANSRModel):
+    """MetaF2N (Yin et al., ICCV 2023, arXiv 2309.08113) with any generator and any list of outer losses.
+
+    Inner loop, on faces X and their restorations Y:   θ' = θ - α ∇_θ mean(W_φ · |Y - G_θ(X)|)
+    Outer loop, on natural images, trains θ and φ:     min Σ_i w_i L_i(G_θ'(x), y) [+ a regulariser of W_φ]
+
+    Networks: ``network_g`` (θ), ``network_m`` (MaskNet, φ), ``network_d`` where a loss is adversarial. Blocks: ``meta``
+    (`MetaOptions`), ``face`` (`FaceOptions`), ``train`` (`GANTrainOptions`).
+    """
+
+    def build_networks(self) -> None:
+        self.meta = parse_block(MetaOptions, self.opt.get('meta'), 'meta')
+        self.face = parse_block(FaceOptions, self.opt.get('face'), 'face')
+        self.net_m = self.make_network('m')
+        self.adapted = select((name for name, _ in self.net_g.named_parameters()), self.meta.adapted)
+        self.restorer = build_restorer(self.face.restorer) if self.is_train else None
+        if self.restorer is not None:
+            self.restorer.to(self.device)
+
+    def trained_parameters(self) -> list[Any]:
+        return [*super().trained_parameters(), *self.net_m.parameters()]
+
+    def other_networks(self) -> Mapping[str, nn.Module]:
+        return {'m': self.net_m, **super().other_networks()}
+
+    # training ---------------------------------------------------------------------------------------------------------
+
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        if 'face' in data:
+            self.tasks = make_tasks(data, self.opt['scale'], self.restorer, self.device)
+            self.num_tasks = len(data['face'])
+        else:
+            self._feed_photo(data)
+
+    def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
+        theta, phi = parameters(self.net_g), parameters(self.net_m)
+        detailed = current_iter % self.opt['logger']['print_freq'] == 0
+        collected: list[Values] = []
+        pairs: list[tuple[Tensor, Tensor]] = []
+
+        def gradients() -> Iterator[MetaGradient]:
+            for task in self.tasks:  # one after the other, so that memory does not grow with their number
+                gradient, values, output = self._task_gradient(theta, phi, task, current_iter, detailed)
+                collected.append(values)
+                pairs.append((output, task.query_gt))
+                yield gradient
+
+        gradient = accumulate(gradients())
+        assign_gradients(theta, gradient.theta)
+        assign_gradients(phi, gradient.phi)
+        return mean_values(collected), pairs
+
+    def _task_gradient(
+        self, theta: Params, phi: Params, task: Task, current_iter: int, detailed: bool
+    ) -> tuple[MetaGradient, Values, Tensor]:
+        """One task's gradient, the values to log, and the adapted output on the query."""
+        inner_loss = self._inner_loss(self.net_g, task.support_lq, task.support_hq)
+        outer = OuterLoss(self, task, current_iter)
+        result = meta_gradient(
+            theta,
+            phi,
+            inner_loss,
+            outer,
+            inner_lr=self.meta.inner_lr,
+            inner_steps=self.meta.inner_steps,
+            mode=self.meta.mode,
+            adapted=self.adapted,
+            step_weights=self._step_weights(current_iter),
+        )
+        values = {**outer.values, 'l_inner': result.inner_losses[0], 'l_g_total': result.outer_losses[-1]}
+        if detailed:
+            with torch.no_grad():
+                values['l_inner_adapted'] = inner_loss(result.fast_params, phi)
+                values['l_g_total_unadapted'] = OuterLoss(self, task, current_iter)(theta, phi, 0)
+        return result, values, outer.output
+
+    def _step_weights(self, current_iter: int) -> tuple[float, ...]:
+        return step_weights(self.meta.inner_steps, current_iter, self.meta.annealing_iters)
+
+    def _inner_loss(self, net: nn.Module, lq: Tensor, hq: Tensor) -> Callable[[Params, Params], Tensor]:
+        return weighted_l1(functional(net), functional(self.net_m), lq, hq)
+
+    # restoring a photo ------------------------------------------------------------------------------------------------
+
+    def start_validation(self) -> None:
+        self.photos = self.photos_without_face = 0
+
+    def validation_notes(self) -> dict[str, float]:
+        return {'images': self.photos, 'images without faces, restored unadapted': self.photos_without_face}
+
+    def _feed_photo(self, data: Mapping[str, Any]) -> None:
+        self.lq = data['lq'].to(self.device)
+        self.gt = data['gt'].to(self.device) if 'gt' in data else None
+        self.photo_key = zlib.crc32(str(data.get('lq_path', [''])[0]).replace('\\', '/').rsplit('/', 1)[-1].encode())
+        lqs, hqs = data.get('face_lq', []), data.get('face_hq', [])
+        self.faces = [(lq[0].to(self.device), hq[0].to(self.device)) for lq, hq in zip(lqs, hqs)]
+
+    def test(self) -> None:
+        """Adapts to the photo's faces and restores the whole photo; the weights stay as they are."""
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.net_g
+        training = net.training
+        net.eval()
+        with torch.no_grad():
+            self.unadapted = net(self.lq)
+        fast = self.adapted_parameters(net)
+        if fast is None:
+            self.output = self.unadapted
+        else:
+            with torch.no_grad():
+                self.output = functional(net)(fast, self.lq)
+        net.train(training)
+        self.photos = getattr(self, 'photos', 0) + 1
+        self.photos_without_face = getattr(self, 'photos_without_face', 0) + (fast is None)
+
+    def adapted_parameters(self, net: nn.Module) -> Params | None:
+        """The parameters after the inner loop on this photo's faces; None if it has none.
+
+        The patches depend on the file's name and the seed, not on the order or number of photos.
+        """
+        rng = numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key)
+        patches = random_patches(self.faces, self.face.patches, self.face.patch_size // self.opt['scale'], rng)
+        if patches is None:
+            return None
+        return adapt(
+            parameters(net),
+            parameters(self.net_m),
+            self._inner_loss(net, *patches),
+            inner_lr=self.meta.inner_lr,
+            inner_steps=self.meta.inner_steps,
+            adapted=self.adapted,
+        ).fast_params
+
+    def get_current_visuals(self) -> OrderedDict[str, Tensor]:
+        visuals = OrderedDict(lq=self.lq.cpu(), result=self.output.cpu(), unadapted=self.unadapted.cpu())
+        if self.gt is not None:
+            visuals['gt'] = self.gt.cpu()
+        return visuals
+
+
+def parameters(net: nn.Module) -> Params:
+    """The parameters of a network by name."""
+    return dict(net.named_parameters())
+
+
+class OuterLoss:
+    """The outer loss of one task, (θ', φ, step) -> scalar, which remembers its last output and the values to log."""
+
+    def __init__(self, model: MetaF2NModel, task: Task, current_iter: int) -> None:
+        self.model = model
+        self.task = task
+        self.current_iter = current_iter
+        self.targets = model.targets(task.query_gt)
+        self.output: Tensor
+        self.values: Values = {}
+
+    def __call__(self, theta: Params, phi: Params, step: int) -> Tensor:
+        model, task = self.model, self.task
+        pred = self._generate(theta, task.query_lq)
+        confidence = None
+        if model.losses.needs('confidence'):
+            confidence = functional(model.net_m)(phi, task.support_lq, task.support_hq)
+        data = {**self.targets, 'lq': task.query_lq, 'confidence': confidence}
+        critic = model.critic if model.net_d is not None else None
+        total, self.values = model.losses.generator(pred, data, critic, self.current_iter)
+        self.output = pred.detach()
+        return total
+
+    def _generate(self, theta: Params, lq: Tensor) -> Tensor:
+        generate = functional(self.model.net_g)
+        if not self.model.meta.checkpointing:
+            return generate(theta, lq)
+        return checkpoint(generate, theta, lq, use_reentrant=False)

@@ -1,0 +1,103 @@
+"""One optimizer step that several processes agree on and that no NaN survives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from metaf2n_arch.models.options import SafetyOptions
+from metaf2n_arch.utils.checks import OptionError, nearest
+
+
+class TrainingDiverged(RuntimeError):
+    """Too many steps in a row whose loss or gradient is not finite."""
+
+
+def build_optimizer(options: Mapping[str, Any], params: Iterable[Any], where: str) -> torch.optim.Optimizer:
+    """Builds any optimizer of ``torch.optim`` by its class name.
+
+    Raises:
+        OptionError: for a name torch does not have (with the nearest one) or arguments the optimizer refuses.
+    """
+    arguments = dict(options)
+    name = arguments.pop('type')
+    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
+    if name not in known:
+        raise OptionError(f'{where}.type is {name!r}, expected an optimizer of torch.optim.{nearest(name, known)}')
+    try:
+        return getattr(torch.optim, name)(params, **arguments)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f'{where}: torch.optim.{name} refuses these options: {error}.') from None
+
+
+def broadcast_from_first(net: nn.Module) -> None:
+    """Gives every process the parameters and buffers of rank 0."""
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+def average_gradients(params: Iterable[Tensor]) -> None:
+    """Replaces each ``.grad`` by its mean over all processes, in one message.
+
+    `DistributedDataParallel` averages in hooks of ``backward``, which gradients made by `torch.autograd.grad` never
+    run. A tensor without a gradient counts as zero, so that all processes send the same number of values.
+    """
+    params = list(params)
+    for p in params:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    flat = torch.cat([p.grad.reshape(-1) for p in params])  # type: ignore[union-attr]  # filled above
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for p, part in zip(params, flat.split([p.numel() for p in params])):
+        p.grad.copy_(part.view_as(p))  # type: ignore[union-attr]  # filled above
+
+
+class GuardedStep:
+    """Steps an optimizer unless a gradient is not finite.
+
+    Args:
+        options: clipping norm, and how many bad steps in a row end the training.
+        distributed: whether gradients are averaged over processes first.
+
+    Attributes:
+        skipped: bad steps so far; `in_a_row`: bad steps since the last good one.
+    """
+
+    def __init__(self, options: SafetyOptions, distributed: bool = False) -> None:
+        self.options = options
+        self.distributed = distributed
+        self.skipped = 0
+        self.in_a_row = 0
+
+    def __call__(self, optimizer: torch.optim.Optimizer, current_iter: int) -> bool:
+        """Averages, checks, clips and steps; returns whether the step was taken.
+
+        Raises:
+            TrainingDiverged: after `max_bad_steps` bad steps in a row.
+        """
+        params = [p for group in optimizer.param_groups for p in group['params']]
+        if self.distributed:
+            average_gradients(params)
+        limit = self.options.clip_grad_norm or float('inf')
+        norm = torch.nn.utils.clip_grad_norm_(params, limit)
+        if not torch.isfinite(norm):
+            self._count_bad_step(current_iter)
+            return False
+        self.in_a_row = 0
+        optimizer.step()
+        return True
+
+    def _count_bad_step(self, current_iter: int) -> None:
+        self.skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row >= self.options.max_bad_steps:
+            raise TrainingDiverged(
+                f'iteration {current_iter}: the gradient was not finite for {self.in_a_row} steps in a row; '
+                'they changed no weight. Lower the learning rate or inner_lr, or set train.safety.clip_grad_norm.'
+            )

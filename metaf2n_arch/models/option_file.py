@@ -1,0 +1,203 @@
+"""Checks a whole option file before anything is built: every wrong key is one line that names its place.
+
+The host lets unknown keys pass in silence, so that ``ema_deacy: 0.999`` trains for days without an average. Files whose
+``model_type`` is ours are checked in full; in files of other models the parts of ours are.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    Registry,
+)
+
+from metaf2n_arch.losses.terms import TermOptions
+from metaf2n_arch.models.options import FaceOptions, GANTrainOptions, LoggerOptions, MetaOptions, ValOptions
+from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.options import Strict, parse_block
+
+Options = Mapping[str, Any]
+
+# Keys the host itself writes into the mapping after reading the file.
+_OF_HOST = ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path')
+_TOP = ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'path', 'train', 'val', 'logger')
+_TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face')
+_PATH_PREFIXES = ('pretrain_network_', 'param_key_', 'strict_load_')
+_PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'models', 'training_states', 'log')
+_PATH_RARE = ('visualization', 'results_root')
+# Arguments that the host passes by itself, by kind of part.
+_GIVEN = {'metric': ('img', 'img2', 'better'), 'scheduler': ('optimizer', 'last_epoch'), 'optimizer': ('params',)}
+
+
+def check_option_file(opt: Options, file: str) -> None:
+    """Checks the options the host has read from `file`.
+
+    Raises:
+        OptionError: with one line per mistake: file, key path, what was expected, the nearest known key.
+        DataError: if a file or folder named in it does not exist or cannot be used.
+    """
+    mistakes: list[str] = []
+    for check in _checks(opt):
+        try:
+            check()
+        except OptionError as error:
+            mistakes.extend(str(error).splitlines())
+    if mistakes:
+        raise OptionError('\n'.join(f'{file}: {mistake}' for mistake in mistakes))
+    try:
+        _check_paths(opt)
+        _build_data_sets(opt)
+    except (DataError, OptionError) as error:
+        raise type(error)(f'{file}: {error}') from None
+
+
+def _checks(opt: Options) -> Iterable[Callable[[], object]]:
+    yield partial(_known_type, MODEL_REGISTRY, opt.get('model_type'), 'model_type')
+    if is_ours(MODEL_REGISTRY, opt.get('model_type')):
+        yield partial(_known_keys, opt, (*_TOP, *_TOP_RARE, *_OF_HOST), '', prefixes=('network_',))
+        yield partial(_known_keys, opt.get('path') or {}, (*_PATH, *_PATH_RARE), 'path', prefixes=_PATH_PREFIXES)
+        yield from _blocks(opt)
+        for key in [key for key in opt if key.startswith('network_')]:
+            yield partial(check_part, ARCH_REGISTRY, opt[key], key, 'network')
+        yield from _train_checks(opt.get('train') or {})
+        for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
+            yield partial(check_part, METRIC_REGISTRY, metric, f'val.metrics.{name}', 'metric')
+    for phase, options in (opt.get('datasets') or {}).items():
+        yield partial(_check_data_set, options, f'datasets.{phase}')
+
+
+def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
+    schemas: dict[str, type[Strict]] = {
+        'meta': MetaOptions,
+        'face': FaceOptions,
+        'val': ValOptions,
+        'logger': LoggerOptions,
+    }
+    if opt.get('is_train', True):
+        schemas['train'] = GANTrainOptions
+    for where, schema in schemas.items():
+        yield partial(parse_block, schema, opt.get(where), where)
+
+
+def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
+    for number, entry in enumerate(train.get('losses') or ()):
+        yield partial(_check_loss, entry, f'train.losses.{number}')
+    if isinstance(train.get('scheduler'), Mapping):
+        yield partial(_check_scheduler, train['scheduler'])
+    for key in ('optim_g', 'optim_d'):
+        if isinstance(train.get(key), Mapping):
+            yield partial(_check_optimizer, train[key], f'train.{key}')
+
+
+def _check_loss(entry: Options, where: str) -> None:
+    TermOptions.parse(entry, where)
+    check_part(LOSS_REGISTRY, {k: v for k, v in entry.items() if k not in TermOptions.KEYS}, where, 'loss')
+
+
+def _check_optimizer(options: Options, where: str) -> None:
+    name = options.get('type', 'Adam')
+    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
+    if name not in known:
+        raise OptionError(f'{where}.type is {name!r}, expected an optimizer of torch.optim.{nearest(name, known)}')
+    check_arguments(getattr(torch.optim, name), options, where, 'optimizer')
+
+
+def _check_scheduler(options: Options) -> None:
+    classes = {n: c for n, c in vars(lr_scheduler).items() if inspect.isclass(c) and n.endswith('RestartLR')}
+    classes['MultiStepLR'] = classes['MultiStepRestartLR']
+    name = options.get('type')
+    if name not in classes:
+        raise OptionError(f'train.scheduler.type is {name!r}, expected one of {sorted(classes)}.')
+    check_arguments(classes[name], options, 'train.scheduler', 'scheduler')
+
+
+def _check_data_set(options: Options, where: str) -> None:
+    if not isinstance(options, Mapping):
+        raise OptionError(f'{where} is {options!r}, expected a mapping of options.')
+    _known_type(DATASET_REGISTRY, options.get('type'), f'{where}.type')
+    schema = getattr(DATASET_REGISTRY.get(options['type']), 'options_schema', None)
+    if schema is not None:
+        parse_block(schema, options, where)
+
+
+def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
+    """Checks ``{type, ...}`` against a registry and the signature of what it names."""
+    if not isinstance(options, Mapping) or 'type' not in options:
+        raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
+    _known_type(registry, options['type'], f'{where}.type')
+    check_arguments(registry.get(options['type']), options, where, kind)
+
+
+def check_arguments(part: Any, options: Options, where: str, kind: str) -> None:
+    """Raises `OptionError` for arguments that `part` does not take or lacks.
+
+    A metric of the host takes ``**kwargs`` and ignores them; for metrics these do not excuse an unknown key.
+    """
+    parameters = inspect.signature(part).parameters
+    given = _GIVEN.get(kind, ())
+    named = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [p.name for p in named if p.name not in given]
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values()) and kind != 'metric'
+    for key in options:
+        if key != 'type' and key not in known and not open_ended and key not in given:
+            hint = nearest(key, known) or f' Known keys: {", ".join(known)}.'
+            raise OptionError(f'{where}.{key}: unknown key of {options["type"]}.{hint}')
+    for parameter in named:
+        if parameter.default is parameter.empty and parameter.name not in options and parameter.name not in given:
+            raise OptionError(f'{where}.{parameter.name}: missing; {options["type"]} needs it.')
+
+
+def is_ours(registry: Registry, name: Any) -> bool:
+    """Whether `name` is registered and defined in this package."""
+    return name in registry and registry.get(name).__module__.startswith('metaf2n_arch.')
+
+
+def _known_type(registry: Registry, name: Any, where: str) -> None:
+    if name not in registry:
+        raise OptionError(f'{where} is {name!r}, which is not registered.{nearest(str(name), registry.keys())}')
+
+
+def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: tuple[str, ...] = ()) -> None:
+    for key in options:
+        if key not in known and not str(key).startswith(prefixes):
+            path = f'{where}.{key}' if where else key
+            raise OptionError(f'{path}: unknown key.{nearest(key, [*known, *prefixes])}')
+
+
+def _check_paths(opt: Options) -> None:
+    """Every file and folder that the options name must exist; the host finds out one by one, some after minutes."""
+    for key, value in (opt.get('path') or {}).items():
+        if value and key.startswith('pretrain_network_') and not os.path.isfile(os.path.expanduser(str(value))):
+            raise DataError(
+                f'path.{key}: there is no file {value}; give the path of a .pth or .safetensors file, or ~.'
+            )
+    for phase, options in (opt.get('datasets') or {}).items():
+        schema = getattr(DATASET_REGISTRY.get(options['type']), 'options_schema', None)
+        for key, value in options.items():
+            named = key.startswith(('dataroot', 'meta_info')) and isinstance(value, str)
+            if named and schema is None and not os.path.exists(os.path.expanduser(value)):
+                raise DataError(f'datasets.{phase}.{key}: {value} does not exist; see datasets/README.md.')
+
+
+def _build_data_sets(opt: Options) -> None:
+    """Data sets of ours look at their files when built; done here, a bad folder leaves no experiment behind."""
+    for phase, options in (opt.get('datasets') or {}).items():
+        if is_ours(DATASET_REGISTRY, options['type']):
+            try:
+                DATASET_REGISTRY.get(options['type'])(deepcopy(dict(options)))
+            except (DataError, OptionError) as error:
+                message = str(error)
+                raise type(error)(message if phase in message else f'datasets.{phase}: {message}') from None

@@ -1,0 +1,57 @@
+"""From a task of the data set (faces, naturals, one draw) to the four image batches meta-learning works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaf2n_arch.degradation import DegradationParams, apply, apply_batch
+from metaf2n_arch.faces.restorer import Restorer
+from metaf2n_arch.meta.support import crop
+
+
+@dataclass(frozen=True)
+class Task:
+    """One degradation: faces to adapt on (support) and naturals to be good at afterwards (query), RGB in [0, 1]."""
+
+    support_lq: Tensor
+    support_hq: Tensor
+    query_lq: Tensor
+    query_gt: Tensor
+
+
+def make_tasks(batch: Mapping[str, Any], scale: int, restorer: Restorer | None, device: torch.device) -> Iterator[Task]:
+    """Degrades, restores and crops one task after the other, on the device.
+
+    The restorer sees whole faces, as it was trained to, and all faces of the step at once; the support patches are cut
+    afterwards. Without a restorer the support's target is the high-quality face itself.
+
+    Args:
+        batch: a collated batch of `MetaF2NDataset`: ``face`` (B, N, 3, h, w), ``face_crop`` (B, N, 4) as y, x, height,
+            width in high-resolution pixels, ``gt`` (B, N, 3, H, W), ``degradation``.
+    """
+    faces = batch['face'].to(device)
+    naturals = batch['gt'].to(device)
+    draws = DegradationParams.unbatch(batch['degradation'])
+    faces_lq = apply_batch(faces, batch['degradation'])
+    targets = faces if restorer is None else _restore(faces_lq, scale, restorer)
+    for b, draw in enumerate(draws):
+        boxes = batch['face_crop'][b].tolist()
+        yield Task(
+            support_lq=torch.stack([crop(f, *(v // scale for v in box)) for f, box in zip(faces_lq[b], boxes)]),
+            support_hq=torch.stack([crop(f, *box) for f, box in zip(targets[b], boxes)]),
+            query_lq=apply(naturals[b], draw, stream=1),  # the same kernels, factors and qualities, but its own noise
+            query_gt=naturals[b],
+        )
+
+
+def _restore(faces_lq: Tensor, scale: int, restorer: Restorer) -> Tensor:
+    """(B, N, 3, h, w) -> (B, N, 3, s·h, s·w): bicubic enlargement, then the frozen restorer, in one batch."""
+    flat = faces_lq.flatten(0, 1)
+    enlarged = F.interpolate(flat, scale_factor=scale, mode='bicubic', align_corners=False).clamp(0, 1)
+    return restorer.restore(enlarged).unflatten(0, faces_lq.shape[:2])

@@ -1,0 +1,1 @@
+"""Floor 4: what a run shows: curves, panels, tables."""

@@ -1,0 +1,80 @@
+"""Figures people would show: loss curves, and panels of images side by side with their metrics underneath."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metaf2n_arch.report.log import Series
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a row: (H, W, 3) uint8 RGB, what it is, and the lines underneath."""
+
+    image: np.ndarray
+    title: str
+    caption: str = ''
+
+
+def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Path, title: str = '') -> Path:
+    """Draws logged quantities over iterations, one plot per group, those absent left out.
+
+    Args:
+        series: as `read_series` returns it.
+        groups: title of a plot -> names of its quantities.
+        target: file to write, PNG, PDF or SVG by its suffix.
+    """
+    present = {name: [k for k in keys if k in series] for name, keys in groups.items()}
+    present = {name: keys for name, keys in present.items() if keys}
+    figure, axes = _subplots(1, max(1, len(present)), (5 * max(1, len(present)), 3.4))
+    for axis, (name, keys) in zip(axes[0], present.items()):
+        for key in keys:
+            iterations, values = zip(*series[key])
+            axis.plot(iterations, values, label=key, linewidth=1.3)
+        axis.set(title=name, xlabel='iteration')
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    if title:
+        figure.suptitle(title)
+    return _save(figure, target)
+
+
+def side_by_side(rows: Sequence[Sequence[Panel]], target: Path, title: str = '') -> Path:
+    """Draws rows of panels; every image is shown at the same size, small ones enlarged without smoothing."""
+    columns = max(len(row) for row in rows)
+    height, width = rows[0][-1].image.shape[:2]
+    cell = 3.0
+    figure, axes = _subplots(len(rows), columns, (cell * columns, (cell * height / width + 0.62) * len(rows)))
+    for axis in axes.flat:
+        axis.axis('off')
+    for row, line in zip(rows, axes):
+        for panel, axis in zip(row, line):
+            axis.imshow(panel.image, interpolation='nearest', aspect='auto')
+            axis.set_title(panel.title, fontsize=10)
+            axis.text(0.5, -0.02, panel.caption, transform=axis.transAxes, ha='center', va='top', fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return _save(figure, target)
+
+
+def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure of its own, without pyplot: no display, no global state, matplotlib imported when something is drawn."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure: Any, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f'.{target.stem}.tmp{target.suffix}')
+    figure.tight_layout()
+    figure.savefig(temporary, dpi=130)
+    os.replace(temporary, target)
+    return target
