@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer, RestorerOptions
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.download import locate
+from metaf2n_arch.utils.pretrained import read_weights
 
 # Widths of the published GPEN networks: size -> (channel_multiplier, narrow).
 GPEN_WIDTHS: dict[int, tuple[int, float]] = {256: (1, 0.5), 512: (2, 1.0), 1024: (2, 1.0), 2048: (2, 1.0)}
@@ -100,21 +101,25 @@ class SpandrelRestorer(Restorer):
 def _load_strictly(network: nn.Module, weights: str, keys: tuple[str, ...]) -> None:
     """Loads a file into `network`: a state dict, bare or under the first of `keys` that is there."""
     path = locate(weights)
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise DataError(f'{path} cannot be read as weights: {_first_line(error)} Fetch or copy it again.') from error
+    state: dict[str, Any] = _read(path)
     state = next((state[key] for key in keys if key in state), state)
     try:
-        network.load_state_dict({k.removeprefix('module.'): v for k, v in state.items()}, strict=True)
+        network.load_state_dict({key.removeprefix('module.'): value for key, value in state.items()}, strict=True)
     except (RuntimeError, AttributeError, TypeError) as error:
         name = type(network).__name__
-        raise DataError(f'{path} does not fit the network {name} as configured: {_first_line(error)}') from error
+        raise DataError(f'{path} does not fit the network {name} as configured: {_first_line(error)}') from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix != '.safetensors':
+        return read_weights(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DataError(f'{path} cannot be read as weights ({error}). Fetch or copy it again.') from None
 
 
 def _first_line(error: Exception) -> str:

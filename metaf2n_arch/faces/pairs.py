@@ -1,0 +1,148 @@
+"""Face pairs: each face of a photo as it is, and restored in the frame of the enlarged photo (MetaF2N, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaf2n_arch.faces.alignment import compose, face_matrix, invert, resize_matrix, warp
+from metaf2n_arch.faces.detector import Detector, Face
+from metaf2n_arch.faces.restorer import Restorer
+
+# Side of the aligned face where the restorer takes any size.
+ANY_SIZE = 512
+# Width of the soft rim, as a share of the aligned face, over which the restored face passes into the enlarged photo.
+RIM = 0.04
+
+
+@dataclass(frozen=True, eq=False)
+class FacePair:
+    """A face and its restoration.
+
+    Attributes:
+        lq: (3, h, w) float32 RGB in [0, 1]: the photo inside `box`, untouched.
+        hq: (3, s h, s w) float32 RGB in [0, 1]: the restored face, where the enlarged photo has it.
+        box: x0, y0, x1, y1, whole pixels of the photo, inside it.
+        landmarks: (5, 2) in pixels of the photo, or None if the detector knows none.
+        score: the detector's confidence.
+    """
+
+    lq: Tensor
+    hq: Tensor
+    box: tuple[int, int, int, int]
+    landmarks: np.ndarray | None
+    score: float
+
+
+def face_pairs(image: np.ndarray, detector: Detector, restorer: Restorer, scale: int) -> list[FacePair]:
+    """Detects the faces of a photo, restores them in one batch, and warps them back into the enlarged photo's frame.
+
+    Args:
+        image: (H, W, 3) RGB: uint8, uint16, or floats in [0, 1].
+        detector: finds the faces.
+        restorer: restores them, on the device it is on.
+        scale: s, how many times larger the restored photo will be.
+
+    Returns:
+        One pair per face, from left to right; empty if there is no face.
+
+    Raises:
+        ValueError: another shape or dtype, or a scale below 1.
+
+    >>> from metaf2n_arch.faces.detector import build_detector
+    >>> from metaf2n_arch.faces.restorer import build_restorer
+    >>> face_pairs(np.zeros((64, 64, 3), np.uint8), build_detector('cascade'), build_restorer('identity'), scale=4)
+    []
+    """
+    if scale < 1 or scale != int(scale):
+        raise ValueError(f'scale is {scale}, expected a whole number from 1 on.')
+    photo = to_float(image)
+    bytes_ = image if image.dtype == np.uint8 else (photo * 255).round().astype(np.uint8)
+    faces = detector.detect(bytes_)
+    boxes = [clip_box(face.box, photo.shape[1], photo.shape[0]) for face in faces]
+    inside = [(face, box) for face, box in zip(faces, boxes) if box[0] < box[2] and box[1] < box[3]]
+    if not inside:
+        return []
+    size = restorer.size or ANY_SIZE
+    matrices = [face_matrix(face, size) for face, _ in inside]
+    aligned = np.stack([warp(photo, matrix, (size, size)) for matrix in matrices])
+    restored = restore_aligned(aligned, restorer)
+    return [
+        _pair(photo, face, box, matrix, image_of_face, int(scale))
+        for (face, box), matrix, image_of_face in zip(inside, matrices, restored)
+    ]
+
+
+def restore_aligned(faces: np.ndarray, restorer: Restorer) -> np.ndarray:
+    """Restores aligned faces (N, S, S, 3) in one batch on the restorer's device."""
+    parameter = next(restorer.parameters(), None)
+    device = torch.device('cpu') if parameter is None else parameter.device
+    batch = torch.from_numpy(faces).permute(0, 3, 1, 2).contiguous().to(device)
+    return restorer.restore(batch).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def warp_back(
+    restored: np.ndarray, matrix: np.ndarray, box: tuple[int, int, int, int], scale: int, background: np.ndarray
+) -> np.ndarray:
+    """Warps a restored aligned face into the part of the enlarged photo that `box` becomes.
+
+    Args:
+        restored: (S, S, 3) float32 in [0, 1].
+        matrix: maps the photo to the aligned face.
+        box: x0, y0, x1, y1, whole pixels of the photo.
+        scale: s.
+        background: (s h, s w, 3) float32: what stands where the aligned face does not reach.
+
+    Returns:
+        (s h, s w, 3) float32 in [0, 1].
+    """
+    size = restored.shape[0]
+    shift = np.array([[1.0, 0.0, -box[0] * scale], [0.0, 1.0, -box[1] * scale]])
+    back = compose(shift, compose(resize_matrix(scale), invert(matrix)))
+    shape = (box[2] - box[0]) * scale, (box[3] - box[1]) * scale
+    face = warp(restored, back, shape)
+    weight = _rim_weight(invert(back), shape, size)
+    return face * weight + background * (1 - weight)
+
+
+def clip_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
+    """The smallest box of whole pixels round `box` inside an image.
+
+    >>> clip_box((-3.2, 4.7, 20.1, 40.0), 32, 30)
+    (0, 4, 21, 30)
+    """
+    x0, y0, x1, y1 = box
+    return max(0, math.floor(x0)), max(0, math.floor(y0)), min(width, math.ceil(x1)), min(height, math.ceil(y1))
+
+
+def to_float(image: np.ndarray) -> np.ndarray:
+    """Any of the three kinds of images as float32 in [0, 1]."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype.kind not in 'uf':
+        raise ValueError(f'image is {image.dtype} {image.shape}, expected (H, W, 3) RGB: uint8, uint16 or floats.')
+    if image.dtype.kind == 'u':
+        return np.ascontiguousarray(image.astype(np.float32) / np.iinfo(image.dtype).max)
+    return np.ascontiguousarray(np.clip(image, 0, 1).astype(np.float32))
+
+
+def _pair(
+    photo: np.ndarray, face: Face, box: tuple[int, int, int, int], matrix: np.ndarray, restored: np.ndarray, scale: int
+) -> FacePair:
+    x0, y0, x1, y1 = box
+    lq = torch.from_numpy(photo[y0:y1, x0:x1].copy()).permute(2, 0, 1).contiguous()
+    enlarged = F.interpolate(lq[None], scale_factor=scale, mode='bicubic', align_corners=False)[0].clamp(0, 1)
+    hq = warp_back(restored, matrix, box, scale, enlarged.permute(1, 2, 0).numpy())
+    return FacePair(lq, torch.from_numpy(hq).permute(2, 0, 1).contiguous(), box, face.landmarks, face.score)
+
+
+def _rim_weight(to_face: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray:
+    """(h, w, 1): 1 inside the aligned face, 0 outside, linear over the rim."""
+    y, x = np.mgrid[0 : shape[1], 0 : shape[0]].astype(np.float32)
+    u = to_face[0, 0] * x + to_face[0, 1] * y + to_face[0, 2] + 0.5
+    v = to_face[1, 0] * x + to_face[1, 1] * y + to_face[1, 2] + 0.5
+    depth = np.minimum(np.minimum(u, size - u), np.minimum(v, size - v)) / (RIM * size)
+    return np.clip(depth, 0, 1).astype(np.float32)[:, :, None]
