@@ -1,7 +1,7 @@
 """Packaging of MetaF2N for BasicSR. Tool settings live in pyproject.toml.
 
-Two things go beyond the ordinary: the bridge's start-up file (`metaf2n_bridge.pth`) has to reach the top of site-packages,
-from a wheel and from an editable install alike, and the option files are shipped inside the package.
+Two things go beyond the ordinary: the bridge's start-up file (`metaf2n_bridge.pth`) has to reach the top of
+site-packages, from a wheel and from an editable install alike, and the option files are shipped inside the package.
 """
 
 import base64

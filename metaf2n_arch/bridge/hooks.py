@@ -1,4 +1,4 @@
-"""What happens when a module of BasicSR, or a part of ours, is imported: its repairs run, and our parts are registered."""
+"""What happens when a module of BasicSR, or a part of ours, is imported: its repairs run, our parts are registered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from metaf2n_arch.bridge import registration, table, torchvision_shim
+from metaf2n_arch.bridge import registration
 from metaf2n_arch.bridge.startup import PARTS, SHIM
 
 # Threads that are inside the body of one of our parts: registration waits until none is half-imported.
@@ -16,7 +16,9 @@ _inside = threading.local()
 def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
     """Returns `spec` with its loader watched, or a stand-in for a module that torchvision no longer has."""
     if name == SHIM:
-        return spec or torchvision_shim.spec()
+        from metaf2n_arch.bridge.repairs import torchvision_import
+
+        return spec or torchvision_import.spec()
     if spec is None or spec.loader is None or not hasattr(spec.loader, 'exec_module'):
         return spec
     execute = spec.loader.exec_module
@@ -29,6 +31,9 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
         finally:
             _inside.depth -= ours
         if not ours:
+            # Not before: a part of ours may need neither the host nor torch.
+            from metaf2n_arch.bridge import table
+
             table.repair(module)
         if name == 'basicsr':
             registration.host_is_ready()

@@ -1,8 +1,8 @@
 """Repair `registration`: BasicSR's registries know every part of ours.
 
 The host scans only its own folders, so that a plug-in is unknown to `python -m basicsr.train` ("No object named ... in
-registry"), and equally in data-loader workers that start afresh. As soon as `import basicsr` has completed, every file of
-ours that carries BasicSR's suffix is imported. May go when BasicSR offers an entry point for plug-ins.
+registry"), and equally in data-loader workers that start afresh. As soon as `import basicsr` has completed, every file
+of ours that carries BasicSR's suffix is imported. May go when BasicSR offers an entry point for plug-ins.
 """
 
 from __future__ import annotations

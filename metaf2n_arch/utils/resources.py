@@ -8,23 +8,28 @@ from metaf2n_arch.utils.checks import OptionError, nearest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel holds the option files inside the package; a checkout, or an editable install of one, beside it.
-_FOLDERS = (_PACKAGE / 'options', _PACKAGE.parent / 'options')
+_FOLDER = next(f for f in (_PACKAGE / 'options', _PACKAGE.parent / 'options') if f.is_dir() or f.parent != _PACKAGE)
+
+
+def shipped_option_file(name: str) -> Path | None:
+    """Returns the path of a shipped option file, or `None`; the suffix ``.yml`` may be left out."""
+    wanted = name if name.endswith('.yml') else f'{name}.yml'
+    return _FOLDER / wanted if (_FOLDER / wanted).is_file() else None
 
 
 def option_file(name: str) -> Path:
-    """Returns the path of a shipped option file, for example ``demo_metaf2n_ssl.yml`` (the suffix may be left out).
+    """Returns the path of a shipped option file, for example ``demo_metaf2n_ssl.yml``.
 
     Raises:
         OptionError: there is no such file; the message names the nearest one.
     """
-    wanted = name if name.endswith('.yml') else f'{name}.yml'
-    for folder in _FOLDERS:
-        if (folder / wanted).is_file():
-            return folder / wanted
-    known = option_files()
-    raise OptionError(f'{name}: no such shipped option file.{nearest(wanted, known)} Known: {", ".join(known)}.')
+    path = shipped_option_file(name)
+    if path is None:
+        known = option_files()
+        raise OptionError(f'{name}: no such shipped option file.{nearest(name, known)} Known: {", ".join(known)}.')
+    return path
 
 
 def option_files() -> list[str]:
     """Returns the names of all shipped option files, relative to their folder."""
-    return sorted({f.relative_to(folder).as_posix() for folder in _FOLDERS for f in folder.rglob('*.yml')})
+    return sorted(file.relative_to(_FOLDER).as_posix() for file in _FOLDER.rglob('*.yml'))

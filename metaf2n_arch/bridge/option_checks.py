@@ -1,0 +1,117 @@
+"""What can be known to be wrong before anything is built: keys the runner needs, names, files and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+
+# Keys without which the stock runner stops with a bare KeyError, after it has created folders.
+NEEDED = ['name', 'model_type', 'num_gpu', 'datasets', 'path']
+NEEDED_TO_TRAIN = [
+    'datasets.train',
+    'datasets.train.batch_size_per_gpu',
+    'datasets.train.num_worker_per_gpu',
+    'train.total_iter',
+    'logger.print_freq',
+    'logger.save_checkpoint_freq',
+    'logger.use_tb_logger',
+]
+NEEDED_TO_VALIDATE = ['val.save_img']
+
+
+def check_keys(opt: dict[str, Any], is_train: bool, file: str) -> None:
+    """Raises `OptionError` if a key is missing that the stock runner reads."""
+    needed = [*NEEDED, *(NEEDED_TO_TRAIN if is_train else NEEDED_TO_VALIDATE)]
+    if is_train and opt.get('val') is not None:
+        needed += ['val.val_freq', *NEEDED_TO_VALIDATE]
+    datasets = opt.get('datasets')
+    phases = list(datasets) if isinstance(datasets, dict) else []
+    needed += [f'datasets.{phase}.{key}' for phase in phases for key in ('name', 'type')]
+    for key in needed:
+        current: Any = opt
+        *parents, last = key.split('.')
+        for i, part in enumerate(parents):
+            current = current.get(part)
+            if not isinstance(current, dict):
+                raise OptionError(f'{file}: {".".join(parents[: i + 1])} is missing, expected a mapping of options.')
+        if last not in current:
+            raise OptionError(f'{file}: {key} is missing; it must be given.{nearest(last, current)}')
+    if is_train:
+        for phase in phases:
+            if phase.split('_')[0] not in ('train', 'val'):
+                raise OptionError(f"{file}: datasets.{phase}: unknown phase; expected 'train', 'val' or 'val_<name>'.")
+
+
+def check_device(opt: dict[str, Any], file: str) -> None:
+    """Raises `OptionError` if GPUs are asked for where there is none."""
+    count = opt['num_gpu']
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise OptionError(f"{file}: num_gpu is {count!r}, expected 'auto' or a number of GPUs (0 trains on the CPU).")
+    if count and not torch.cuda.is_available():
+        raise OptionError(f"{file}: num_gpu is {count}, but torch finds no CUDA device. Set num_gpu: 0 or 'auto'.")
+
+
+def check_names(opt: dict[str, Any], file: str) -> None:
+    """Raises `OptionError` if a network, loss, metric, data set or model type is in no registry."""
+    from basicsr.utils import registry
+
+    registries = {
+        'network': registry.ARCH_REGISTRY,
+        'loss': registry.LOSS_REGISTRY,
+        'metric': registry.METRIC_REGISTRY,
+        'dataset': registry.DATASET_REGISTRY,
+        'model': registry.MODEL_REGISTRY,
+    }
+    for kind, place, name in _names(opt):
+        known = registries[kind]
+        if name not in known and f'{name}_basicsr' not in known:
+            hint = nearest(str(name), known.keys()) or f' Known: {", ".join(sorted(known.keys()))}.'
+            raise OptionError(f'{file}: {place}: there is no {kind} {name!r}.{hint}')
+
+
+def _names(opt: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yields (kind, key path, name) for everything the runner will look up in a registry."""
+    yield 'model', 'model_type', opt['model_type']
+    for key, block in opt.items():
+        if key.startswith('network_') and isinstance(block, dict) and 'type' in block:
+            yield 'network', f'{key}.type', block['type']
+    for phase, block in opt['datasets'].items():
+        yield 'dataset', f'datasets.{phase}.type', block['type']
+    for key, block in ((opt.get('val') or {}).get('metrics') or {}).items():
+        if isinstance(block, dict) and 'type' in block:
+            yield 'metric', f'val.metrics.{key}.type', block['type']
+    for key, block in (opt.get('train') or {}).items():
+        # Host: pixel_opt, perceptual_opt, gan_opt ...; ours: a list under `losses`.
+        if key.endswith('_opt') and isinstance(block, dict) and 'type' in block:
+            yield 'loss', f'train.{key}.type', block['type']
+        if key == 'losses' and isinstance(block, list):
+            for i, item in enumerate(block):
+                if isinstance(item, dict) and 'type' in item:
+                    yield 'loss', f'train.losses.{i}.type', item['type']
+
+
+def check_files(opt: dict[str, Any], file: str) -> None:
+    """Raises `DataError` if a folder, meta-info file or weights file that the options name is missing or empty."""
+    for phase, block in opt['datasets'].items():
+        for key, value in block.items():
+            if key.startswith(('dataroot', 'meta_info')) and value is not None:
+                for path in value if isinstance(value, list) else [value]:
+                    _check_path(f'{file}: datasets.{phase}.{key}', path)
+    for key, value in opt['path'].items():
+        if value is not None and key.startswith(('pretrain_network', 'resume_state')) and not Path(value).is_file():
+            raise DataError(f'{file}: path.{key}: there is no file {value}; correct the path, or set it to ~.')
+
+
+def _check_path(place: str, path: Any) -> None:
+    if not isinstance(path, str):
+        raise OptionError(f'{place} is {path!r}, expected a path.')
+    target = Path(path)
+    if not target.exists():
+        raise DataError(f'{place}: {path} does not exist (looked from {Path.cwd()}); correct the path.')
+    if target.is_dir() and not any(target.iterdir()):
+        raise DataError(f'{place}: the folder {path} is empty; put images there or correct the path.')

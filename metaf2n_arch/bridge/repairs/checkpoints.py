@@ -1,0 +1,115 @@
+"""Checkpoints and training states are written whole or not at all, and read without executing anything.
+
+Seen with BasicSR 1.4.2: with a full disk a truncated .pth stays behind under a warning and training goes on; weights
+are unpickled without restriction (torch before 2.6); .safetensors and bare state dicts cannot be read; a checkpoint of
+another network ends in pages of key names. Instead a file is written beside its place, flushed to the disk and renamed,
+in the host's own format; a write that fails ends training with the last good checkpoint intact. May go when the host
+does so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from metaf2n_arch.bridge.table import Repair, replace
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.weights import load_state_dict, load_strictly, save_atomically
+
+TRIES = 3
+
+
+def save_network(
+    self: Any,
+    net: nn.Module | list[nn.Module],
+    net_label: str,
+    current_iter: int,
+    param_key: str | list[str] = 'params',
+) -> None:
+    """Writes one or several networks into `<net_label>_<iteration>.pth`, each under its key, as the host does.
+
+    Raises:
+        DataError: the file could not be written; the one before, if any, is untouched.
+    """
+    nets = net if isinstance(net, list) else [net]
+    keys = param_key if isinstance(param_key, list) else [param_key]
+    if len(nets) != len(keys):
+        raise ValueError(f'save_network got {len(nets)} networks and {len(keys)} keys; they must be as many.')
+    if self.opt.get('rank', 0) != 0:
+        return
+    name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    content = {key: _on_cpu(self.get_bare_model(each)) for each, key in zip(nets, keys)}
+    _write(content, Path(self.opt['path']['models']) / name)
+
+
+def _on_cpu(net: nn.Module) -> Mapping[str, Any]:
+    state = net.state_dict()
+    # In place, so that what torch attaches to the mapping (versions of modules) stays with it.
+    for key in list(state):
+        state[key.removeprefix('module.')] = state.pop(key).cpu()
+    return state
+
+
+def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
+    """Writes optimizers and schedulers into `<iteration>.state`, as the host does.
+
+    Raises:
+        DataError: the file could not be written; the one before, if any, is untouched.
+    """
+    if current_iter == -1 or self.opt.get('rank', 0) != 0:
+        return
+    state = {
+        'epoch': epoch,
+        'iter': current_iter,
+        'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+    }
+    _write(state, Path(self.opt['path']['training_states']) / f'{current_iter}.state')
+
+
+def _write(content: Any, path: Path) -> None:
+    """Writes, trying again as the host does: network drives have bad moments. The last failure is raised."""
+    from basicsr.utils import get_root_logger
+
+    for left in reversed(range(TRIES)):
+        try:
+            return save_atomically(content, path)
+        except DataError as error:
+            if left == 0:
+                raise
+            get_root_logger().warning(f'{error} Tries left: {left}.')
+            time.sleep(1)
+
+
+def load_network(
+    self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+) -> None:
+    """Loads a .pth or .safetensors file into `net`.
+
+    Raises:
+        DataError: the file cannot be read, or (with `strict`) belongs to another network.
+    """
+    from basicsr.utils import get_root_logger
+
+    net = self.get_bare_model(net)
+    state = load_state_dict(load_path, param_key)
+    get_root_logger().info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{param_key}].')
+    if strict:
+        load_strictly(net, state, load_path)
+    else:
+        self._print_different_keys_loading(net, state, strict)
+        net.load_state_dict(state, strict=False)
+
+
+def _apply(module: ModuleType) -> bool:
+    for function in (save_network, save_training_state, load_network):
+        replace(module.BaseModel, function.__name__, function)
+    return True
+
+
+REPAIRS = [Repair('checkpoints', 'basicsr.models.base_model', _apply, 'leaves truncated files, unpickles anything')]

@@ -1,0 +1,75 @@
+"""Small things the host says or does wrongly, none of which changes what is computed.
+
+Seen with BasicSR 1.4.2: a name in no registry is first announced under a name that does not exist either; the final
+validation is logged one or two iterations after the last; only Adam can be named as an optimizer; `python -m
+basicsr.train` warns that the module was imported twice. May go one by one as the host mends them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from metaf2n_arch.bridge import runner
+from metaf2n_arch.bridge.table import ORIGINALS, Repair, replace
+from metaf2n_arch.utils.checks import OptionError, nearest
+
+
+class UnknownName(OptionError, KeyError):
+    """A name in no registry; still the `KeyError` that callers of the host may expect."""
+
+    def __str__(self) -> str:
+        return ValueError.__str__(self) if len(self.args) != 1 else str(self.args[0])
+
+
+def get(self: Any, name: str, suffix: str = 'basicsr') -> Any:
+    """Returns what is registered under `name`, or raises an error that names the nearest one."""
+    found = self._obj_map.get(name, self._obj_map.get(f'{name}_{suffix}'))
+    if found is None:
+        hint = nearest(name, self._obj_map) or f' Known: {", ".join(sorted(self._obj_map))}.'
+        raise UnknownName(f"No object named '{name}' found in '{self._name}' registry!{hint}")
+    return found
+
+
+def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
+    """Validates as the host does, at no later iteration than the last."""
+    runner.has_begun()
+    if self.opt['is_train'] and isinstance(current_iter, int):
+        current_iter = min(current_iter, int(self.opt['train']['total_iter']))
+    ORIGINALS['basicsr.models.base_model.BaseModel.validation'](self, dataloader, current_iter, tb_logger, save_img)
+
+
+def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+    """Returns any optimizer of `torch.optim` by name."""
+    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
+    if optim_type not in known or optim_type == 'Optimizer':
+        raise OptionError(f'optimizer {optim_type} is not in torch.optim.{nearest(optim_type, known)}')
+    return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+
+
+def _registry(module: ModuleType) -> bool:
+    replace(module.Registry, 'get', get)
+    return True
+
+
+def _model(module: ModuleType) -> bool:
+    replace(module.BaseModel, 'validation', validation)
+    replace(module.BaseModel, 'get_optimizer', get_optimizer)
+    return True
+
+
+def _warning(module: ModuleType) -> bool:
+    warnings.filterwarnings('ignore', r"'basicsr\.\w+' found in sys\.modules after import of package", RuntimeWarning)
+    return True
+
+
+REPAIRS = [
+    Repair('unknown names', 'basicsr.utils.registry', _registry, 'announces a name that does not exist either'),
+    Repair(
+        'validation, optimizers', 'basicsr.models.base_model', _model, 'logs the last validation late, knows Adam only'
+    ),
+    Repair('double import', 'basicsr', _warning, 'warns about how its own scripts are started'),
+]

@@ -1,0 +1,57 @@
+"""Prefetching on the CPU starts one reader, and an error in it arrives.
+
+Seen with BasicSR 1.4.2: `CPUPrefetcher` starts reading when built and again when the first epoch begins, so that with
+`prefetch_mode: cpu` a thread and its workers stay blocked for ever; and an error while reading ends the thread
+silently, after which training waits for ever. May go when the host closes what it opens.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from metaf2n_arch.bridge.table import Repair, replace
+
+
+def run(self: Any) -> None:
+    """Reads ahead; what goes wrong is handed over instead of lost."""
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+    except BaseException as error:
+        self.queue.put(error)
+    self.queue.put(None)
+
+
+def take_next(self: Any) -> Any:
+    """Returns the next item, or raises what went wrong while reading it."""
+    item = self.queue.get()
+    if item is None:
+        raise StopIteration
+    if isinstance(item, BaseException):
+        raise item
+    return item
+
+
+def start_later(self: Any, loader: Any) -> None:
+    """Starts nothing yet: the runner resets the prefetcher at the beginning of every epoch."""
+    self.ori_loader = loader
+    self.loader = iter(())
+
+
+def next_or_none(self: Any) -> Any:
+    """Returns the next batch, or `None` at the end of the epoch."""
+    if isinstance(self.loader, type(iter(()))):
+        self.reset()
+    return next(self.loader, None)
+
+
+def _apply(module: ModuleType) -> bool:
+    replace(module.PrefetchGenerator, 'run', run)
+    replace(module.PrefetchGenerator, '__next__', take_next)
+    replace(module.CPUPrefetcher, '__init__', start_later)
+    replace(module.CPUPrefetcher, 'next', next_or_none)
+    return True
+
+
+REPAIRS = [Repair('prefetching', 'basicsr.data.prefetch_dataloader', _apply, 'leaks a reader, swallows its errors')]
