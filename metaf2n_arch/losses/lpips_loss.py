@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.utils.checks import DataError, require_choice, require_image_batch, require_same_shape
+from metaf2n_arch.losses.pair import require_pair
+from metaf2n_arch.utils.checks import DataError, require_choice
 from metaf2n_arch.utils.pretrained import find_weights, read_weights, select_weights
 
 
@@ -109,9 +110,7 @@ class LPIPSLoss(nn.Module):
         return self
 
     def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
-        require_image_batch('pred', pred, channels=3)
-        require_image_batch('target', target, channels=3)
-        require_same_shape('pred', pred, 'target', target)
+        require_pair(pred, target, channels=3)
         smallest = TRUNKS[self.net].smallest
         if min(pred.shape[-2:]) < smallest:
             raise ValueError(

@@ -1,0 +1,44 @@
+"""The normalised distance of two images under the discrete cosine transform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+from metaf2n_arch.functional.frequency import dct_distance
+from metaf2n_arch.losses.pair import full_precision, require_order, require_pair
+
+
+@LOSS_REGISTRY.register()
+class DCTLoss(nn.Module):
+    """L = ‖T(x) - T(y)‖ / max(‖T(x)‖, ‖T(y)‖), T the orthonormal type-II discrete cosine transform of both axes.
+
+    Unlike the Fourier transform it continues the image by reflection and sees no edge where left and right border meet.
+
+    Args:
+        loss_weight: factor of the result.
+        order: 1, the sum of absolute coefficients, or 2, the Euclidean norm; see `FFTLoss` on why 1 is the default.
+
+    Forward: `pred` x and `target` y, (B, C, H, W) of any range and size → scalar in [0, 2], the mean over the batch.
+
+    Raises:
+        OptionError: for another order.
+        ValueError: for images of another kind, or of two shapes.
+
+    >>> DCTLoss()(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))
+    tensor(1.)
+    """
+
+    def __init__(self, loss_weight: float = 1.0, order: int = 1) -> None:
+        super().__init__()
+        require_order('DCTLoss', order)
+        self.loss_weight = float(loss_weight)
+        self.order = order
+
+    def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
+        require_pair(pred, target)
+        with torch.autocast(pred.device.type, enabled=False):  # the transform is a matrix product
+            return self.loss_weight * dct_distance(full_precision(pred), full_precision(target), self.order).mean()

@@ -1,0 +1,45 @@
+"""The normalised distance of two images in the Fourier domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+from metaf2n_arch.functional.frequency import fft_distance
+from metaf2n_arch.losses.pair import full_precision, require_order, require_pair
+
+
+@LOSS_REGISTRY.register()
+class FFTLoss(nn.Module):
+    """L = ‖F(x) - F(y)‖ / max(‖F(x)‖, ‖F(y)‖), F the Fourier transform; 0 where both images are 0.
+
+    The norm is the sum of the moduli (`order` 1) or Euclidean (`order` 2). Parseval's theorem makes order 2 exactly the
+    relative Euclidean distance of the pixels, whatever orthonormal transform is used; order 1, the default, is a loss
+    of its own, which pulls harder on the many weak, high frequencies.
+
+    Args:
+        loss_weight: factor of the result.
+        order: 1 or 2.
+
+    Forward: `pred` x and `target` y, (B, C, H, W) of any range and size → scalar in [0, 2], the mean over the batch.
+
+    Raises:
+        OptionError: for another order.
+        ValueError: for images of another kind, or of two shapes.
+
+    >>> import torch
+    >>> FFTLoss(loss_weight=2.0)(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))
+    tensor(2.)
+    """
+
+    def __init__(self, loss_weight: float = 1.0, order: int = 1) -> None:
+        super().__init__()
+        require_order('FFTLoss', order)
+        self.loss_weight = float(loss_weight)
+        self.order = order
+
+    def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
+        require_pair(pred, target)
+        return self.loss_weight * fft_distance(full_precision(pred), full_precision(target), self.order).mean()

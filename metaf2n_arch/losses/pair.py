@@ -1,0 +1,52 @@
+"""What the losses of two images share: the check of their inputs, and a loss inside another's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.losses import build_loss
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
+
+from metaf2n_arch.utils.checks import OptionError, nearest, require_image_batch, require_same_shape
+
+
+def require_pair(pred: Tensor, target: Tensor, channels: int | None = None) -> None:
+    """Raises `ValueError` unless both are real floating-point image batches (B, C, H, W) of one shape."""
+    require_image_batch('pred', pred, channels)
+    require_image_batch('target', target, channels)
+    require_same_shape('pred', pred, 'target', target)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Returns `x`, or its float32 copy if it has 16 bits: a spectrum spans more orders of magnitude than those."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def require_order(name: str, order: object) -> None:
+    """Raises `OptionError` unless `order`, that of a norm, is 1 or 2."""
+    if order not in (1, 2):
+        raise OptionError(f'{name} order is {order!r}, expected 1 (sum of absolute values) or 2 (Euclidean).')
+
+
+def nested_loss(owner: str, options: Mapping[str, Any] | nn.Module) -> nn.Module:
+    """Builds the loss that another loss wraps, from its own block of options, which is left as it is.
+
+    Args:
+        owner: the type that wraps it, for messages.
+        options: a mapping with the key ``type``, as in the list of losses, or a module that exists already.
+
+    Raises:
+        OptionError: if there is no type, or none of that name.
+    """
+    if isinstance(options, nn.Module):
+        return options
+    if not isinstance(options, Mapping) or 'type' not in options:
+        raise OptionError(f'{owner} loss is {options!r}, expected a block with the type of the loss it wraps.')
+    kind = options['type']
+    if kind not in LOSS_REGISTRY and f'{kind}_basicsr' not in LOSS_REGISTRY:
+        known = sorted(LOSS_REGISTRY.keys())
+        raise OptionError(f'{owner} wraps the unknown loss {kind!r}, expected one of {known}.{nearest(kind, known)}')
+    return build_loss(dict(options))
