@@ -128,7 +128,7 @@ def _check_data_set(options: Options, where: str) -> None:
     if not isinstance(options, Mapping):
         raise OptionError(f'{where} is {options!r}, expected a mapping of options.')
     _known_type(DATASET_REGISTRY, options.get('type'), f'{where}.type')
-    schema = getattr(DATASET_REGISTRY.get(options['type']), 'options_schema', None)
+    schema = getattr(find(DATASET_REGISTRY, options['type']), 'options_schema', None)
     if schema is not None:
         parse_block(schema, options, where)
 
@@ -138,7 +138,7 @@ def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
     if not isinstance(options, Mapping) or 'type' not in options:
         raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
     _known_type(registry, options['type'], f'{where}.type')
-    check_arguments(registry.get(options['type']), options, where, kind)
+    check_arguments(find(registry, options['type']), options, where, kind)
 
 
 def check_arguments(part: Any, options: Options, where: str, kind: str) -> None:
@@ -162,11 +162,18 @@ def check_arguments(part: Any, options: Options, where: str, kind: str) -> None:
 
 def is_ours(registry: Registry, name: Any) -> bool:
     """Whether `name` is registered and defined in this package."""
-    return name in registry and registry.get(name).__module__.startswith('metaf2n_arch.')
+    part = find(registry, name)
+    return part is not None and part.__module__.startswith('metaf2n_arch.')
+
+
+def find(registry: Registry, name: Any) -> Any:
+    """What `name` stands for, or None; some parts of the host are registered under a name with its suffix."""
+    registered = dict(iter(registry))
+    return registered.get(name, registered.get(f'{name}_basicsr'))
 
 
 def _known_type(registry: Registry, name: Any, where: str) -> None:
-    if name not in registry:
+    if find(registry, name) is None:
         raise OptionError(f'{where} is {name!r}, which is not registered.{nearest(str(name), registry.keys())}')
 
 
@@ -185,7 +192,7 @@ def _check_paths(opt: Options) -> None:
                 f'path.{key}: there is no file {value}; give the path of a .pth or .safetensors file, or ~.'
             )
     for phase, options in (opt.get('datasets') or {}).items():
-        schema = getattr(DATASET_REGISTRY.get(options['type']), 'options_schema', None)
+        schema = getattr(find(DATASET_REGISTRY, options['type']), 'options_schema', None)
         for key, value in options.items():
             named = key.startswith(('dataroot', 'meta_info')) and isinstance(value, str)
             if named and schema is None and not os.path.exists(os.path.expanduser(value)):
@@ -197,7 +204,7 @@ def _build_data_sets(opt: Options) -> None:
     for phase, options in (opt.get('datasets') or {}).items():
         if is_ours(DATASET_REGISTRY, options['type']):
             try:
-                DATASET_REGISTRY.get(options['type'])(deepcopy(dict(options)))
+                find(DATASET_REGISTRY, options['type'])(deepcopy(dict(options)))
             except (DataError, OptionError) as error:
                 message = str(error)
                 raise type(error)(message if phase in message else f'datasets.{phase}: {message}') from None

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metaf2n_arch.degradation import DegradationParams, apply, apply_batch
 from metaf2n_arch.faces.restorer import Restorer
 from metaf2n_arch.meta.support import crop
+from metaf2n_arch.utils.images import bicubic_up
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,4 @@ def make_tasks(batch: Mapping[str, Any], scale: int, restorer: Restorer | None, 
 def _restore(faces_lq: Tensor, scale: int, restorer: Restorer) -> Tensor:
     """(B, N, 3, h, w) -> (B, N, 3, s·h, s·w): bicubic enlargement, then the frozen restorer, in one batch."""
     flat = faces_lq.flatten(0, 1)
-    enlarged = F.interpolate(flat, scale_factor=scale, mode='bicubic', align_corners=False).clamp(0, 1)
-    return restorer.restore(enlarged).unflatten(0, faces_lq.shape[:2])
+    return restorer.restore(bicubic_up(flat, scale)).unflatten(0, faces_lq.shape[:2])

@@ -207,9 +207,9 @@ class ValidationMixin:
                 for metric, value in values.items():
                     label = metric if variant == RESULT else f'{metric}_{variant}'
                     tb_logger.add_scalar(f'metrics/{dataset}/{label}', value, current_iter)
-        if not self.opt['is_train']:
-            target = Path(self.opt['path']['results_root']) / f'metrics_{dataset}.json'
-            write_json(target, {'dataset': dataset, 'mean': result, 'images': evaluator.table.values, 'notes': notes})
+        root = self.opt['path']['experiments_root' if self.opt['is_train'] else 'results_root']
+        content = {'dataset': dataset, 'iteration': current_iter, 'mean': result, 'notes': notes}
+        write_json(Path(root) / f'metrics_{dataset}.json', {**content, 'images': evaluator.table.values})
 
     def _metric_line(
         self, evaluator: Evaluator, result: Any, dataset: str, metric: str, value: float, current_iter: int | str

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:  # so that the command line can name an error without loading torch
+    from torch import Tensor
 
 
 class OptionError(ValueError):

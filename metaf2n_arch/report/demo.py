@@ -1,0 +1,176 @@
+"""The demo: trains with the stock runner, then shows what one step of adaptation gains on an unseen photograph."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
+from metaf2n_arch.report.log import newest_log, read_series
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.images import read_image
+from metaf2n_arch.utils.resources import option_file
+
+OPTION_FILE = 'demo_metaf2n_ssl.yml'
+CURVES = {
+    'outer loss on naturals': ['l_g_total_unadapted', 'l_g_total'],
+    'inner loss on faces': ['l_inner', 'l_inner_adapted'],
+    'terms of the outer loss': ['l_g_l1', 'l_g_ssl'],
+}
+SHOWN = 3
+"""Rows of the picture: the first draws, whatever they show."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One validation image: metric name -> value, for the enlarged input and the output without and with adaptation."""
+
+    name: str
+    degradation: str
+    bicubic: dict[str, float]
+    unadapted: dict[str, float]
+    adapted: dict[str, float]
+
+
+def run_demo(out: Path) -> None:
+    """Runs ``python -m basicsr.train`` on the demo's option file and writes table, picture and curves into `out`.
+
+    Raises:
+        DataError: if the training does not end well; its own output says why.
+    """
+    console = Console()
+    source = option_file(OPTION_FILE)
+    options = yaml.safe_load(source.read_text(encoding='utf-8'))
+    shown = Path('options') / OPTION_FILE
+    shown = shown if shown.is_file() and shown.samefile(source) else source
+    console.print(f'Training with BasicSR:  [bold]python -m basicsr.train -opt {shown}[/bold]\n', soft_wrap=True)
+    code = subprocess.run([sys.executable, '-m', 'basicsr.train', '-opt', str(shown)], check=False).returncode
+    if code:
+        raise DataError(f'the training ended with exit code {code}; its last lines above say why.')
+
+    experiment = Path('experiments') / options['name']
+    outcomes = read_outcomes(experiment, options)
+    table = markdown_table(outcomes)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / 'table.md').write_text(table, encoding='utf-8')
+    console.print(_rich_table(outcomes))
+    val = Path(options['datasets']['val']['dataroot'])
+    rows = [_row(experiment, val, outcome, options['scale']) for outcome in outcomes[:SHOWN]]
+    picture = side_by_side(rows, out / 'side_by_side.png')
+    curves = loss_curves(read_series(newest_log(experiment)), CURVES, out / 'loss_curves.png')
+    console.print(f'Written: {out / "table.md"}, {picture}, {curves}', soft_wrap=True)
+
+
+def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
+    """Collects the validation's metrics, and computes those of bicubic enlargement by the same functions."""
+    name = options['datasets']['val']['name']
+    root = Path(options['datasets']['val']['dataroot'])
+    metrics = json.loads((experiment / f'metrics_{name}.json').read_text(encoding='utf-8'))['images']
+    draws = json.loads((root / 'draws.json').read_text(encoding='utf-8'))['images']
+    outcomes = []
+    for image, draw in sorted(draws.items()):
+        bicubic = _bicubic(root, image, options['scale'])
+        outcomes.append(
+            Outcome(
+                name=image,
+                degradation=describe(draw),
+                bicubic=_evaluate(bicubic, read_image(root / 'GT' / f'{image}.png'), options['val']['metrics']),
+                unadapted={metric: values[image] for metric, values in metrics['unadapted'].items()},
+                adapted={metric: values[image] for metric, values in metrics['result'].items()},
+            )
+        )
+    return outcomes
+
+
+def describe(draw: dict[str, Any]) -> str:
+    """Says in a few words what a draw does: the blur's standard deviations in pixels, the noise's of 255."""
+    stage = draw['stages'][0]
+    kernel = np.array(stage['kernel'])
+    axis = np.arange(len(kernel)) - len(kernel) // 2
+    spread = [float(np.sqrt((kernel.sum(a) * axis**2).sum())) for a in (0, 1)]
+    noise = '' if stage['noise'] == 'none' else f', noise {stage["strength"][0]:g}-{stage["strength"][1]:g}'
+    return f'blur {spread[0]:.1f} x {spread[1]:.1f}{noise}'
+
+
+def mean_gain(outcomes: list[Outcome], metric: str = 'psnr') -> float:
+    """Mean over the images of what adaptation adds."""
+    return float(np.mean([o.adapted[metric] - o.unadapted[metric] for o in outcomes]))
+
+
+def _cells(outcomes: list[Outcome]) -> list[list[str]]:
+    def cells(name: str, what: str, values: list[float]) -> list[str]:
+        return [name, what, *(f'{v:.2f}' for v in values), f'{values[2] - values[1]:+.3f}']
+
+    per_image = [[o.bicubic['psnr'], o.unadapted['psnr'], o.adapted['psnr']] for o in outcomes]
+    rows = [cells(o.name, o.degradation, values) for o, values in zip(outcomes, per_image)]
+    return [*rows, cells('mean', '', [float(v) for v in np.mean(per_image, axis=0)])]
+
+
+_HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'adapted', 'gain']
+_TITLE = 'PSNR in dB (luma, 4 pixels cropped) of a photograph and degradations not trained on'
+_NOTE = 'The support is the true face, an upper bound: no face restorer comes with any package.'
+
+
+def markdown_table(outcomes: list[Outcome]) -> str:
+    """The table as Markdown."""
+    lines = [_HEAD, ['---'] * len(_HEAD), *_cells(outcomes)]
+    return f'{_TITLE}\n\n' + '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + f'\n\n{_NOTE}\n'
+
+
+def _rich_table(outcomes: list[Outcome]) -> Table:
+    table = Table(*_HEAD, title=_TITLE, caption=_NOTE)
+    for line in _cells(outcomes):
+        table.add_row(*line, style='bold' if line[0] == 'mean' else '')
+    return table
+
+
+def _row(experiment: Path, val: Path, outcome: Outcome, scale: int) -> list[Panel]:
+    """LQ | not adapted | adapted | GT, cut to the surroundings of the face, metrics of the whole image underneath."""
+    results = experiment / 'visualization' / outcome.name
+    adapted = max(results.glob('*.png'), key=lambda path: path.stat().st_mtime)
+    gt = read_image(val / 'GT' / f'{outcome.name}.png')
+    images = [
+        (
+            _enlarge(read_image(val / 'LQ' / f'{outcome.name}.png'), scale),
+            f'LQ ({outcome.degradation})',
+            outcome.bicubic,
+        ),
+        (read_image(results / 'unadapted' / adapted.name), 'not adapted', outcome.unadapted),
+        (read_image(adapted), 'adapted', outcome.adapted),
+        (gt, 'GT', None),
+    ]
+    height, width = gt.shape[:2]
+    window = slice(0, height * 5 // 8), slice(width // 5, width // 5 + width * 5 // 8)
+    return [Panel(image[window], title, _caption(values)) for image, title, values in images]
+
+
+def _caption(values: dict[str, float] | None) -> str:
+    return '' if values is None else f'{values["psnr"]:.2f} dB / {values["ssim"]:.4f}'
+
+
+def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:
+    """Each pixel as a square: what the input really holds."""
+    return image.repeat(scale, 0).repeat(scale, 1)
+
+
+def _bicubic(root: Path, image: str, scale: int) -> np.ndarray:
+    import cv2
+
+    lq = read_image(root / 'LQ' / f'{image}.png')
+    return cv2.resize(lq, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def _evaluate(image: np.ndarray, gt: np.ndarray, metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
+    from basicsr.metrics import calculate_metric
+
+    data = {'img': image[..., ::-1], 'img2': gt[..., ::-1]}
+    return {name: float(calculate_metric(data, options)) for name, options in metrics.items()}

@@ -1,0 +1,66 @@
+"""Guarded steps: clipping against torch's own, bad gradients against an untouched copy."""
+
+import pytest
+import torch
+from torch import nn
+
+from metaf2n_arch.models.optimization import GuardedStep, TrainingDiverged, build_optimizer
+from metaf2n_arch.models.options import SafetyOptions
+from metaf2n_arch.utils.checks import OptionError
+
+
+def linear_with_gradient(value: float) -> nn.Linear:
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2)
+    for p in net.parameters():
+        p.grad = torch.full_like(p, value)
+    return net
+
+
+def test_a_good_step_is_the_optimizers_own():
+    net, reference = linear_with_gradient(0.5), linear_with_gradient(0.5)
+    optimizer = build_optimizer({'type': 'SGD', 'lr': 0.1}, net.parameters(), 'train.optim_g')
+    assert GuardedStep(SafetyOptions())(optimizer, 1)
+    torch.optim.SGD(reference.parameters(), lr=0.1).step()
+    torch.testing.assert_close(net.state_dict(), reference.state_dict(), rtol=0, atol=0)
+
+
+def test_clipping_limits_the_norm_of_all_gradients_together():
+    net = linear_with_gradient(2.0)
+    before = torch.cat([p.detach().flatten() for p in net.parameters()])
+    optimizer = build_optimizer({'type': 'SGD', 'lr': 1.0}, net.parameters(), 'train.optim_g')
+    GuardedStep(SafetyOptions(clip_grad_norm=0.1))(optimizer, 1)
+    moved = torch.cat([p.detach().flatten() for p in net.parameters()]) - before
+    assert moved.norm().item() == pytest.approx(0.1, rel=1e-4)
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_a_bad_gradient_changes_no_weight_and_is_counted(bad):
+    net, untouched = linear_with_gradient(bad), linear_with_gradient(0)
+    step = GuardedStep(SafetyOptions(max_bad_steps=3, clip_grad_norm=1.0))
+    optimizer = build_optimizer({'type': 'Adam', 'lr': 0.1}, net.parameters(), 'train.optim_g')
+    assert not step(optimizer, 1)
+    assert (step.skipped, step.in_a_row) == (1, 1)
+    torch.testing.assert_close(net.state_dict(), untouched.state_dict(), rtol=0, atol=0)
+    assert not optimizer.state
+
+
+def test_many_bad_steps_in_a_row_end_the_training():
+    net = linear_with_gradient(float('nan'))
+    optimizer = build_optimizer({'type': 'Adam', 'lr': 0.1}, net.parameters(), 'train.optim_g')
+    step = GuardedStep(SafetyOptions(max_bad_steps=2))
+    step(optimizer, 7)
+    for p in net.parameters():
+        p.grad = torch.full_like(p, float('nan'))
+    with pytest.raises(TrainingDiverged, match='iteration 8: .* 2 steps in a row'):
+        step(optimizer, 8)
+
+
+def test_an_unknown_optimizer_names_the_nearest():
+    with pytest.raises(OptionError, match=r"train\.optim_g\.type is 'AdamX'.*Did you mean 'Adam"):
+        build_optimizer({'type': 'AdamX', 'lr': 1e-4}, linear_with_gradient(0).parameters(), 'train.optim_g')
+
+
+def test_an_option_the_optimizer_does_not_have_is_named():
+    with pytest.raises(OptionError, match='momentun'):
+        build_optimizer({'type': 'SGD', 'lr': 1e-4, 'momentun': 0.9}, linear_with_gradient(0).parameters(), 'train.optim_g')
