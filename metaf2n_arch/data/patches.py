@@ -1,0 +1,62 @@
+"""Cuts, flips and resizes pictures on their way into an item."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metaf2n_arch.utils.images import gradient_energy
+
+REDRAWS = 5
+"""How often a patch without content is drawn again, as in the authors' program."""
+
+
+def random_patch(image: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns a view of a random (height, width) part of an (H, W, C) picture."""
+    y = int(rng.integers(image.shape[0] - height + 1))
+    x = int(rng.integers(image.shape[1] - width + 1))
+    return image[y : y + height, x : x + width]
+
+
+def centre_patch(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns a view of the middle (height, width) part of an (H, W, C) picture."""
+    y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[y : y + height, x : x + width]
+
+
+def draw_box(
+    image: np.ndarray, size: int, step: int, min_energy: float | None, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Returns (y, x, size, size) of a random square on a grid of `step` pixels with something to see in it.
+
+    A square whose `gradient_energy` is under `min_energy` is drawn again, up to `REDRAWS` times; the last one is taken.
+
+    Args:
+        image: (H, W, C) uint8 or uint16, at least `size` on each side.
+    """
+    for _ in range(1 + REDRAWS):
+        y = step * int(rng.integers((image.shape[0] - size) // step + 1))
+        x = step * int(rng.integers((image.shape[1] - size) // step + 1))
+        if min_energy is None or energy(image[y : y + size, x : x + size]) >= min_energy:
+            break
+    return y, x, size, size
+
+
+def energy(patch: np.ndarray) -> float:
+    """Returns the gradient energy of an integer picture."""
+    return gradient_energy(patch.astype(np.float32) / np.iinfo(patch.dtype).max)
+
+
+def augment(image: np.ndarray, hflip: bool, rotate: bool, rng: np.random.Generator) -> np.ndarray:
+    """Returns a view flipped left-right half of the time, and turned by a random multiple of 90 degrees, if allowed."""
+    if hflip and rng.random() < 0.5:
+        image = image[:, ::-1]
+    return np.rot90(image, int(rng.integers(4))) if rotate else image
+
+
+def shrink_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns a square picture averaged down to `side`."""
+    if image.shape[0] == side:
+        return image
+    import cv2
+
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)

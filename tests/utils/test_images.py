@@ -1,0 +1,159 @@
+"""Images: files of every kind, conversions against other programs, and files that cannot be read."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from metaf2n_arch.utils import images
+from metaf2n_arch.utils.checks import DataError
+
+
+@pytest.mark.parametrize('name', ['odd/00017_gray.png', 'odd/children-alpha.png', 'odd/tree_alpha_16bit.png'])
+def test_odd_files_read_as_rgb_like_pillow_and_skimage(data_dir, name):
+    from skimage import io as skio
+
+    ours = images.read_image(data_dir / name)
+    wanted = skio.imread(data_dir / name)
+    wanted = np.repeat(wanted[..., None], 3, 2) if wanted.ndim == 2 else wanted[..., :3]
+    # scikit-image keeps the upper 8 of 16 bits.
+    np.testing.assert_array_equal(ours >> 8 if ours.dtype == np.uint16 else ours, wanted)
+    tensor = images.to_tensor(ours)
+    assert tensor.dtype == torch.float32
+    assert float(tensor.max()) == pytest.approx(wanted.max() / 255)
+
+
+def test_a_sixteen_bit_file_keeps_its_precision(data_dir):
+    tensor = images.to_tensor(images.read_image(data_dir / 'odd/tree_alpha_16bit.png'))
+    assert len(torch.unique((tensor * 65535).round())) > 256
+
+
+def test_photo_orientation_is_applied_to_picture_and_size(astronaut, tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(astronaut[:100]).save(tmp_path / 'turned.jpg', exif=exif, quality=95)
+    assert images.read_image(tmp_path / 'turned.jpg').shape == (512, 100, 3)
+    assert images.image_size(tmp_path / 'turned.jpg') == (512, 100)
+
+
+def test_size_from_the_header_is_that_of_the_picture(data_dir):
+    for path in sorted((data_dir / 'photos').iterdir())[:4] + sorted((data_dir / 'odd').glob('*.png')):
+        assert images.image_size(path) == images.read_image(path).shape[:2]
+        assert images.image_size(path.read_bytes()) == images.image_size(path)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.bmp', '.tif'])
+def test_a_file_cut_in_half_is_refused_by_name(astronaut, tmp_path, suffix):
+    whole, half = tmp_path / f'whole{suffix}', tmp_path / f'half{suffix}'
+    images.write_image(whole, astronaut)
+    assert images.read_image(whole).shape == astronaut.shape
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(DataError, match=f'half{suffix}.*replace or remove'):
+        images.read_image(half)
+
+
+@pytest.mark.parametrize('content', [b'', b'not an image', b'\x89PNG\r\n'])
+def test_what_is_no_image_is_refused_by_name(tmp_path, content):
+    path = tmp_path / 'broken.png'
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r'broken\.png'):
+        images.read_image(path)
+    with pytest.raises(DataError, match=r'broken\.png'):
+        images.image_size(path)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match=r'nowhere\.png cannot be opened'):
+        images.read_image(tmp_path / 'nowhere.png')
+    with pytest.raises(DataError, match=r'nowhere\.png'):
+        images.image_size(tmp_path / 'nowhere.png')
+
+
+def test_bytes_survive_a_trip_through_tensor_and_file(astronaut, tmp_path):
+    tensor = images.to_tensor(astronaut)
+    np.testing.assert_array_equal(images.to_uint8(tensor), astronaut)
+    images.write_image(tmp_path / 'a.png', images.to_uint8(tensor))
+    np.testing.assert_array_equal(images.read_image(tmp_path / 'a.png'), astronaut)
+    assert [p.name for p in tmp_path.iterdir()] == ['a.png']
+
+
+def test_rounding_to_bytes_is_to_the_nearest_and_clamped():
+    values = torch.tensor([-0.1, 0.4 / 255, 0.6 / 255, 1.2]).view(1, 1, 4).expand(3, 1, 4)
+    assert images.to_uint8(values)[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+def test_writing_fails_clearly_and_leaves_nothing(astronaut, tmp_path):
+    with pytest.raises(DataError, match='no image suffix'):
+        images.write_image(tmp_path / 'a.txt', astronaut)
+    with pytest.raises(DataError, match='cannot be written'):
+        images.write_image(tmp_path / 'missing' / 'a.png', astronaut)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_luma_equals_the_hosts_and_luminance_equals_pillows(astronaut, astronaut_tensor):
+    from basicsr.utils.color_util import rgb2ycbcr
+    from PIL import Image
+
+    wanted = rgb2ycbcr(astronaut.astype(np.float32) / 255, y_only=True)
+    np.testing.assert_allclose(images.studio_luma(astronaut_tensor)[0, 0].numpy(), wanted, atol=1e-5)
+    grey = np.asarray(Image.fromarray(astronaut).convert('L'))
+    np.testing.assert_allclose(images.luminance(astronaut_tensor)[0, 0].numpy() * 255, grey, atol=0.51)
+
+
+def test_channel_order_is_reversed(astronaut):
+    import cv2
+
+    np.testing.assert_array_equal(images.bgr_to_rgb(astronaut), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
+
+
+def test_bicubic_enlargement_equals_opencv_inside(astronaut_tensor):
+    import cv2
+
+    small = astronaut_tensor[..., 100:132, 200:240]
+    wanted = cv2.resize(small[0].permute(1, 2, 0).numpy(), (160, 128), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    np.testing.assert_allclose(images.bicubic_up(small, 4)[0].permute(1, 2, 0).numpy(), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize('size', [(5, 7), (8, 8), (1, 3)])
+def test_padding_to_a_multiple_reflects_and_crop_undoes_it(size):
+    image = torch.rand(1, 3, *size)
+    padded = images.pad_to_multiple(image, 4)
+    assert all(side % 4 == 0 and side - 4 < old for side, old in zip(padded.shape[-2:], size))
+    torch.testing.assert_close(images.crop(padded, 0, 0, *size), image, rtol=0, atol=0)
+    if size == (5, 7):
+        np.testing.assert_array_equal(padded[0, 0], np.pad(image[0, 0], ((0, 3), (0, 1)), mode='reflect'))
+
+
+def test_crop_outside_the_image_is_refused():
+    with pytest.raises(ValueError, match='leaves an image of 8x8'):
+        images.crop(torch.rand(1, 3, 8, 8), 4, 0, 5, 5)
+    assert images.crop_to_multiple(torch.rand(1, 3, 10, 7), 4).shape[-2:] == (8, 4)
+
+
+def test_gradient_energy_is_the_log_mean_square_written_as_a_loop():
+    image = np.random.default_rng(0).random((5, 6, 3)).astype(np.float32)
+    total = 0.0
+    for y in range(4):
+        for x in range(5):
+            for c in range(3):
+                total += (image[y, x, c] - image[y + 1, x, c]) ** 2 + (image[y, x, c] - image[y, x + 1, c]) ** 2
+    assert images.gradient_energy(image) == pytest.approx(np.log(total / (4 * 5 * 3)), rel=1e-6)
+    assert images.gradient_energy(np.ones((4, 4, 3), np.float32)) == -np.inf
+
+
+def test_image_names_are_told_by_their_suffix_in_any_case():
+    assert images.is_image_name('a/b.PNG')
+    assert not images.is_image_name('a/png')
+
+
+def test_decoded_bytes_equal_pillows(astronaut):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(astronaut).save(file, 'PNG')
+    np.testing.assert_array_equal(images.decode_image(file.getvalue(), 'x'), astronaut)
