@@ -1,0 +1,146 @@
+"""The published weights files that the project knows by name. Nothing is fetched here: see `utils.download`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published weights file.
+
+    Attributes:
+        name: the short name used in option files and on the command line.
+        file: the name of the file on the disk.
+        url: where it is published.
+        size: in bytes, or None if it is not known.
+        sha256: None if no publisher states it and we could not compute it: then a fetch says that nothing was verified.
+        licence: of the weights.
+        purpose: what the file is for, in a few words.
+    """
+
+    name: str
+    file: str
+    url: str
+    size: int | None
+    sha256: str | None
+    licence: str
+    purpose: str
+
+
+_FACEXLIB = 'https://github.com/xinntao/facexlib/releases/download/v0.1.0/'
+_GFPGAN = 'https://github.com/TencentARC/GFPGAN/releases/download/'
+_GPEN = 'https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/'
+_REALESRGAN = 'https://github.com/xinntao/Real-ESRGAN/releases/download/'
+_OPENCV_ZOO = 'https://media.githubusercontent.com/media/opencv/opencv_zoo/f12e12798e8314f7c074a6656816c048dcc95b7a/'
+
+TABLE: tuple[Weights, ...] = (
+    Weights(
+        name='retinaface_resnet50',
+        file='detection_Resnet50_Final.pth',
+        url=_FACEXLIB + 'detection_Resnet50_Final.pth',
+        size=109497761,
+        sha256='6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d',
+        licence='MIT',
+        purpose='face detector RetinaFace, ResNet-50',
+    ),
+    Weights(
+        name='retinaface_mobile0.25',
+        file='detection_mobilenet0.25_Final.pth',
+        url=_FACEXLIB + 'detection_mobilenet0.25_Final.pth',
+        size=1789735,
+        sha256='2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220',
+        licence='MIT',
+        purpose='face detector RetinaFace, MobileNet-0.25',
+    ),
+    Weights(
+        name='yunet',
+        file='face_detection_yunet_2023mar.onnx',
+        url=_OPENCV_ZOO + 'models/face_detection_yunet/face_detection_yunet_2023mar.onnx',
+        size=232589,
+        sha256='8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4',
+        licence='MIT',
+        purpose='face detector YuNet',
+    ),
+    Weights(
+        name='gpen_bfr_256',
+        file='GPEN-BFR-256.pth',
+        url=_GPEN + 'GPEN-BFR-256.pth',
+        size=None,
+        sha256=None,
+        licence='non-commercial (GPEN)',
+        purpose='face restorer GPEN, 256 x 256, for training',
+    ),
+    Weights(
+        name='gpen_bfr_512',
+        file='GPEN-BFR-512.pth',
+        url=_GPEN + 'GPEN-BFR-512.pth',
+        size=None,
+        sha256=None,
+        licence='non-commercial (GPEN)',
+        purpose='face restorer GPEN, 512 x 512, for testing',
+    ),
+    Weights(
+        name='gfpgan_v1.3',
+        file='GFPGANv1.3.pth',
+        url=_GFPGAN + 'v1.3.0/GFPGANv1.3.pth',
+        size=348632874,
+        sha256='c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70',
+        licence='Apache-2.0',
+        purpose='face restorer GFPGAN 1.3',
+    ),
+    Weights(
+        name='gfpgan_v1.4',
+        file='GFPGANv1.4.pth',
+        url=_GFPGAN + 'v1.3.0/GFPGANv1.4.pth',
+        size=348632874,
+        sha256='e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad',
+        licence='Apache-2.0',
+        purpose='face restorer GFPGAN 1.4',
+    ),
+    Weights(
+        name='restoreformer',
+        file='RestoreFormer.pth',
+        url=_GFPGAN + 'v1.3.4/RestoreFormer.pth',
+        size=None,
+        sha256=None,
+        licence='Apache-2.0',
+        purpose='face restorer RestoreFormer (needs spandrel)',
+    ),
+    Weights(
+        name='codeformer',
+        file='codeformer.pth',
+        url='https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth',
+        size=376637898,
+        sha256='1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7',
+        licence='S-Lab 1.0 (non-commercial)',
+        purpose='face restorer CodeFormer (needs spandrel_extra_arches)',
+    ),
+    Weights(
+        name='realesrgan_x4plus',
+        file='RealESRGAN_x4plus.pth',
+        url=_REALESRGAN + 'v0.1.0/RealESRGAN_x4plus.pth',
+        size=67040989,
+        sha256='4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1',
+        licence='BSD-3-Clause',
+        purpose='generator RRDBNet x4 that MetaF2N starts from',
+    ),
+    Weights(
+        name='realesrgan_x4plus_netd',
+        file='RealESRGAN_x4plus_netD.pth',
+        url=_REALESRGAN + 'v0.2.2.3/RealESRGAN_x4plus_netD.pth',
+        size=None,
+        sha256=None,
+        licence='BSD-3-Clause',
+        purpose='discriminator that MetaF2N starts from',
+    ),
+    Weights(
+        name='realesr_animevideov3',
+        file='realesr-animevideov3.pth',
+        url=_REALESRGAN + 'v0.2.5.0/realesr-animevideov3.pth',
+        size=2504012,
+        sha256='b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d',
+        licence='BSD-3-Clause',
+        purpose='small generator SRVGGNetCompact x4',
+    ),
+)
