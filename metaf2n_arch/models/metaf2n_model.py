@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -102,12 +103,25 @@ class MetaF2NModel(BaseGANSRModel):
             adapted=self.adapted,
             step_weights=self._step_weights(current_iter),
         )
+        result = self._with_unadapted_loss(result, theta, phi, task, current_iter)
         values = {**outer.values, 'l_inner': result.inner_losses[0], 'l_g_total': result.outer_losses[-1]}
         if detailed:
             with torch.no_grad():
                 values['l_inner_adapted'] = inner_loss(result.fast_params, phi)
                 values['l_g_total_unadapted'] = OuterLoss(self, task, current_iter)(theta, phi, 0)
         return result, values, outer.output
+
+    def _with_unadapted_loss(
+        self, result: MetaGradient, theta: Params, phi: Params, task: Task, current_iter: int
+    ) -> MetaGradient:
+        """Adds w ∇_θ L(θ) to the gradient; w is `MetaOptions.unadapted_weight`."""
+        weight = self.meta.unadapted_weight
+        if weight == 0:
+            return result
+        loss = weight * OuterLoss(self, task, current_iter)(theta, phi, 0)
+        grads = torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
+        own = {name: grad for name, grad in zip(theta, grads) if grad is not None}
+        return replace(result, theta={n: g + own[n] if n in own else g for n, g in result.theta.items()})
 
     def _step_weights(self, current_iter: int) -> tuple[float, ...]:
         return step_weights(self.meta.inner_steps, current_iter, self.meta.annealing_iters)

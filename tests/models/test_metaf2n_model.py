@@ -1,0 +1,219 @@
+"""MetaF2NModel against a graph unrolled by hand, and what it promises about the weights it is given."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from basicsr.models import build_model
+from torch.func import functional_call
+from torch.utils.data import default_collate
+
+from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
+from metaf2n_arch.utils.checks import OptionError
+
+SCALE = 4
+
+
+def options(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A small training of one task, as the stock runner would hand it over."""
+    base = {
+        'name': 'small',
+        'model_type': 'MetaF2NModel',
+        'scale': SCALE,
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': SCALE, 'act_type': 'prelu'},
+        'network_m': {'type': 'MaskNet', 'num_feat': 8, 'num_conv': 3, 'bias_last': 1.0},
+        'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8},
+        'path': {'models': str(folder), 'training_states': str(folder), 'visualization': str(folder)},
+        'meta': {'inner_lr': 0.05},
+        'logger': {'print_freq': 1},
+        'train': {
+            'total_iter': 10,
+            'optim_g': {'type': 'SGD', 'lr': 0.1},
+            'optim_d': {'type': 'SGD', 'lr': 0.1},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100]},
+            'losses': [
+                {'type': 'L1Loss', 'target': 'gt'},
+                {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
+                {'type': 'MaskRegularizerLoss', 'loss_weight': 0.02},
+            ],
+        },
+    }
+    return {**base, **changes}
+
+
+@pytest.fixture
+def batch(astronaut_tensor: torch.Tensor) -> dict[str, Any]:
+    """Two tasks of two faces and two naturals, cut from a photograph."""
+
+    def window(y: int, x: int, side: int) -> torch.Tensor:
+        return astronaut_tensor[0, :, y : y + side, x : x + side]
+
+    def task(number: int) -> dict[str, Any]:
+        draw = DegradationConfig(scale=SCALE).sample(np.random.default_rng(number))
+        return {
+            'face': torch.stack([window(60, 170, 64), window(80, 190 + number, 64)]),
+            'face_crop': torch.tensor([[8, 4, 32, 32], [0, 32, 32, 32]]),
+            'gt': torch.stack([window(300, 60 + 10 * number, 48), window(200, 300, 48)]),
+            'degradation': draw.to_tensors(),
+        }
+
+    return default_collate([task(0), task(1)])
+
+
+def unrolled_gradients(model: Any, batch: dict[str, Any], mode: str) -> tuple[dict[str, torch.Tensor], ...]:
+    """Gradients for θ and φ by one graph through both loops, written out for one inner step."""
+    theta, phi = dict(model.net_g.named_parameters()), dict(model.net_m.named_parameters())
+    total = 0
+    for b in range(2):
+        draw = DegradationParams.from_tensors({k: v[b] for k, v in batch['degradation'].items()})
+        face, gt = batch['face'][b], batch['gt'][b]
+        face_lq, lq = apply(face, draw), apply(gt, draw, stream=1)
+        boxes = batch['face_crop'][b].tolist()
+        hq = torch.stack([f[:, y : y + h, x : x + w] for f, (y, x, h, w) in zip(face, boxes)])
+        small = [[v // SCALE for v in box] for box in boxes]
+        support = torch.stack([f[:, y : y + h, x : x + w] for f, (y, x, h, w) in zip(face_lq, small)])
+        mask = functional_call(model.net_m, phi, (support, hq))
+        inner = (mask * (hq - functional_call(model.net_g, theta, (support,))).abs()).mean()
+        grads = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
+        if mode == 'first':
+            grads = [g.detach() for g in grads]
+        fast = {n: p - 0.05 * g for (n, p), g in zip(theta.items(), grads)}
+        out = functional_call(model.net_g, fast, (lq,))
+        model.net_d.eval()
+        logits = model.net_d(out)
+        gan = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+        total = total + ((out - gt).abs().mean() + 0.1 * gan + 0.02 * ((mask - 1) ** 2).mean() / 2) / 2
+    g_theta = torch.autograd.grad(total, list(theta.values()), retain_graph=True)
+    g_phi = torch.autograd.grad(total, list(phi.values()))
+    return dict(zip(theta, g_theta)), dict(zip(phi, g_phi))
+
+
+@pytest.mark.parametrize('mode', ['first', 'second'])
+def test_the_gradients_of_a_step_are_those_of_the_unrolled_graph(tmp_path, batch, mode):
+    torch.manual_seed(0)
+    model = build_model(options(tmp_path, meta={'inner_lr': 0.05, 'mode': mode}))
+    model.feed_data(batch)
+    model.net_d.requires_grad_(False)
+    model.generator_gradients(1)
+    expected_theta, expected_phi = unrolled_gradients(model, batch, mode)
+    for net, expected in ((model.net_g, expected_theta), (model.net_m, expected_phi)):
+        for name, p in net.named_parameters():
+            error = (p.grad - expected[name]).norm() / expected[name].norm().clamp(min=1e-8)
+            assert error < 2e-4, name
+
+
+def test_first_mask_keeps_the_mask_gradient_of_second_and_the_generator_gradient_of_first(tmp_path, batch):
+    grads = {}
+    for mode in ('first', 'first_mask', 'second'):
+        torch.manual_seed(0)
+        model = build_model(options(tmp_path, meta={'inner_lr': 0.05, 'mode': mode}))
+        model.feed_data(batch)
+        model.generator_gradients(1)
+        grads[mode] = [torch.cat([p.grad.flatten() for p in net.parameters()]) for net in (model.net_g, model.net_m)]
+    torch.testing.assert_close(grads['first_mask'][0], grads['first'][0])
+    torch.testing.assert_close(grads['first_mask'][1], grads['second'][1])
+    assert (grads['first'][1] - grads['second'][1]).norm() > 1e-3 * grads['second'][1].norm()
+
+
+def test_the_unadapted_weight_adds_the_gradient_of_the_loss_without_adaptation(tmp_path, batch):
+    grads = []
+    for meta in ({'inner_lr': 0.05}, {'inner_lr': 0.05, 'unadapted_weight': 0.5}, {'inner_lr': 0.0, 'mode': 'first'}):
+        torch.manual_seed(0)
+        model = build_model(options(tmp_path, meta=meta))
+        model.feed_data(batch)
+        model.generator_gradients(1)
+        grads.append(torch.cat([p.grad.flatten() for p in model.net_g.parameters()]))
+    torch.testing.assert_close(grads[1], grads[0] + 0.5 * grads[2], rtol=1e-4, atol=1e-6)
+
+
+def test_an_iteration_moves_all_networks_and_logs_both_sides_of_the_adaptation(tmp_path, batch):
+    torch.manual_seed(0)
+    opt = options(tmp_path)
+    opt['train']['ema_decay'] = 0.9
+    model = build_model(opt)
+    before = {k: deepcopy(n.state_dict()) for k, n in (('g', model.net_g), ('m', model.net_m), ('d', model.net_d))}
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    for label, net in (('g', model.net_g), ('m', model.net_m), ('d', model.net_d)):
+        moved = [k for k, v in net.state_dict().items() if not torch.equal(v, before[label][k])]
+        assert moved, label
+    for name, average in model.net_g_ema.state_dict().items():
+        torch.testing.assert_close(average, 0.9 * before['g'][name] + 0.1 * model.net_g.state_dict()[name])
+    log = model.get_current_log()
+    assert {'l_g_total', 'l_g_total_unadapted', 'l_inner', 'l_inner_adapted', 'l_g_gan', 'l_d_gan'} <= log.keys()
+    assert log['l_inner_adapted'] < log['l_inner']
+
+
+def test_a_step_that_overflows_changes_no_weight_and_no_average(tmp_path, batch):
+    opt = options(tmp_path, meta={'inner_lr': 1e38})  # the adapted weights overflow
+    opt['train']['ema_decay'] = 0.9
+    model = build_model(opt)
+    before = deepcopy({**model.net_g.state_dict(), **model.net_m.state_dict()})
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    after = {**model.net_g.state_dict(), **model.net_m.state_dict()}
+    assert all(torch.equal(after[k], before[k]) for k in before)
+    assert all(torch.isfinite(p).all() for p in model.net_g_ema.parameters())
+    assert model.get_current_log()['skipped_steps'] >= 1
+
+
+def photo(astronaut_tensor: torch.Tensor, with_face: bool) -> dict[str, Any]:
+    gt = astronaut_tensor[:, :, :128, 128:256]
+    lq = F.interpolate(gt, scale_factor=0.25, mode='area')
+    item = {'lq': lq, 'gt': gt, 'lq_path': ['astronaut.png'], 'face_lq': [], 'face_hq': []}
+    if with_face:
+        item['face_lq'], item['face_hq'] = [lq[:, :, 12:32, 10:30]], [gt[:, :, 48:128, 40:120]]
+    return item
+
+
+def test_restoring_a_photo_adapts_and_leaves_the_weights_alone(tmp_path, astronaut_tensor):
+    torch.manual_seed(0)
+    model = build_model(options(tmp_path, is_train=False, face={'patches': 4, 'patch_size': 32}))
+    before = deepcopy(model.net_g.state_dict())
+    model.feed_data(photo(astronaut_tensor, with_face=True))
+    model.test()
+    first = model.get_current_visuals()
+    assert all(torch.equal(v, before[k]) for k, v in model.net_g.state_dict().items())
+    assert not torch.equal(first['result'], first['unadapted'])
+    model.feed_data(photo(astronaut_tensor, with_face=True))
+    model.test()
+    assert torch.equal(first['result'], model.get_current_visuals()['result'])  # the same photo, the same result
+
+
+def test_a_photo_without_a_face_is_restored_unadapted_and_counted(tmp_path, astronaut_tensor):
+    model = build_model(options(tmp_path, is_train=False))
+    model.start_validation()
+    model.feed_data(photo(astronaut_tensor, with_face=False))
+    model.test()
+    visuals = model.get_current_visuals()
+    with torch.no_grad():
+        expected = model.net_g(visuals['lq'])
+    assert torch.equal(visuals['result'], expected)
+    assert model.validation_notes() == {'images': 1, 'images without faces, restored unadapted': 1}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'meta': {'iner_lr': 0.1}}, r"meta\.iner_lr: unknown key.*'inner_lr'"),
+        ({'meta': {'mode': 'third'}}, r"meta\.mode is 'third'"),
+        ({'network_m': None}, 'network_m: missing'),
+        ({'num_gpu': 2}, 'torchrun'),
+        ({'meta': {'adapted': ['conv_*']}}, 'conv_'),
+    ],
+)
+def test_a_wrong_option_is_one_clear_error(tmp_path, changes, message):
+    with pytest.raises(OptionError, match=message):
+        build_model(options(tmp_path, **changes))
