@@ -47,6 +47,6 @@ def nested_loss(owner: str, options: Mapping[str, Any] | nn.Module) -> nn.Module
         raise OptionError(f'{owner} loss is {options!r}, expected a block with the type of the loss it wraps.')
     kind = options['type']
     if kind not in LOSS_REGISTRY and f'{kind}_basicsr' not in LOSS_REGISTRY:
-        known = sorted(LOSS_REGISTRY.keys())
+        known = sorted({name.removesuffix('_basicsr') for name in LOSS_REGISTRY.keys()})  # noqa: SIM118 - no dict
         raise OptionError(f'{owner} wraps the unknown loss {kind!r}, expected one of {known}.{nearest(kind, known)}')
     return build_loss(dict(options))
