@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.losses import build_loss
-from torch import Tensor
 
 from metaf2n_arch.functional.frequency import fft_distance, focal_frequency_distance
 from metaf2n_arch.losses.dct_loss import DCTLoss
@@ -15,13 +14,6 @@ from metaf2n_arch.losses.spectral_loss import SpectralLoss
 from metaf2n_arch.utils.checks import OptionError
 
 NAMES = ['FFTLoss', 'DCTLoss', 'SpectralLoss', 'FocalFrequencyLoss']
-
-
-@pytest.fixture
-def photos(astronaut_tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Two sharp crops of 65x72 and their blurred versions."""
-    sharp = torch.cat([astronaut_tensor[..., 0:65, 180:252], astronaut_tensor[..., 100:165, 200:272]])
-    return torch.nn.functional.avg_pool2d(sharp, 3, 1, 1), sharp
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import warnings
 
+import made_up_weights
 import pytest
 import torch
-from torch import Tensor
 
 from metaf2n_arch.losses.lpips_loss import TRUNKS, LPIPSLoss
 from metaf2n_arch.utils.checks import DataError, OptionError
-
-
-def made_up_trunk(net: str) -> dict[str, Tensor]:
-    """A state dict like torchvision's: the right names and shapes, random values, a classifier that takes no space."""
-    from torchvision import models
-
-    build = {'alex': models.alexnet, 'vgg': models.vgg16, 'squeeze': models.squeezenet1_1}[net]
-    torch.manual_seed(1)
-    with torch.device('meta'):
-        shapes = {k: v.shape for k, v in build(weights=None).state_dict().items()}
-    return {
-        k: 0.05 * torch.randn(s) if k.startswith('features') else torch.zeros(()).expand(s) for k, s in shapes.items()
-    }
-
-
-@pytest.fixture
-def checkpoints(tmp_path, monkeypatch):
-    """torch's download folder, empty, in a temporary place."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    folder = tmp_path / 'hub' / 'checkpoints'
-    folder.mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def photos(astronaut_tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Two crops of the astronaut and their blurred versions, (2, 3, 64, 64) each."""
-    sharp = torch.cat([astronaut_tensor[..., 0:64, 180:244], astronaut_tensor[..., 100:164, 200:264]])
-    return torch.nn.functional.avg_pool2d(sharp, 3, 1, 1), sharp
 
 
 @pytest.mark.parametrize('net', ['alex', 'squeeze', pytest.param('vgg', marks=pytest.mark.slow)])
 def test_equals_the_lpips_package_and_its_gradient(net, checkpoints, photos) -> None:
     import lpips
 
-    torch.save(made_up_trunk(net), checkpoints / TRUNKS[net].filename)
+    torch.save(made_up_weights.trunk(net), checkpoints / TRUNKS[net].filename)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         reference = lpips.LPIPS(net=net, verbose=False)
@@ -61,7 +32,7 @@ def test_equals_the_lpips_package_and_its_gradient(net, checkpoints, photos) -> 
 
 
 def test_is_zero_for_equal_images_and_frozen(checkpoints, photos) -> None:
-    torch.save(made_up_trunk('alex'), checkpoints / TRUNKS['alex'].filename)
+    torch.save(made_up_weights.trunk('alex'), checkpoints / TRUNKS['alex'].filename)
     loss = LPIPSLoss().train()
     assert loss(photos[1], photos[1]).item() == 0
     assert not any(p.requires_grad for p in loss.parameters())
@@ -81,7 +52,7 @@ def test_a_missing_trunk_says_which_file_goes_where(checkpoints) -> None:
 
 
 def test_a_trunk_elsewhere_can_be_named(checkpoints, tmp_path, photos) -> None:
-    torch.save(made_up_trunk('alex'), tmp_path / 'mine.pth')
+    torch.save(made_up_weights.trunk('alex'), tmp_path / 'mine.pth')
     assert LPIPSLoss(trunk_path=str(tmp_path / 'mine.pth'))(*photos) > 0
     with pytest.raises(DataError, match=r'absent\.pth does not exist'):
         LPIPSLoss(trunk_path='absent.pth')
@@ -95,7 +66,7 @@ def test_damaged_and_foreign_trunks_are_named(checkpoints) -> None:
     torch.save({'conv.weight': torch.zeros(1)}, file)
     with pytest.raises(DataError, match=r"holds no tensor 'features\.0\.weight'"):
         LPIPSLoss()
-    torch.save({**made_up_trunk('alex'), 'features.0.weight': torch.zeros(1)}, file)
+    torch.save({**made_up_weights.trunk('alex'), 'features.0.weight': torch.zeros(1)}, file)
     with pytest.raises(DataError, match=r'has shape \(1,\), expected \(64, 3, 11, 11\)'):
         LPIPSLoss()
 
@@ -110,7 +81,7 @@ def test_damaged_and_foreign_trunks_are_named(checkpoints) -> None:
     ],
 )
 def test_bad_images_are_refused(pred, target, message, checkpoints) -> None:
-    torch.save(made_up_trunk('alex'), checkpoints / TRUNKS['alex'].filename)
+    torch.save(made_up_weights.trunk('alex'), checkpoints / TRUNKS['alex'].filename)
     with pytest.raises(ValueError, match=message):
         LPIPSLoss()(pred, target)
 
