@@ -109,9 +109,9 @@ def load_dists() -> DISTS:
 class DISTSLoss(nn.Module):
     """Deep image structure and texture similarity (Ding et al., "Image Quality Assessment", TPAMI 2020, eq. 4 to 6).
 
-    L = 1 - Σ_ij [α_ij l(x̃_ij, ỹ_ij) + β_ij s(x̃_ij, ỹ_ij)], averaged over the batch, x̃_ij channel j of stage i of VGG16
-    with L2 pooling (stage 0 is the image), l = (2 μ_x μ_y + c) / (μ_x² + μ_y² + c), s = (2 σ_xy + c) / (σ_x² + σ_y² + c),
-    c = 1e-6, Σ α + β = 1.
+    L = 1 - Σ_ij [α_ij l(x̃_ij, ỹ_ij) + β_ij s(x̃_ij, ỹ_ij)], averaged over the batch, x̃_ij channel j of stage i of
+    VGG16 with L2 pooling (stage 0 is the image), l = (2 μ_x μ_y + c) / (μ_x² + μ_y² + c),
+    s = (2 σ_xy + c) / (σ_x² + σ_y² + c), c = 1e-6, Σ α + β = 1.
 
     Args:
         loss_weight: factor of the result.
