@@ -1,0 +1,134 @@
+"""Time of degrading a meta-training task, ours beside BasicSR's own functions, in one run.
+
+    python tests/benchmarks/degradation.py --output tests/benchmarks/results/degradation.md
+
+Both degrade 4 faces of 256² and 4 naturals of 400² by the same draws. The reference calls what
+`RealESRNetModel.feed_data` calls (`filter2D`, `F.interpolate`, `random_add_*_noise_pt`, `DiffJPEG`) in the same order.
+The two take turns, draw by draw, so that other work on the machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from basicsr.data.degradations import random_add_gaussian_noise_pt, random_add_poisson_noise_pt
+from basicsr.utils.diffjpeg import DiffJPEG
+from basicsr.utils.img_process_util import filter2D
+from torch import Tensor
+
+from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
+from metaf2n_arch.degradation.apply import filter2d
+from metaf2n_arch.degradation.jpeg import jpeg
+from metaf2n_arch.utils.images import to_tensor
+
+
+def photographs(side: int) -> Tensor:
+    """Four crops of photographs that come with scikit-image, (4, 3, side, side)."""
+    from skimage import data
+
+    photos = [data.astronaut(), data.coffee(), data.astronaut()[::-1], data.coffee()[:, ::-1]]
+    return torch.stack([to_tensor(photo[:side, 100 : 100 + side]) for photo in photos])
+
+
+def reference(images: Tensor, params: DegradationParams, host_jpeg: DiffJPEG) -> Tensor:
+    """The same draw through BasicSR's functions."""
+    final = params.output_size(*images.shape[-2:])
+    first, second = params.stages
+
+    def noisy(x: Tensor, stage) -> Tensor:
+        gray = float(stage.noise.gray)
+        if stage.noise.kind == 'gaussian':
+            return random_add_gaussian_noise_pt(x, stage.noise.strength, gray_prob=gray, clip=True)
+        return random_add_poisson_noise_pt(x, stage.noise.strength, gray_prob=gray, clip=True)
+
+    def compressed(x: Tensor, quality: int) -> Tensor:
+        return host_jpeg(x.clamp(0, 1), quality=x.new_full((len(x),), quality)).contiguous()
+
+    x = filter2D(images, first.kernel[None])
+    x = noisy(F.interpolate(x, scale_factor=first.factor, mode=first.mode), first)
+    x = filter2D(compressed(x, first.quality), second.kernel[None])
+    size = int(final[0] * second.factor), int(final[1] * second.factor)
+    x = noisy(F.interpolate(x, size=size, mode=second.mode), second)
+    if not params.jpeg_last:
+        x = compressed(x, second.quality)
+    x = filter2D(F.interpolate(x, size=final, mode=params.final_mode), params.sinc[None])
+    if params.jpeg_last:
+        x = compressed(x, second.quality)
+    return (x * 255).round().clamp(0, 255) / 255
+
+
+def interleaved(calls: dict[str, Callable[[], Tensor]], repeats: int = 5) -> dict[str, float]:
+    """Returns the median seconds of each call."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+@torch.no_grad()
+def measure(draws: int) -> list[tuple[str, float, float]]:
+    """Returns rows (what, seconds of ours, seconds of the reference)."""
+    faces, naturals = photographs(256), photographs(400)
+    host_jpeg = DiffJPEG(differentiable=False)
+    rng = np.random.default_rng(0)
+    config = DegradationConfig()
+    ours, theirs = [], []
+    for _ in range(draws):
+        params = config.sample(rng)
+        times = interleaved(
+            {
+                'ours': lambda p=params: [apply(faces, p), apply(naturals, p, 1)],
+                'theirs': lambda p=params: [reference(faces, p, host_jpeg), reference(naturals, p, host_jpeg)],
+            },
+            repeats=3,
+        )
+        ours.append(times['ours'])
+        theirs.append(times['theirs'])
+    kernel = config.sample(rng).stages[0].kernel
+    blur = interleaved({'ours': lambda: filter2d(naturals, kernel), 'theirs': lambda: filter2D(naturals, kernel[None])})
+    quality = torch.full((4,), 60.0)
+    pack = interleaved({'ours': lambda: jpeg(naturals, 60), 'theirs': lambda: host_jpeg(naturals, quality=quality)})
+    return [
+        (f'whole task, mean of {draws} draws', float(np.mean(ours)), float(np.mean(theirs))),
+        ('whole task, slowest draw', float(np.max(ours)), float(np.max(theirs))),
+        ('21x21 blur, 4 x 400²', blur['ours'], blur['theirs']),
+        ('JPEG, 4 x 400²', pack['ours'], pack['theirs']),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--draws', type=int, default=20)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--output', type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    command = f'python tests/benchmarks/degradation.py --draws {options.draws} --threads {options.threads}'
+    lines = [
+        '# Degrading a meta-training task: 4 faces of 256² and 4 naturals of 400², scale 4',
+        '',
+        f'`{command}`, torch {torch.__version__}, {options.threads} thread(s) of a {platform.machine()} CPU, float32;'
+        ' medians of interleaved repeats. Other work ran on the machine: read the ratios.',
+        '',
+        '| | ours, s | BasicSR functions, s | ratio |',
+        '|---|---|---|---|',
+    ]
+    lines += [f'| {name} | {a:.3f} | {b:.3f} | {b / a:.1f}x |' for name, a, b in measure(options.draws)]
+    text = '\n'.join(lines) + '\n'
+    print(text)
+    if options.output:
+        options.output.write_text(text, encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
