@@ -124,8 +124,8 @@ class MetaF2NDataset(Dataset):
     def _refuse_oblong(self, faces: list[str]) -> None:
         if faces:
             raise DataError(
-                f'{self.faces.where}: {first_few(faces)} not square, expected aligned faces; align them with'
-                ' `metaf2n prepare align`.'
+                f'{self.faces.where}: {first_few(faces)} not square, expected aligned faces; align and crop them first,'
+                ' see datasets/README.md.'
             )
 
 
