@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from metaf2n_arch import __version__
+from metaf2n_arch.cli import weights
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 app = typer.Typer(
@@ -18,6 +19,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(weights.app, name='weights')
 
 
 def _version(wanted: bool) -> None:

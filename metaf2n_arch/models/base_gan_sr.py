@@ -25,6 +25,7 @@ from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, 
 from metaf2n_arch.models.options import GANTrainOptions
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
 
@@ -63,11 +64,14 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         if options is None:
             raise OptionError(f'network_{label}: missing; it must be given for the model {self.opt["model_type"]}.')
         net = self.model_to_device(build_network(deepcopy(options)))
+        self._load_pretrained(net, label, self.opt['path'].get(f'param_key_{label}', 'params'))
+        return net
+
+    def _load_pretrained(self, net: nn.Module, label: str, param_key: str | None) -> None:
+        """Loads ``path.pretrain_network_<label>``, a file or a name of ``metaf2n weights list``, if it is given."""
         path = self.opt['path'].get(f'pretrain_network_{label}')
         if path is not None:
-            strict = self.opt['path'].get(f'strict_load_{label}', True)
-            self.load_network(net, path, strict, self.opt['path'].get(f'param_key_{label}', 'params'))
-        return net
+            self.load_network(net, str(locate(path)), self.opt['path'].get(f'strict_load_{label}', True), param_key)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         net = net.to(self.device)
@@ -94,9 +98,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     def _start_average(self) -> None:
         self.net_g_ema = deepcopy(self.net_g).eval()
         self.net_g_ema.requires_grad_(False)
-        path = self.opt['path'].get('pretrain_network_g')
-        if path is not None:
-            self.load_network(self.net_g_ema, path, self.opt['path'].get('strict_load_g', True), 'params_ema')
+        self._load_pretrained(self.net_g_ema, 'g', 'params_ema')
 
     def trained_parameters(self) -> list[Any]:
         """What ``optim_g`` trains: parameters, or parameter groups."""

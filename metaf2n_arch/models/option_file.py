@@ -27,6 +27,7 @@ from basicsr.utils.registry import (
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.options import FaceOptions, GANTrainOptions, LoggerOptions, MetaOptions, ValOptions
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.options import Strict, parse_block
 
 Options = Mapping[str, Any]
@@ -187,10 +188,11 @@ def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: 
 def _check_paths(opt: Options) -> None:
     """Every file and folder that the options name must exist; the host finds out one by one, some after minutes."""
     for key, value in (opt.get('path') or {}).items():
-        if value and key.startswith('pretrain_network_') and not os.path.isfile(os.path.expanduser(str(value))):
-            raise DataError(
-                f'path.{key}: there is no file {value}; give the path of a .pth or .safetensors file, or ~.'
-            )
+        if value and key.startswith('pretrain_network_'):
+            try:
+                locate(value)
+            except DataError as error:
+                raise DataError(f'path.{key}: {error}') from None
     for phase, options in (opt.get('datasets') or {}).items():
         schema = getattr(find(DATASET_REGISTRY, options['type']), 'options_schema', None)
         for key, value in options.items():

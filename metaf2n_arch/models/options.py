@@ -22,8 +22,8 @@ class MetaOptions(Strict):
             None.
         annealing_iters: with several inner steps, the iterations over which the weights of the outer losses after each
             step go from uniform to the last step alone; 0 means the last step alone from the start.
-        unadapted_weight: w ≥ 0 adds w · L(θ), the outer loss without adaptation, so that a photo without faces is served
-            well too; 0, the paper's, leaves θ free to be good at nothing but adapting.
+        unadapted_weight: w ≥ 0 adds w · L(θ), the outer loss without adaptation, so that a photo without faces is
+            served well too; 0, the paper's, leaves θ free to be good at nothing but adapting.
         checkpointing: recompute the generator's activations on the query in its backward pass: less memory, more time.
     """
 

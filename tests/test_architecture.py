@@ -1,0 +1,114 @@
+"""The house rules that can be checked by reading the source: floors, suffixes, lazy heavy imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'metaf2n_arch'
+FLOORS = {
+    'utils': 0,
+    'functional': 1,
+    'meta': 1,
+    'degradation': 1,
+    'archs': 2,
+    'losses': 2,
+    'metrics': 2,
+    'faces': 3,
+    'data': 3,
+    'models': 4,
+    'report': 4,
+    'inference': 4,
+    'cli': 5,
+    'bridge': 5,
+}
+HEAVY = {'pyiqa', 'lpips', 'gfpgan', 'facexlib', 'matplotlib', 'skimage', 'numba', 'triton', 'pooch', 'spandrel'}
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(PACKAGE))
+
+
+def imports(file: Path, top_level_only: bool = False) -> Iterator[str]:
+    """Full names of what a file imports, those for type checkers alone left out."""
+    tree = ast.parse(file.read_text(encoding='utf-8'))
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def part_of(module: str) -> str:
+    return module.split('.')[1] if '.' in module else ''
+
+
+@pytest.mark.parametrize('file', FILES, ids=name_of)
+def test_a_file_imports_lower_floors_only(file: Path):
+    part = file.relative_to(PACKAGE).parts[0].removesuffix('.py')
+    if part not in FLOORS:
+        return
+    for module in imports(file):
+        if module.startswith('metaf2n_arch.') and part_of(module) in FLOORS:
+            other = part_of(module)
+            assert FLOORS[other] <= FLOORS[part], f'{name_of(file)} imports {module} from a higher floor'
+            if FLOORS[part] == 1 and other != part:
+                assert FLOORS[other] == 0, f'{name_of(file)} imports its sibling {module}'
+
+
+@pytest.mark.parametrize('file', FILES, ids=name_of)
+def test_mathematics_has_never_heard_of_basicsr(file: Path):
+    part = file.relative_to(PACKAGE).parts[0]
+    if FLOORS.get(part) == 1:
+        assert not [m for m in imports(file) if m.split('.')[0] in ('basicsr', 'cv2')]
+
+
+def test_models_know_no_detector_and_no_pairs():
+    """The data set or the command hands faces over; only the restorer, which runs in the training step, is built here."""
+    for file in (PACKAGE / 'models').glob('*.py'):
+        foreign = [m for m in imports(file) if m.startswith('metaf2n_arch.faces.') and '.restorer' not in m]
+        assert not foreign, f'{file.name} imports {foreign}'
+
+
+@pytest.mark.parametrize('file', FILES, ids=name_of)
+def test_heavy_libraries_are_imported_where_they_are_used(file: Path):
+    heavy = [m for m in imports(file, top_level_only=True) if m.split('.')[0] in HEAVY]
+    exempt = file.name.startswith(('cpu_', 'triton_'))  # kernels: imported where one is run
+    assert not heavy or exempt, f'{name_of(file)} imports {heavy} at its top'
+
+
+@pytest.mark.parametrize('file', FILES, ids=name_of)
+def test_files_with_the_hosts_suffix_register_something_and_the_others_do_not(file: Path):
+    suffixes = {'archs': '_arch', 'losses': '_loss', 'metrics': '_metric', 'data': '_dataset', 'models': '_model'}
+    suffix = suffixes.get(file.parent.name)
+    if suffix is not None:
+        registers = '_REGISTRY.register' in file.read_text(encoding='utf-8')
+        assert registers == file.stem.endswith(suffix)
+
+
+def test_no_file_is_longer_than_500_lines():
+    long = {name_of(f): n for f in FILES if (n := len(f.read_text(encoding='utf-8').splitlines())) > 500}
+    assert not long
+
+
+def test_importing_the_package_loads_neither_torch_nor_basicsr():
+    code = (
+        'import sys, time; start = time.perf_counter(); import metaf2n_arch; took = time.perf_counter() - start;'
+        'print(took, [m for m in ("torch", "basicsr", "numpy", "pydantic") if m in sys.modules])'
+    )
+    runs = [subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert all(run.stdout.strip().endswith('[]') for run in runs)
+    assert min(float(run.stdout.split()[0]) for run in runs) < 0.01
+
+
+def test_ssl_loss_is_exported():
+    from metaf2n_arch import SSLLoss
+    from metaf2n_arch.losses.ssl_loss import SSLLoss as original
+
+    assert SSLLoss is original
