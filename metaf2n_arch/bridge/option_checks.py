@@ -103,7 +103,7 @@ def check_files(opt: dict[str, Any], file: str) -> None:
                 for path in value if isinstance(value, list) else [value]:
                     _check_path(f'{file}: datasets.{phase}.{key}', path)
     for key, value in opt['path'].items():
-        if value is not None and key.startswith(('pretrain_network', 'resume_state')) and not Path(value).is_file():
+        if value is not None and key.startswith('resume_state') and not Path(value).is_file():
             raise DataError(f'{file}: path.{key}: there is no file {value}; correct the path, or set it to ~.')
 
 

@@ -14,7 +14,8 @@ import torch
 
 from metaf2n_arch.bridge import option_checks, runner
 from metaf2n_arch.bridge.option_text import find_option_file, force_option, read_option_file
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.download import locate
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
@@ -44,6 +45,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     option_checks.check_keys(opt, is_train, args.opt)
     _settle(opt, args, is_train)
     option_checks.check_device(opt, args.opt)
+    _find_weights(opt['path'], args.opt)
     _check(opt, args.opt)
     _distribute(opt, args)
     _set_paths(opt, runner.working_root(root_path), is_train)
@@ -91,6 +93,16 @@ def _expand(value: Any) -> Any:
     return osp.expanduser(value) if isinstance(value, str) else value
 
 
+def _find_weights(paths: dict[str, Any], file: str) -> None:
+    """Turns names of ``metaf2n weights list`` into the files they stand for, for any model."""
+    for key, value in paths.items():
+        if key.startswith('pretrain_network') and value is not None:
+            try:
+                paths[key] = str(locate(value))
+            except DataError as error:
+                raise DataError(f'{file}: path.{key}: {error}') from None
+
+
 def _check(opt: dict[str, Any], file: str) -> None:
     from metaf2n_arch.bridge import registration
     from metaf2n_arch.models.option_file import check_option_file
@@ -120,7 +132,18 @@ def _distribute(opt: dict[str, Any], args: argparse.Namespace) -> None:
     if not isinstance(seed, int) or seed < 0:
         raise OptionError(f'{args.opt}: manual_seed is {seed!r}, expected a non-negative integer or ~.')
     opt['manual_seed'] = seed
+    _seed_data_sets(opt['datasets'], seed)
     set_random_seed(seed + opt['rank'])
+
+
+def _seed_data_sets(datasets: dict[str, Any], seed: int) -> None:
+    """Hands the seed to data sets that draw by it; the host keeps it where they cannot see it."""
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    for block in datasets.values():
+        schema = getattr(DATASET_REGISTRY.get(block['type']), 'options_schema', None)
+        if schema is not None and 'seed' in schema.model_fields:
+            block.setdefault('seed', seed)
 
 
 def _agreed(seed: int, distributed: bool) -> int:

@@ -7,7 +7,6 @@ The host lets unknown keys pass in silence, so that ``ema_deacy: 0.999`` trains 
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from functools import partial
@@ -27,7 +26,6 @@ from basicsr.utils.registry import (
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.options import FaceOptions, GANTrainOptions, LoggerOptions, MetaOptions, ValOptions
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
-from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.options import Strict, parse_block
 
 Options = Mapping[str, Any]
@@ -59,7 +57,6 @@ def check_option_file(opt: Options, file: str) -> None:
     if mistakes:
         raise OptionError('\n'.join(f'{file}: {mistake}' for mistake in mistakes))
     try:
-        _check_paths(opt)
         _build_data_sets(opt)
     except (DataError, OptionError) as error:
         raise type(error)(f'{file}: {error}') from None
@@ -183,22 +180,6 @@ def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: 
         if key not in known and not str(key).startswith(prefixes):
             path = f'{where}.{key}' if where else key
             raise OptionError(f'{path}: unknown key.{nearest(key, [*known, *prefixes])}')
-
-
-def _check_paths(opt: Options) -> None:
-    """Every file and folder that the options name must exist; the host finds out one by one, some after minutes."""
-    for key, value in (opt.get('path') or {}).items():
-        if value and key.startswith('pretrain_network_'):
-            try:
-                locate(value)
-            except DataError as error:
-                raise DataError(f'path.{key}: {error}') from None
-    for phase, options in (opt.get('datasets') or {}).items():
-        schema = getattr(find(DATASET_REGISTRY, options['type']), 'options_schema', None)
-        for key, value in options.items():
-            named = key.startswith(('dataroot', 'meta_info')) and isinstance(value, str)
-            if named and schema is None and not os.path.exists(os.path.expanduser(value)):
-                raise DataError(f'datasets.{phase}.{key}: {value} does not exist; see datasets/README.md.')
 
 
 def _build_data_sets(opt: Options) -> None:

@@ -63,4 +63,6 @@ def test_an_unknown_optimizer_names_the_nearest():
 
 def test_an_option_the_optimizer_does_not_have_is_named():
     with pytest.raises(OptionError, match='momentun'):
-        build_optimizer({'type': 'SGD', 'lr': 1e-4, 'momentun': 0.9}, linear_with_gradient(0).parameters(), 'train.optim_g')
+        build_optimizer(
+            {'type': 'SGD', 'lr': 1e-4, 'momentun': 0.9}, linear_with_gradient(0).parameters(), 'train.optim_g'
+        )
