@@ -92,7 +92,8 @@ class Restorer(nn.Module):
             return faces.clone()
         height, width = faces.shape[2:]
         side = max(height, width)
-        x = faces.detach().float().clamp(0, 1)
+        # GFPGAN's network takes no other memory format.
+        x = faces.detach().float().clamp(0, 1).contiguous()
         if self.size is not None:
             x = F.pad(x, (0, side - width, 0, side - height), mode='replicate')
             x = _resize(x, self.size)
