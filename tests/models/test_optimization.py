@@ -52,7 +52,7 @@ def test_many_bad_steps_in_a_row_end_the_training():
     step(optimizer, 7)
     for p in net.parameters():
         p.grad = torch.full_like(p, float('nan'))
-    with pytest.raises(TrainingDiverged, match='iteration 8: .* 2 steps in a row'):
+    with pytest.raises(TrainingDiverged, match=r'iteration 8: .* 2 steps in a row'):
         step(optimizer, 8)
 
 

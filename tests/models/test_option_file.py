@@ -84,7 +84,7 @@ def test_all_mistakes_are_told_at_once(demo):
 
 def test_a_missing_folder_is_found_before_anything_is_made(demo):
     val = {'name': 'x', 'type': 'FacePairDataset', 'dataroot': 'nowhere', 'phase': 'val', 'scale': 4}
-    with pytest.raises(DataError, match='datasets.val.*nowhere'):
+    with pytest.raises(DataError, match=r'datasets\.val.*nowhere'):
         check_option_file(put(demo, 'datasets.val', val), FILE)
     assert not Path('experiments').exists()
 
