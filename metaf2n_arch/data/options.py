@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from metaf2n_arch.degradation import DegradationConfig
+from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.options import Strict
 
 
@@ -63,8 +64,6 @@ class DegradedOptions(DatasetOptions):
 
 def require_storage(options: DatasetOptions, roots: Mapping[str, str], where: str) -> None:
     """Raises `OptionError` if `io_backend` promises LMDB and a root is none."""
-    from metaf2n_arch.utils.checks import OptionError
-
     for key, root in roots.items():
         if options.io_backend.type == 'lmdb' and not str(root).endswith('.lmdb'):
             raise OptionError(f'{where}.{key} is {root!r}, expected a folder ending in .lmdb for io_backend lmdb.')

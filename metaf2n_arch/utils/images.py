@@ -105,7 +105,9 @@ def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) 
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             width, height = image.size
-            turned = image.format == 'JPEG' and image.getexif().get(0x0112, 1) >= 5
+            # OpenCV turns these formats by their EXIF orientation, and TIFF not.
+            turns = image.format in ('JPEG', 'PNG', 'WEBP') and 'exif' in image.info
+            turned = turns and image.getexif().get(0x0112, 1) >= 5
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError) as error:
         reason = f': {error.strerror}' if isinstance(error, OSError) and error.strerror else ' as an image'
         raise DataError(f'{name} cannot be read{reason}; replace or remove it.') from None

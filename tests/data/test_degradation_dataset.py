@@ -118,3 +118,16 @@ def test_the_hosts_builder_knows_it(options):
     from basicsr.data import build_dataset
 
     assert isinstance(build_dataset(options), DegradationDataset)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_image_damaged_behind_its_header_stops_training_with_its_name(options, tmp_path, astronaut, workers):
+    from metaf2n_arch.utils.images import write_image
+
+    write_image(tmp_path / 'damaged.png', astronaut)
+    data = (tmp_path / 'damaged.png').read_bytes()
+    (tmp_path / 'damaged.png').write_bytes(data[: len(data) // 2])
+    dataset = DegradationDataset({**options, 'dataroot_gt': str(tmp_path)})
+    context = 'fork' if workers else None
+    with pytest.raises(DataError, match=r'damaged\.png is cut off before its end'):
+        list(DataLoader(dataset, num_workers=workers, multiprocessing_context=context))
