@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from metaf2n_arch.bridge.table import Repair, replace
+from metaf2n_arch.bridge.table import Repair, replace, still_says
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.weights import load_state_dict, load_strictly, save_atomically
 
@@ -106,10 +106,21 @@ def load_network(
         net.load_state_dict(state, strict=False)
 
 
-def _apply(module: ModuleType) -> bool:
-    for function in (save_network, save_training_state, load_network):
-        replace(module.BaseModel, function.__name__, function)
+def _save(module: ModuleType) -> bool:
+    needed = False
+    for function in (save_network, save_training_state):
+        if still_says(getattr(module.BaseModel, function.__name__), 'Just ignore it'):
+            replace(module.BaseModel, function.__name__, function)
+            needed = True
+    return needed
+
+
+def _load(module: ModuleType) -> bool:
+    replace(module.BaseModel, 'load_network', load_network)
     return True
 
 
-REPAIRS = [Repair('checkpoints', 'basicsr.models.base_model', _apply, 'leaves truncated files, unpickles anything')]
+REPAIRS = [
+    Repair('saving', 'basicsr.models.base_model', _save, 'leaves truncated files behind and goes on'),
+    Repair('loading', 'basicsr.models.base_model', _load, 'knows neither safetensors nor bare state dicts'),
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from metaf2n_arch.bridge.table import Repair, replace
+from metaf2n_arch.bridge.table import Repair, replace, still_says
 
 
 def run(self: Any) -> None:
@@ -47,6 +47,8 @@ def next_or_none(self: Any) -> Any:
 
 
 def _apply(module: ModuleType) -> bool:
+    if still_says(module.PrefetchGenerator.run, 'except'):
+        return False
     replace(module.PrefetchGenerator, 'run', run)
     replace(module.PrefetchGenerator, '__next__', take_next)
     replace(module.CPUPrefetcher, '__init__', start_later)

@@ -18,7 +18,7 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from metaf2n_arch.bridge.table import ORIGINALS, Repair, replace
+from metaf2n_arch.bridge.table import ORIGINALS, Repair, replace, still_says
 
 
 def init_dist(launcher: str, backend: str | None = None, **parameters: Any) -> None:
@@ -66,11 +66,15 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
 
 
 def _start(module: ModuleType) -> bool:
+    if not still_says(module._init_dist_pytorch, '% num_gpus'):
+        return False
     replace(module, 'init_dist', init_dist)
     return True
 
 
 def _wrap(module: ModuleType) -> bool:
+    if not still_says(module.BaseModel.model_to_device, 'device_ids=[torch.cuda.current_device()]'):
+        return False
     replace(module.BaseModel, 'model_to_device', model_to_device)
     return True
 
