@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from metaf2n_arch.meta.params import InnerLoss, Params, added, leaves
+from metaf2n_arch.meta.replay import Draws
+
+ROUTES = ('auto', 'forward', 'reverse')
 
 
 def contracted_curvature(
@@ -17,40 +22,79 @@ def contracted_curvature(
     vector: Params,
     wanted_theta: Sequence[str],
     wanted_phi: Sequence[str],
+    route: str = 'auto',
 ) -> tuple[Params, Params]:
     """Differentiates ``<grad_theta L(theta, phi), v>`` by parameters, at a point.
+
+    The scalar is the derivative of L along v. ``forward`` carries that derivative along with the loss (forward mode)
+    and differentiates it once: about a fifth less work than ``reverse``, which differentiates the loss twice; both are
+    exact. ``auto`` goes forward and takes the other route, with a warning, where an operation knows no forward
+    derivative (layer normalisation, checkpointed blocks).
 
     Args:
         terms: the terms of the loss; one graph at a time is alive.
         theta: all parameters, at the point of interest.
         phi: the other arguments.
-        vector: v, by name; the gradient is taken with respect to these names.
+        vector: v, by name; the directions not named are zero.
         wanted_theta: names of `theta` to differentiate by: gives ``(d2L / dtheta dtheta_name) v``.
         wanted_phi: names of `phi` to differentiate by: the mixed derivative contracted with v.
+        route: one of `ROUTES`.
 
     Returns:
         The two sets of derivatives by name.
+
+    >>> square, at, along = (lambda theta, phi: theta['w'] ** 3), {'w': torch.tensor(2.0)}, {'w': torch.tensor(10.0)}
+    >>> contracted_curvature([square], at, {}, along, ['w'], [])[0]
+    {'w': tensor(120.)}
     """
     by_theta, by_phi = Params(), Params()
     for term in terms:
-        with torch.enable_grad():
-            at, at_phi = leaves(theta, {*vector, *wanted_theta}), leaves(phi, wanted_phi)
-            dot = _directional(term, at, at_phi, vector)
-            inputs = [at[name] for name in wanted_theta] + [at_phi[name] for name in wanted_phi]
-            found = _gradient(dot, inputs)
+        found = _of_term(term, theta, phi, vector, wanted_theta, wanted_phi, route)
         by_theta = added(by_theta, dict(zip(wanted_theta, found)))
         by_phi = added(by_phi, dict(zip(wanted_phi, found[len(wanted_theta) :])))
-        del dot, at, at_phi, inputs
     return by_theta, by_phi
 
 
-def _directional(term: InnerLoss, theta: Params, phi: Params, vector: Params) -> Tensor:
-    """``<grad_theta L, v>`` with a graph: the derivative of the loss along v."""
-    names = list(vector)
-    gradient = torch.autograd.grad(
-        term(theta, phi), [theta[name] for name in names], create_graph=True, materialize_grads=True
-    )
-    return torch.stack([(g * vector[name]).sum() for name, g in zip(names, gradient)]).sum()
+def _of_term(
+    term: InnerLoss,
+    theta: Params,
+    phi: Params,
+    vector: Params,
+    wanted_theta: Sequence[str],
+    wanted_phi: Sequence[str],
+    route: str,
+) -> tuple[Tensor, ...]:
+    draws = Draws.of(theta) if route == 'auto' else None
+    try:
+        with torch.enable_grad():
+            names = {*vector, *wanted_theta} if route == 'reverse' else wanted_theta
+            at, at_phi = leaves(theta, names), leaves(phi, wanted_phi)
+            directional = _directional_reverse if route == 'reverse' else _directional_forward
+            along = directional(term, at, at_phi, vector)
+            return _gradient(along, [at[name] for name in wanted_theta] + [at_phi[name] for name in wanted_phi])
+    except RuntimeError as error:
+        if draws is None:
+            raise
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"No forward derivative ({reason}); curvature='reverse' saves this attempt.", stacklevel=2)
+    with draws.again():
+        return _of_term(term, theta, phi, vector, wanted_theta, wanted_phi, 'reverse')
+
+
+def _directional_forward(term: InnerLoss, theta: Params, phi: Params, vector: Params) -> Tensor:
+    """The derivative of the loss along v, carried along with the loss itself."""
+    with forward_ad.dual_level():
+        dual = {name: forward_ad.make_dual(theta[name], v) for name, v in vector.items()}
+        loss = term({**theta, **dual}, phi)
+        tangent = forward_ad.unpack_dual(loss).tangent
+    return torch.zeros_like(loss).detach() if tangent is None else tangent
+
+
+def _directional_reverse(term: InnerLoss, theta: Params, phi: Params, vector: Params) -> Tensor:
+    """The derivative of the loss along v as ``<grad_theta L, v>``, with a graph through the gradient."""
+    inputs = [theta[name] for name in vector]
+    gradient = torch.autograd.grad(term(theta, phi), inputs, create_graph=True, materialize_grads=True)
+    return torch.stack([(g * v).sum() for g, v in zip(gradient, vector.values())]).sum()
 
 
 def _gradient(scalar: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from metaf2n_arch.meta.curvature import contracted_curvature
+from metaf2n_arch.meta.curvature import ROUTES, contracted_curvature
 from metaf2n_arch.meta.inner import adapt
 from metaf2n_arch.meta.params import (
     InnerLoss,
@@ -71,6 +71,7 @@ def meta_gradient(
     mode: str = 'second',
     adapted: Collection[str] | None = None,
     step_weights: Sequence[float] | None = None,
+    curvature: str = 'auto',
 ) -> MetaGradient:
     """Differentiates ``L = sum_k w_k L_out(theta_k, phi)`` through the inner loop (MetaF2N, Yin et al. 2023, eq. 6-8).
 
@@ -97,6 +98,7 @@ def meta_gradient(
             `phi` learns from what the outer loss says of it directly.
         adapted: names the inner loop changes, see `select`; `None` for all.
         step_weights: w_1 to w_K; `None` for the last step only.
+        curvature: how products with second derivatives are taken, see `contracted_curvature`; all routes are exact.
 
     Raises:
         ValueError: a wrong mode, name, number of weights, or a loss that does not depend on what is adapted.
@@ -107,6 +109,7 @@ def meta_gradient(
     (tensor(2.2500), tensor(1.5000))
     """
     require_choice('mode', mode, MODES)
+    require_choice('curvature', curvature, ROUTES)
     names, weights = adapted_names(theta, adapted), check_step_weights(step_weights, inner_steps)
     theta, phi, rates_taught = detached(theta), detached(phi), learned(inner_lr, names)
     run = adapt(
@@ -136,7 +139,7 @@ def meta_gradient(
         if mode != 'first':
             before = {**theta, **run.trajectory[k - 1]}
             with run.draws[k - 1].again():
-                _pull_through_step(sums, pieces(inner_loss), before, phi, inner_lr, hessian=mode == 'second')
+                _pull_through_step(sums, pieces(inner_loss), before, phi, inner_lr, mode == 'second', curvature)
     by_theta = {**sums.moving, **sums.resting}
     return MetaGradient(
         theta={name: by_theta[name] for name in theta},
@@ -187,12 +190,12 @@ def _join_rates(sums: _Sums, gradient: Params, rates: Params) -> None:
 
 
 def _pull_through_step(
-    sums: _Sums, terms: Sequence[InnerLoss], theta: Params, phi: Params, inner_lr: Rates, hessian: bool
+    sums: _Sums, terms: Sequence[InnerLoss], theta: Params, phi: Params, inner_lr: Rates, hessian: bool, route: str
 ) -> None:
     """Takes the gradient from after an inner step to before it: one product with the second derivatives."""
     scaled = {name: -rate_of(inner_lr, name) * v for name, v in sums.moving.items()}
     wanted = list(theta) if hessian else []
-    by_theta, by_phi = contracted_curvature(terms, theta, phi, scaled, wanted, list(phi))
+    by_theta, by_phi = contracted_curvature(terms, theta, phi, scaled, wanted, list(phi), route)
     sums.phi = added(sums.phi, by_phi)
     if hessian:
         sums.moving = added(sums.moving, {name: by_theta[name] for name in sums.moving})

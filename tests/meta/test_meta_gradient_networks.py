@@ -98,16 +98,25 @@ def case(astronaut_tensor: Tensor) -> Callable[..., Case]:
     return make
 
 
+@pytest.mark.filterwarnings('ignore:No forward derivative')
+@pytest.mark.parametrize('curvature', ['auto', 'reverse'])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('build', NETWORKS)
-def test_second_equals_the_unrolled_graph(case, build, dtype) -> None:
+def test_second_equals_the_unrolled_graph(case, build, dtype, curvature) -> None:
     task = case(build, dtype)
     for steps, weights in [(1, None), (2, None), (2, (0.5, 0.5)), (5, None), (5, step_weights(5, 30, 100))]:
         wanted = unrolled_gradient(
             task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, inner_steps=steps, weights=weights
         )
         found = meta_gradient(
-            task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, inner_steps=steps, step_weights=weights
+            task.theta,
+            task.phi,
+            task.inner,
+            task.outer,
+            inner_lr=1e-2,
+            inner_steps=steps,
+            step_weights=weights,
+            curvature=curvature,
         )
         assert relative_difference(found.theta, wanted.theta) < LIMIT[dtype]
         assert relative_difference(found.phi, wanted.phi) < LIMIT[dtype]
@@ -116,6 +125,7 @@ def test_second_equals_the_unrolled_graph(case, build, dtype) -> None:
         assert found.finite
 
 
+@pytest.mark.filterwarnings('ignore:No forward derivative')
 def test_a_network_that_draws_random_numbers_draws_the_same_ones_again(case) -> None:
     task = case(lambda: swinir(drop_path_rate=0.5))
     for steps in (1, 3):
@@ -126,6 +136,31 @@ def test_a_network_that_draws_random_numbers_draws_the_same_ones_again(case) -> 
         found = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, inner_steps=steps)
         assert relative_difference(found.theta, wanted.theta) < 1e-10
         assert torch.equal(torch.get_rng_state(), left_by_reference)
+
+
+@pytest.mark.parametrize('build', [rrdbnet, compact, compact_prelu, resnet])
+def test_convolutional_generators_go_the_forward_route(case, build) -> None:
+    task = case(build)
+    found = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, curvature='forward')
+    wanted = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, curvature='reverse')
+    assert relative_difference(found.theta, wanted.theta) < 1e-10
+    assert relative_difference(found.phi, wanted.phi) < 1e-10
+
+
+def test_a_checkpointed_inner_loss_falls_back_with_a_warning(case) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    task = case()
+
+    def inner(theta: Params, phi: Params) -> Tensor:
+        return checkpoint(task.inner, theta, phi, use_reentrant=False)
+
+    wanted = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2)
+    with pytest.warns(UserWarning, match='No forward derivative'):
+        found = meta_gradient(task.theta, task.phi, inner, task.outer, inner_lr=1e-2)
+    assert relative_difference(found.theta, wanted.theta) < 1e-10
+    with pytest.raises(RuntimeError):
+        meta_gradient(task.theta, task.phi, inner, task.outer, inner_lr=1e-2, curvature='forward')
 
 
 def test_the_second_order_term_is_there_to_be_missed(case) -> None:
