@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -44,3 +47,24 @@ def brisque(path: Path) -> None:
     """BRISQUE's support vectors and their coefficients."""
     torch.manual_seed(4)
     torch.save((torch.randn(50), torch.randn(50, 36)), path)
+
+
+def inception(path: Path) -> None:
+    """The Inception network of FID: random convolutions, batch norms that change nothing."""
+    torch.manual_seed(5)
+    state = _pyiqa_inception(lambda network: None, 'fid_inception_v3').state_dict()
+    torch.save({k: _weight(k, v.shape) if v.ndim == 4 else v for k, v in state.items()}, path)
+
+
+def pyiqa_inception(path: Path) -> torch.nn.Module:
+    """pyiqa's feature extractor, filled from a local file where it would download one."""
+    return _pyiqa_inception(lambda network: network.load_state_dict(torch.load(path, weights_only=True))).eval()
+
+
+def _pyiqa_inception(load: Callable[[torch.nn.Module], object], part: str = 'InceptionV3') -> torch.nn.Module:
+    from pyiqa.archs import inception as theirs
+
+    patch = mock.patch.object(theirs, 'load_pretrained_network', lambda network, url: load(network))
+    with patch, warnings.catch_warnings():  # it still passes torchvision's old `pretrained` flag
+        warnings.simplefilter('ignore')
+        return getattr(theirs, part)()

@@ -121,11 +121,11 @@ def normalised_spectrum(x: Tensor, scale: str = 'power', bins: int | None = None
     """Returns the one-dimensional spectrum of real images on a scale that does not depend on their brightness.
 
     ``power``: AI_k / AI_0, as the paper (Durall et al., CVPR 2020) has it. ``log``: the authors' program, the azimuthal
-    mean of log |F|, moved and scaled so that its lowest bin is 0 and its highest 1.
+    mean of log |F|, moved and scaled so that its lowest bin is 0 and its highest 1. ``decades``: log₁₀ (AI_k / AI_0).
 
     Args:
         x: (..., H, W).
-        scale: ``power`` or ``log``.
+        scale: ``power``, ``log`` or ``decades``.
         bins: number of bins K, min(H, W) // 2 + 1 if left out.
 
     Returns:
@@ -133,9 +133,10 @@ def normalised_spectrum(x: Tensor, scale: str = 'power', bins: int | None = None
     """
     tiny = torch.finfo(x.dtype).eps ** 2
     power = power_spectrum(x)
-    if scale == 'power':
+    if scale in ('power', 'decades'):
         mean = azimuthal_mean(power, x.shape[-2], x.shape[-1], bins)
-        return mean / mean[..., :1].clamp_min(tiny)
+        ratio = mean / mean[..., :1].clamp_min(tiny)
+        return ratio if scale == 'power' else ratio.clamp_min(tiny).log10()
     mean = azimuthal_mean((power + tiny).log() / 2, x.shape[-2], x.shape[-1], bins)
     low, high = mean.amin(-1, keepdim=True), mean.amax(-1, keepdim=True)
     return (mean - low) / (high - low).clamp_min(1e3 * torch.finfo(x.dtype).eps)  # a flat spectrum stays near 0

@@ -1,0 +1,56 @@
+"""BRISQUE as a metric."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.pretrained import find_weights
+
+FILE = 'brisque_svm_weights.pth'
+URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{FILE}'
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path, device: str) -> Any:
+    import pyiqa
+
+    try:
+        torch.load(path, weights_only=True)
+    except Exception as error:  # pyiqa reads the file with the unsafe loader: it must hold tensors and nothing else
+        raise DataError(f'{path} cannot be read as weights ({str(error).splitlines()[0]})') from None
+    return pyiqa.create_metric('brisque', device=device, pretrained_model_path=str(path))
+
+
+@METRIC_REGISTRY.register()
+@measured
+def calculate_brisque(
+    img: np.ndarray,
+    img2: np.ndarray | None = None,
+    crop_border: int = 0,
+    device: str | None = None,
+    better: str = 'lower',
+) -> float:
+    """Quality without a reference (Mittal et al., TIP 2012), about 0 to 100; lower is better. Computed by pyiqa.
+
+    Args:
+        img: the result, (H, W, 3) BGR or (H, W), uint8; judged on its luminance.
+        img2: not used.
+        crop_border: pixels left out at each border.
+        device: where to compute; the GPU if there is one.
+        better: for BasicSR's record of the best result.
+
+    Returns:
+        The value, or NaN, with the reason logged.
+    """
+    image = read_image('result', img, crop_border)
+    device = pick_device(device)
+    metric = _network(find_weights(FILE, URL, what='BRISQUE'), device)
+    return metric(as_tensor(image, device)).item()

@@ -1,0 +1,45 @@
+"""DISTS as a metric."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from metaf2n_arch.losses.dists_loss import DISTS, load_dists
+from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
+
+
+@lru_cache(maxsize=2)
+def _network(device: str) -> DISTS:
+    return load_dists().to(device)
+
+
+@METRIC_REGISTRY.register()
+@measured
+def calculate_dists(
+    img: np.ndarray,
+    img2: np.ndarray | None = None,
+    crop_border: int = 0,
+    device: str | None = None,
+    better: str = 'lower',
+) -> float:
+    """Deep image structure and texture similarity (Ding et al., TPAMI 2020), 0 to about 1; lower is better.
+
+    The same number as pyiqa's ``dists``: images at their own size.
+
+    Args:
+        img, img2: result and reference, (H, W, 3) BGR or (H, W), uint8; compared in RGB.
+        crop_border: pixels left out at each border.
+        device: where to compute; the GPU if there is one.
+        better: for BasicSR's record of the best result.
+
+    Returns:
+        The value, or NaN, with the reason logged, for instance which weights file is missing.
+    """
+    first, second = read_pair(img, img2, crop_border)
+    device = pick_device(device)
+    with torch.inference_mode():
+        return _network(device)(as_tensor(first, device), as_tensor(second, device)).item()

@@ -1,0 +1,147 @@
+"""FID, a metric of two sets."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor, nn
+
+from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
+from metaf2n_arch.metrics.set_metric import SummedSetMetric
+from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.pretrained import checkpoint_folders, find_weights, read_weights, select_weights
+
+FILE = 'pt_inception-2015-12-05-6726825d.pth'
+URL = f'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}'
+SIDE = 299
+FEATURES = 2048
+
+
+def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance2: Tensor) -> float:
+    """Fréchet distance of two Gaussians: ‖μ - μ'‖² + Tr(Σ + Σ' - 2 (Σ Σ')^½).
+
+    Tr (Σ Σ')^½ = Σ_i sqrt λ_i, λ the eigenvalues of Σ^½ Σ' Σ^½, which is symmetric even where Σ Σ' is not. Fewer
+    images than features leave eigenvalues of 0: what rounding makes of them is cut.
+
+    Args:
+        mean, mean2: μ and μ', (K,), float64.
+        covariance, covariance2: Σ and Σ', (K, K), float64.
+
+    >>> one, zero = torch.ones(1, 1).double(), torch.zeros(1).double()
+    >>> frechet_distance(zero, 4 * one, zero + 3, one)  # 3² + (2 - 1)²
+    10.0
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    root = vectors * _without_rounding(values).sqrt() @ vectors.t()
+    product = _without_rounding(torch.linalg.eigvalsh(root @ covariance2 @ root))
+    spread = covariance.trace() + covariance2.trace() - 2 * product.sqrt().sum()
+    return max(0.0, ((mean - mean2).square().sum() + spread).item())
+
+
+def _without_rounding(eigenvalues: Tensor) -> Tensor:
+    floor = eigenvalues.max() * len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
+    return torch.where(eigenvalues > floor, eigenvalues, torch.zeros_like(eigenvalues))
+
+
+@lru_cache(maxsize=2)
+def inception_features(device: str) -> nn.Module:
+    """Returns the Inception network of the original FID: (B, 3, 299, 299) in [-1, 1] to (B, 2048). Not downloaded.
+
+    Raises:
+        DataError: if its weights file is missing, damaged or another one.
+    """
+    from basicsr.archs import inception as stock
+    from torchvision.models import inception_v3
+
+    folders = [*checkpoint_folders(), Path('experiments/pretrained_models')]
+    path = find_weights(FILE, URL, '6726825d', folders, what='FID')
+    network = inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
+    # where the TensorFlow original differs from torchvision's, BasicSR has the blocks
+    for name, channels in (('Mixed_5b', (192, 32)), ('Mixed_5c', (256, 64)), ('Mixed_5d', (288, 64))):
+        setattr(network, name, stock.FIDInceptionA(channels[0], pool_features=channels[1]))
+    for name, inner in (('Mixed_6b', 128), ('Mixed_6c', 160), ('Mixed_6d', 160), ('Mixed_6e', 192)):
+        setattr(network, name, stock.FIDInceptionC(768, channels_7x7=inner))
+    network.Mixed_7b = stock.FIDInceptionE_1(1280)
+    network.Mixed_7c = stock.FIDInceptionE_2(2048)
+    wanted = {k: (k, v.shape) for k, v in network.state_dict().items()}
+    network.load_state_dict(select_weights(read_weights(path, '6726825d'), wanted, path))
+    network.fc = nn.Identity()
+    return network.to(device).eval().requires_grad_(False)
+
+
+def prepare(image: np.ndarray, mode: str, device: str = 'cpu') -> Tensor:
+    """Returns an (H, W, 3) BGR image of 8 bits as Inception's input (1, 3, 299, 299); see `FID` for the modes."""
+    if mode == 'legacy':
+        small = F.interpolate(as_tensor(image, device), size=(SIDE, SIDE), mode='bilinear', align_corners=False)
+        return 2 * small - 1
+    from PIL import Image
+
+    channels = [
+        np.asarray(Image.fromarray(image[..., c].astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        for c in (2, 1, 0)
+    ]
+    return (torch.from_numpy(np.stack(channels))[None].to(device).clamp(0, 255) - 128) / 128
+
+
+@METRIC_REGISTRY.register()
+class FID(SummedSetMetric):
+    """Fréchet inception distance of results and references (Heusel et al., NeurIPS 2017), from 0; lower is better.
+
+    The Fréchet distance of two Gaussians fitted to the Inception features of both sets. With fewer images than the 2048
+    features it is biased upwards: compare numbers of equal sets only.
+
+    Args:
+        mode: how images become 299x299: ``clean``, bicubic with an antialiasing filter in floating point (Parmar et
+            al., CVPR 2022; pyiqa's default), or ``legacy``, bilinear without one (pytorch-fid).
+        crop_border: pixels left out at each border.
+        device: where to compute; the GPU if there is one.
+        better: for BasicSR's record of the best result.
+
+    References need not match their results in size. The state holds sums of features and of their products in float64.
+    Without the weights, or with fewer than two images, the value is NaN with the reason logged.
+
+    Raises:
+        OptionError: for an unknown mode.
+    """
+
+    def __init__(
+        self, mode: str = 'clean', crop_border: int = 0, device: str | None = None, better: str = 'lower'
+    ) -> None:
+        super().__init__()
+        require_choice('FID mode', mode, ('clean', 'legacy'))
+        self.mode = mode
+        self.crop_border = crop_border
+        self.device = pick_device(device)
+        shapes = {'count': (1,), 'sum': (2, FEATURES), 'product': (2, FEATURES, FEATURES)}
+        self.sums = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+
+    def update(self, img: np.ndarray, img2: np.ndarray | None = None) -> None:
+        try:
+            pair = [read_image(name, x, self.crop_border) for name, x in (('result', img), ('reference', img2))]
+            with torch.inference_mode():
+                batch = torch.cat([prepare(image, self.mode, self.device) for image in pair])
+                features = inception_features(self.device)(batch).double().cpu()
+        except Exception as error:  # whatever it is, hours of training must not end with it
+            missing('FID of an image', error)
+            return
+        self.sums['count'] += 1
+        self.sums['sum'] += features
+        for product, vector in zip(self.sums['product'], features):
+            product.addr_(vector, vector)
+
+    def compute(self) -> float:
+        count = self.sums['count'].item()
+        if count < 2:
+            return missing('FID', f'{count:.0f} images could be measured, it needs two or more')
+        means = self.sums['sum'] / count
+        scatter = self.sums['product'] - count * means[:, :, None] * means[:, None, :]
+        covariances = scatter / (count - 1)
+        try:
+            return frechet_distance(means[0], covariances[0], means[1], covariances[1])
+        except torch.linalg.LinAlgError as error:
+            return missing('FID', error)

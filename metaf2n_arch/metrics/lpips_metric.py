@@ -1,0 +1,45 @@
+"""LPIPS as a metric."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from metaf2n_arch.losses.lpips_loss import LPIPSLoss
+from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
+
+
+@lru_cache(maxsize=3)
+def _network(net: str, device: str) -> LPIPSLoss:
+    return LPIPSLoss(net=net).to(device)
+
+
+@METRIC_REGISTRY.register()
+@measured
+def calculate_lpips(
+    img: np.ndarray,
+    img2: np.ndarray | None = None,
+    crop_border: int = 0,
+    net: str = 'alex',
+    device: str | None = None,
+    better: str = 'lower',
+) -> float:
+    """Learned perceptual distance (Zhang et al., CVPR 2018; the `lpips` package, version 0.1), from 0; lower is better.
+
+    Args:
+        img, img2: result and reference, (H, W, 3) BGR or (H, W), uint8; compared in RGB.
+        crop_border: pixels left out at each border.
+        net: ``alex`` (the papers'), ``vgg`` or ``squeeze``.
+        device: where to compute; the GPU if there is one.
+        better: for BasicSR's record of the best result.
+
+    Returns:
+        The value, or NaN, with the reason logged, for instance which weights file is missing.
+    """
+    first, second = read_pair(img, img2, crop_border)
+    device = pick_device(device)
+    with torch.inference_mode():
+        return _network(net, device)(as_tensor(first, device), as_tensor(second, device)).item()

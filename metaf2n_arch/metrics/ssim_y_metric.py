@@ -1,0 +1,33 @@
+"""SSIM of the luminance."""
+
+from __future__ import annotations
+
+import numpy as np
+from basicsr.metrics.psnr_ssim import calculate_ssim
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from metaf2n_arch.metrics.measure import measured, read_pair
+
+
+@METRIC_REGISTRY.register()
+@measured
+def calculate_ssim_y(
+    img: np.ndarray, img2: np.ndarray | None = None, crop_border: int = 0, better: str = 'higher'
+) -> float:
+    """Structural similarity (Wang et al. 2004) of the BT.601 luminance, -1 to 1; higher is better.
+
+    BasicSR's `calculate_ssim` with ``test_y_channel``: Gaussian window of 11 pixels, σ = 1.5, without padding. Images
+    that do not match, or are smaller than the window, are a missing value.
+
+    Args:
+        img, img2: result and reference, (H, W, 3) BGR or (H, W), uint8.
+        crop_border: pixels left out at each border.
+        better: for BasicSR's record of the best result.
+
+    Returns:
+        The value, or NaN, with the reason logged.
+    """
+    first, second = read_pair(img, img2, crop_border)
+    if min(first.shape[:2]) < 11:
+        raise ValueError(f'an image of {first.shape[0]}x{first.shape[1]} is smaller than the window of 11x11')
+    return calculate_ssim(first, second, crop_border=0, test_y_channel=True)
