@@ -116,6 +116,7 @@ def check_rates(inner_lr: Rates, names: Sequence[str]) -> None:
 
 def learned(inner_lr: Rates, names: Sequence[str]) -> list[str]:
     """Returns the names whose inner rate is itself being learned: a tensor that requires a gradient."""
+    check_rates(inner_lr, names)
     if not isinstance(inner_lr, Mapping):
         return []
     return [name for name in names if inner_lr[name].requires_grad]
