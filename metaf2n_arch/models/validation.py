@@ -214,14 +214,16 @@ class ValidationMixin:
     def _metric_line(
         self, evaluator: Evaluator, result: Any, dataset: str, metric: str, value: float, current_iter: int | str
     ) -> str:
-        line = f'\t # {metric}: {value:.4f}' if not math.isnan(value) else f'\t # {metric}: missing'
+        if math.isnan(value):
+            return f'\t # {metric}: missing'
+        line = f'\t # {metric}: {value:.4f}'
         if UNADAPTED in result:
             before = result[UNADAPTED][metric]
             line += f' (before adaptation {before:.4f}, gain {value - before:+.4f})'
         missing = evaluator.table.missing(RESULT, metric)
         if missing:
             line += f' (missing for {missing} images)'
-        if self.opt['is_train'] and not math.isnan(value):
+        if self.opt['is_train']:
             self._initialize_best_metric_results(dataset)
             self._update_best_metric_result(dataset, metric, value, current_iter)
             best = self.best_metric_results[dataset][metric]
