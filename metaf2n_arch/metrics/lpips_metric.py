@@ -7,14 +7,15 @@ from functools import lru_cache
 import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
+from torch import nn
 
-from metaf2n_arch.losses.lpips_loss import LPIPSLoss
+from metaf2n_arch.functional.lpips_network import TRUNKS, build_lpips
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
 
 
 @lru_cache(maxsize=3)
-def _network(net: str, device: str) -> LPIPSLoss:
-    return LPIPSLoss(net=net).to(device)
+def _network(net: str, device: str) -> nn.Module:
+    return build_lpips(net).to(device)
 
 
 @METRIC_REGISTRY.register()
@@ -41,5 +42,8 @@ def calculate_lpips(
     """
     first, second = read_pair(img, img2, crop_border)
     device = pick_device(device)
+    network = _network(net, device)
+    if min(first.shape[:2]) < TRUNKS[net].smallest:
+        raise ValueError(f'an image of {first.shape[0]}x{first.shape[1]} is too small for the trunk {net!r}')
     with torch.inference_mode():
-        return _network(net, device)(as_tensor(first, device), as_tensor(second, device)).item()
+        return network(as_tensor(first, device), as_tensor(second, device), normalize=True).item()

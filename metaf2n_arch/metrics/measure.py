@@ -31,7 +31,7 @@ def missing(metric: str, reason: object) -> float:
 def measured(function: Callable[..., Any]) -> Callable[..., float]:
     """Makes a metric never end a run: whatever it raises while measuring becomes NaN with one logged reason.
 
-    An unknown option is no matter of measuring and raises `OptionError`, naming the nearest known one.
+    A wrong option is no matter of measuring and raises `OptionError`, naming the nearest known one.
     """
     name = function.__name__
     signature = inspect.signature(function)
@@ -45,6 +45,8 @@ def measured(function: Callable[..., Any]) -> Callable[..., float]:
             raise OptionError(f'{name}: {error}.{nearest(unknown, signature.parameters)}') from None
         try:
             value = float(function(*args, **options))
+        except OptionError:
+            raise
         except Exception as error:  # a metric reads images and files of any kind; none may end hours of training
             return missing(name, error)
         return missing(name, 'the result is not a number') if value != value else value

@@ -11,8 +11,8 @@ import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.losses.dists_loss import WEIGHTS
-from metaf2n_arch.losses.lpips_loss import TRUNKS
+from metaf2n_arch.functional.dists_network import WEIGHTS
+from metaf2n_arch.functional.lpips_network import TRUNKS
 from metaf2n_arch.metrics.measure import as_tensor
 from metaf2n_arch.utils.checks import OptionError
 
@@ -133,6 +133,11 @@ def test_an_unknown_option_is_an_error_with_the_nearest_name(name, pair) -> None
     assert name in METRIC_REGISTRY
     with pytest.raises(OptionError, match=rf"{name}: .*crop_bordr.*Did you mean 'crop_border'"):
         run(name, *pair, crop_bordr=4)
+
+
+def test_an_unknown_trunk_is_an_error(pair) -> None:
+    with pytest.raises(OptionError, match="Did you mean 'alex'"):
+        run('calculate_lpips', *pair, net='alx')
 
 
 def test_a_brisque_file_that_executes_something_is_refused(hub, pair, reasons) -> None:
