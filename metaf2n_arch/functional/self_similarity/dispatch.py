@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
@@ -50,7 +56,7 @@ def self_similarity_graph(
     """
     geometry = Geometry(search_size, patch_size, border)
     require_scale(h)
-    return box_graph(image, geometry.check(image, mask), geometry, h, normalize)
+    return fastest_path(image.device.type).graph(image, geometry.check(image, mask), geometry, h, normalize)
 
 
 def self_similarity_loss(
@@ -101,4 +107,33 @@ def self_similarity_loss(
     require_same_shape('pred', pred, 'target', target)
     geometry.check(target, mask, 'target')
     selected = geometry.check(pred, mask, 'pred')
-    return box_loss(pred, target, selected, geometry, h, weights)
+    return fastest_path(pred.device.type).loss(pred, target, selected, geometry, h, weights)
+
+
+class Path(NamedTuple):
+    """One way to compute the graph and the loss."""
+
+    graph: Callable[..., Tensor]
+    loss: Callable[..., Tensor]
+
+
+@functools.cache
+def fastest_path(device: str) -> Path:
+    """Returns the fused kernels for a type of device, or box filters in plain PyTorch, with one warning if need be."""
+    needed = {'cpu': 'numba', 'cuda': 'triton'}.get(device)
+    if needed is None:
+        return Path(box_graph, box_loss)
+    if importlib.util.find_spec(needed) is None:
+        warnings.warn(
+            f'{needed} is not installed: the self-similarity loss on {device} falls back to plain PyTorch, which gives '
+            f'the same result more slowly. Install {needed} to speed it up.',
+            stacklevel=3,
+        )
+        return Path(box_graph, box_loss)
+    if device == 'cuda':
+        from metaf2n_arch.functional.self_similarity.gpu import gpu_graph, gpu_loss
+
+        return Path(gpu_graph, gpu_loss)
+    from metaf2n_arch.functional.self_similarity.cpu import cpu_graph, cpu_loss
+
+    return Path(cpu_graph, cpu_loss)
