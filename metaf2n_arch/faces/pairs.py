@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metaf2n_arch.faces.alignment import compose, face_matrix, invert, resize_matrix, warp
 from metaf2n_arch.faces.detector import Detector, Face
 from metaf2n_arch.faces.restorer import Restorer
+from metaf2n_arch.utils.images import bicubic_up
 
 # Side of the aligned face where the restorer takes any size.
 ANY_SIZE = 512
@@ -134,7 +134,7 @@ def _pair(
 ) -> FacePair:
     x0, y0, x1, y1 = box
     lq = torch.from_numpy(photo[y0:y1, x0:x1].copy()).permute(2, 0, 1).contiguous()
-    enlarged = F.interpolate(lq[None], scale_factor=scale, mode='bicubic', align_corners=False)[0].clamp(0, 1)
+    enlarged = bicubic_up(lq[None], scale)[0]
     hq = warp_back(restored, matrix, box, scale, enlarged.permute(1, 2, 0).numpy())
     return FacePair(lq, torch.from_numpy(hq).permute(2, 0, 1).contiguous(), box, face.landmarks, face.score)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -137,6 +137,14 @@ class NetworkRestorer(Restorer):
         output = self.network(faces * 2 - 1, **self.options)
         image = output[0] if isinstance(output, tuple) else output
         return (image + 1) / 2
+
+
+@overload
+def build_restorer(opt: None, where: str = 'restorer') -> None: ...
+
+
+@overload
+def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str, where: str = 'restorer') -> Restorer: ...
 
 
 def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str | None, where: str = 'restorer') -> Restorer | None:
