@@ -54,6 +54,22 @@ def check_device(opt: dict[str, Any], file: str) -> None:
         raise OptionError(f"{file}: num_gpu is {count!r}, expected 'auto' or a number of GPUs (0 trains on the CPU).")
     if count and not torch.cuda.is_available():
         raise OptionError(f"{file}: num_gpu is {count}, but torch finds no CUDA device. Set num_gpu: 0 or 'auto'.")
+    for phase, block in opt['datasets'].items():
+        mode, place = block.get('prefetch_mode'), f'{file}: datasets.{phase}.prefetch_mode'
+        if mode not in (None, 'cpu', 'cuda'):
+            raise OptionError(f"{place} is {mode!r}, expected ~, 'cpu' or 'cuda'.")
+        if mode == 'cuda' and count == 0:
+            raise OptionError(f"{place} is 'cuda', but num_gpu is 0. Set it to ~ or 'cpu'.")
+        if mode == 'cuda' and block.get('pin_memory') is not True and block['phase'] == 'train':
+            raise OptionError(f"{place} is 'cuda', which needs pin_memory: true.")
+
+
+def check_sizes(opt: dict[str, Any], file: str) -> None:
+    """Raises `OptionError` if a patch size is no multiple of the scale."""
+    for phase, block in opt['datasets'].items():
+        size, scale = block.get('gt_size'), block.get('scale')
+        if isinstance(size, int) and isinstance(scale, int) and (size <= 0 or scale <= 0 or size % scale):
+            raise OptionError(f'{file}: datasets.{phase}.gt_size is {size}, expected a multiple of the scale {scale}.')
 
 
 def check_names(opt: dict[str, Any], file: str) -> None:

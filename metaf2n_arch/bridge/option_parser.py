@@ -45,6 +45,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     option_checks.check_keys(opt, is_train, args.opt)
     _settle(opt, args, is_train)
     option_checks.check_device(opt, args.opt)
+    option_checks.check_sizes(opt, args.opt)
     _find_weights(opt['path'], args.opt)
     _check(opt, args.opt)
     _distribute(opt, args)
@@ -156,11 +157,12 @@ def _agreed(seed: int, distributed: bool) -> int:
 
 
 def _set_paths(opt: dict[str, Any], root: Path, is_train: bool) -> None:
+    """Names the run's folders; `path.experiments_root` and `path.results_root` may move them, as in git master."""
     if not is_train:
-        results = osp.join(root, 'results', opt['name'])
+        results = osp.join(root, opt['path'].get('results_root') or 'results', opt['name'])
         opt['path'].update(results_root=results, log=results, visualization=osp.join(results, 'visualization'))
         return
-    folder = osp.join(root, 'experiments', opt['name'])
+    folder = osp.join(root, opt['path'].get('experiments_root') or 'experiments', opt['name'])
     opt['path'].update(experiments_root=folder, log=folder)
     opt['path'].update({key: osp.join(folder, key) for key in ('models', 'training_states', 'visualization')})
     if 'debug' in opt['name']:

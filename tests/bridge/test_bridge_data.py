@@ -190,6 +190,22 @@ def test_files_without_a_partner_are_named(pairs):
         build(options)
 
 
+def test_a_pair_that_is_too_small_or_of_another_scale_is_named(pairs, original):
+    options, folder = pairs
+    options.update(phase='train', gt_size=128, use_hflip=False, use_rot=False)
+    with pytest.raises(
+        DataError, match=rf'^{folder}/gt/\d\.png: LQ \(16, 16\) is smaller than patch size \(32, 32\); take'
+    ):
+        build(options)[0]
+    options.update(gt_size=32, scale=2)
+    with pytest.raises(DataError, match=rf'^{folder}/gt/\d\.png: Scale mismatches\. GT \(64, 64\) is not 2x'):
+        build(options)[0]
+    image = np.zeros((64, 64, 3))
+    with pytest.raises(ValueError, match='Scale mismatches') as caught:
+        original('basicsr.data.transforms.paired_random_crop')(image, image[::4, ::4], 32, 2, 'a.png')
+    assert 'a.png' not in str(caught.value)
+
+
 def test_a_missing_lmdb_key_is_named(data_dir, tmp_path):
     from basicsr.utils import FileClient
 

@@ -134,6 +134,10 @@ def test_parsed_options_are_the_hosts_with_our_paths(parse, tiny, write_options,
     assert parse('--debug')[0]['logger']['save_checkpoint_freq'] == 8
     test, _ = parse(is_train=False)
     assert test['path']['results_root'] == str(tmp_path / 'results' / 'tiny')
+    tiny['path'].update(experiments_root='/elsewhere', results_root='here')
+    write_options(tiny)
+    assert parse()[0]['path']['models'] == '/elsewhere/tiny/models'
+    assert parse(is_train=False)[0]['path']['log'] == str(tmp_path / 'here' / 'tiny')
     assert sorted(p.name for p in tmp_path.iterdir()) == ['pairs', 'tiny.yml'], 'parsing writes nothing'
 
 
@@ -145,6 +149,7 @@ def test_parsed_options_are_the_hosts_with_our_paths(parse, tiny, write_options,
         ({'model_type': 'SRModl'}, OptionError, r"SRModl.* Did you mean 'SRModel'\?"),
         ({'network_g': {'type': 'MSRResNt'}}, OptionError, r"network_g\.type: there is no network 'MSRResNt'"),
         ({'datasets': {}}, OptionError, r'datasets\.train is missing|datasets\.train'),
+        ({'scale': 5}, OptionError, r'datasets\.train\.gt_size is 32, expected a multiple of the scale 5'),
         ({'logger': None}, OptionError, 'logger is missing'),
         ({'val': {'val_freq': 5}}, OptionError, r'val\.save_img is missing'),
         ({'path': {'pretrain_network_g': 'no.pth'}}, DataError, r'path\.pretrain_network_g: .*no\.pth: no such file'),
@@ -159,6 +164,20 @@ def test_wrong_options_are_one_line_before_anything_is_built(
     assert str(caught.value).startswith('tiny.yml: ')
     assert '\n' not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['pairs', 'tiny.yml']
+
+
+@pytest.mark.parametrize(
+    ('block', 'message'),
+    [
+        ({'prefetch_mode': 'gpu'}, r"prefetch_mode is 'gpu', expected ~, 'cpu' or 'cuda'"),
+        ({'prefetch_mode': 'cuda', 'pin_memory': True}, r"prefetch_mode is 'cuda', but num_gpu is 0"),
+    ],
+)
+def test_prefetching_that_cannot_work_is_one_line(parse, tiny, write_options, block, message):
+    tiny['datasets']['train'].update(block)
+    write_options(tiny)
+    with pytest.raises(OptionError, match=message):
+        parse()
 
 
 def test_missing_and_empty_folders_are_named(parse, tiny, write_options, tmp_path):

@@ -70,6 +70,20 @@ def paired_paths_from_folder(folders: list[str], keys: list[str], filename_tmpl:
     return ORIGINALS['basicsr.data.data_util.paired_paths_from_folder'](folders, keys, filename_tmpl)
 
 
+def paired_random_crop(
+    img_gts: Any, img_lqs: Any, gt_patch_size: int, scale: int, gt_path: str | None = None
+) -> tuple[Any, Any]:
+    """Crops like the host; raises `DataError` naming the pair if it is too small or does not fit the scale."""
+    crop = ORIGINALS['basicsr.data.transforms.paired_random_crop']
+    try:
+        return crop(img_gts, img_lqs, gt_patch_size, scale, gt_path)
+    except ValueError as error:
+        reason = ' '.join(' '.join(map(str, error.args)).split()).partition(' Please remove')[0].rstrip('.')
+        raise DataError(
+            f'{gt_path or "a pair of images"}: {reason}; take it out, or correct gt_size or scale.'
+        ) from None
+
+
 def build_dataset(dataset_opt: dict[str, Any]) -> Any:
     """Builds a data set like the host; raises `DataError` if there is nothing in it."""
     data_set = ORIGINALS['basicsr.data.build_dataset'](dataset_opt)
@@ -92,5 +106,6 @@ REPAIRS = [
     Repair('names of files', 'basicsr.utils.file_client', _patch('FileClient', get), 'forgets where bytes came from'),
     Repair('broken images', 'basicsr.utils.img_util', _patch('', imfrombytes), 'names no file'),
     Repair('pairs', 'basicsr.data.data_util', _patch('', paired_paths_from_folder), 'names no file without a partner'),
+    Repair('sizes of pairs', 'basicsr.data.transforms', _patch('', paired_random_crop), 'names no file, or no remedy'),
     Repair('empty data sets', 'basicsr.data', _patch('', build_dataset), 'divides by zero'),
 ]
