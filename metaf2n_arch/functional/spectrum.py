@@ -64,18 +64,19 @@ def frequency_radius(height: int, width: int, device: torch.device | None = None
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def _rings(height: int, width: int, bins: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Which entries of the flat half-plane lie on a ring, on which one, and the weight that makes a mean of the sum."""
-    ring = (frequency_radius(height, width) * 2 * (bins - 1)).round().long().flatten()
+def _rings(height: int, width: int, bins: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The ring of each entry of the flat half-plane, and the weight that makes a mean of the sum over a ring.
+
+    The corners, beyond the highest frequency of the axes, share one more ring at the end, to be thrown away.
+    """
+    ring = (frequency_radius(height, width) * 2 * (bins - 1)).round().long().clamp_max(bins).flatten()
     weight = multiplicity(height, width, torch.device('cpu'), torch.float64).expand(height, -1).flatten()
-    (inside,) = torch.where(ring < bins)  # the corners beyond the highest frequency of the axes are left out
-    ring, weight = ring[inside], weight[inside]
-    count = torch.zeros(bins, dtype=torch.float64).index_add_(0, ring, weight)
-    if (count == 0).any():
+    count = torch.zeros(bins + 1, dtype=torch.float64).index_add_(0, ring, weight)
+    if (count[:bins] == 0).any():
         raise ValueError(
             f'Images of {height}x{width} have frequencies for {min(height, width) // 2 + 1} bins, asked for {bins}.'
         )
-    return inside.to(device), ring.to(device), (weight / count[ring]).to(device)
+    return ring.to(device), (weight / count[ring]).to(device, dtype)
 
 
 def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None = None) -> Tensor:
@@ -102,11 +103,10 @@ def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None =
     bins = min(height, width) // 2 + 1 if bins is None else bins
     if bins < 2:
         raise ValueError(f'A spectrum needs images of 2x2 and 2 bins or more; got {height}x{width} and {bins} bins.')
-    inside, ring, weight = _rings(height, width, bins, spectrum.device)
-    flat = spectrum.reshape(-1, height * (width // 2 + 1)).t()
-    rows = flat.index_select(0, inside) * weight.to(spectrum.dtype)[:, None]
-    mean = rows.new_zeros(bins, rows.shape[1]).index_add(0, ring, rows)
-    return mean.t().reshape(*spectrum.shape[:-2], bins)
+    ring, weight = _rings(height, width, bins, spectrum.device, spectrum.dtype)
+    rows = spectrum.reshape(-1, len(ring)) * weight
+    mean = rows.new_zeros(len(rows), bins + 1).index_add(1, ring, rows)[:, :bins]
+    return mean.reshape(*spectrum.shape[:-2], bins)
 
 
 def radial_power_spectrum(x: Tensor, bins: int | None = None) -> Tensor:

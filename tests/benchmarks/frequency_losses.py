@@ -1,0 +1,159 @@
+"""What the frequency losses cost: against a training step of ESRGAN's generator, and against a loop over radii.
+
+    python tests/benchmarks/frequency_losses.py [--batch 16] [--side 128] [--threads 1] [--device cpu] [--output FILE]
+
+One run measures all parts of a ratio, in turns, and takes the median: the machine's other work strikes both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from basicsr.archs.rrdbnet_arch import RRDBNet
+from torch import Tensor
+
+from metaf2n_arch.functional.frequency import spectral_distance
+from metaf2n_arch.functional.spectrum import luminance
+from metaf2n_arch.losses.dct_loss import DCTLoss
+from metaf2n_arch.losses.fft_loss import FFTLoss
+from metaf2n_arch.losses.focal_frequency_loss import FocalFrequencyLoss
+from metaf2n_arch.losses.spectral_loss import SpectralLoss
+
+LOSSES = {
+    'FFTLoss': FFTLoss,
+    'DCTLoss': DCTLoss,
+    'SpectralLoss': SpectralLoss,
+    'FocalFrequencyLoss': FocalFrequencyLoss,
+}
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def median_of_turns(works: dict[str, Callable[[], object]], device: str, turns: int) -> dict[str, float]:
+    """Median seconds of each piece of work; the pieces take turns, after one turn that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(turns + 1):
+        for name, work in works.items():
+            spent = seconds(work, device)
+            if turn:
+                times[name].append(spent)
+    return {name: statistics.median(spent) for name, spent in times.items()}
+
+
+def loop_over_radii(pred: Tensor, target: Tensor) -> Tensor:
+    """The spectral loss with one masked mean for each radius and image, as programs for it are commonly written."""
+    losses = []
+    for p, t in zip(luminance(pred)[:, 0], luminance(target)[:, 0]):
+        spectra = []
+        for x in (p, t):
+            power = torch.fft.fftshift(torch.fft.fft2(x, norm='ortho').abs().square())
+            height, width = power.shape
+            side = min(height, width)
+            y = torch.arange(height, device=x.device).view(-1, 1) - height // 2
+            x_axis = torch.arange(width, device=x.device).view(1, -1) - width // 2
+            radius = torch.hypot(y / height, x_axis / width) * 2 * (side // 2)
+            means = [power[(radius >= k - 0.5) & (radius < k + 0.5)].mean() for k in range(side // 2 + 1)]
+            spectra.append(torch.stack(means) / means[0])
+        first, second = (s[1:].clamp(1e-30, 1 - 1e-7) for s in spectra)
+        losses.append(-(second * first.log() + (1 - second) * torch.log1p(-first)).mean())
+    return torch.stack(losses).mean()
+
+
+def with_backward(loss: Callable[[Tensor, Tensor], Tensor], pred: Tensor, target: Tensor) -> Callable[[], None]:
+    def work() -> None:
+        leaf = pred.detach().requires_grad_()
+        loss(leaf, target).backward()
+
+    return work
+
+
+def measure(batch: int, side: int, device: str, turns: int) -> list[str]:
+    torch.manual_seed(0)
+    generator = RRDBNet(3, 3, scale=4, num_feat=64, num_block=23).to(device)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=1e-4)
+    lq = torch.rand(batch, 3, side // 4, side // 4, device=device)
+    target = torch.rand(batch, 3, side, side, device=device)
+    pred = (target + 0.1 * torch.randn_like(target)).clamp(0, 1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        (generator(lq) - target).abs().mean().backward()
+        optimizer.step()
+
+    works: dict[str, Callable[[], object]] = {'step': step}
+    works.update({name: with_backward(cls(), pred, target) for name, cls in LOSSES.items()})
+    spent = median_of_turns(works, device, turns)
+    together = sum(spent[name] for name in LOSSES)
+    lines = [
+        '| | seconds | share of the step |',
+        '| --- | ---: | ---: |',
+        f'| training step of RRDBNet (64 features, 23 blocks), L1, Adam | {spent["step"]:.4g} | 100 % |',
+    ]
+    lines += [f'| {name} | {spent[name]:.4g} | {100 * spent[name] / spent["step"]:.2f} % |' for name in LOSSES]
+    lines.append(f'| all four | {together:.4g} | **{100 * together / spent["step"]:.2f} %** |')
+
+    vector, loop = SpectralLoss(), loop_over_radii(pred[:2], target[:2])
+    ours = spectral_distance(luminance(pred[:2]), luminance(target[:2])).mean()
+    torch.testing.assert_close(ours, loop, rtol=1e-3, atol=1e-6)
+    works = {
+        'loop': with_backward(loop_over_radii, pred, target),
+        'vector': with_backward(vector, pred, target),
+    }
+    pair = median_of_turns(works, device, turns)
+    lines += [
+        '',
+        '| SpectralLoss, forward and backward | seconds |',
+        '| --- | ---: |',
+        f'| a loop over images and radii | {pair["loop"]:.4g} |',
+        f'| ours | {pair["vector"]:.4g} |',
+        f'| faster by | **{pair["loop"] / pair["vector"]:.0f} times** |',
+    ]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--side', type=int, default=128, help='side of the HR images')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--turns', type=int, default=3)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--output', type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    where = torch.cuda.get_device_name() if arguments.device == 'cuda' else f'CPU, {arguments.threads} thread(s)'
+    command = (
+        f'python tests/benchmarks/frequency_losses.py --batch {arguments.batch} --side {arguments.side} '
+        f'--threads {arguments.threads} --turns {arguments.turns} --device {arguments.device}'
+    )
+    head = [
+        '# What the frequency losses cost',
+        '',
+        f'`{command}`',
+        '',
+        f'Batch {arguments.batch}, HR {arguments.side}x{arguments.side}, ×4, float32, forward and backward; {where}; '
+        f'torch {torch.__version__}, Python {platform.python_version()}; median of {arguments.turns} turns.',
+        '',
+    ]
+    text = '\n'.join(head + measure(arguments.batch, arguments.side, arguments.device, arguments.turns)) + '\n'
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text, encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
