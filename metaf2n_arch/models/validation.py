@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Evaluator:
 
     def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
         self.table = MetricTable()
+        self.variants: dict[str, None] = {}
         self.per_image: dict[str, dict[str, Any]] = {}
         self._set_options: dict[str, dict[str, Any]] = {}
         self._set_metrics: dict[tuple[str, str], Any] = {}
@@ -70,6 +71,7 @@ class Evaluator:
 
     def add(self, image_name: str, variant: str, image: Image, gt: Image | None) -> dict[str, float]:
         """Evaluates one image, (H, W, 3) uint8 BGR as the host's metrics want it; returns its per-image values."""
+        self.variants[variant] = None
         values = {}
         for name, options in self.per_image.items():
             values[name] = self._value(options, image, gt)
@@ -96,27 +98,29 @@ class Evaluator:
             self._set_metrics[variant, name] = METRIC_REGISTRY.get(options.pop('type'))(**options)
         return self._set_metrics[variant, name]
 
-    def finish(self, variants: Iterable[str]) -> dict[str, dict[str, float]]:
+    def finish(self) -> dict[str, dict[str, float]]:
         """Gathers all processes' values; returns variant -> metric -> value over the set, the same on every rank."""
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            self._gather(variants)
+            self._gather()
         result: dict[str, dict[str, float]] = {}
-        for variant in variants:
+        for variant in self.variants or {RESULT: None}:
             result[variant] = {name: self.table.mean(variant, name) for name in self.per_image}
             for name in self._set_options:
                 result[variant][name] = float(self._set_metric(variant, name).compute())
         return result
 
-    def _gather(self, variants: Iterable[str]) -> None:
-        states = {(v, n): self._set_metric(v, n).state() for v in variants for n in self._set_options}
+    def _gather(self) -> None:
+        """A process may have had no image at all; what the others have then decides what there is."""
+        states = {key: metric.state() for key, metric in self._set_metrics.items()}
         gathered: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(gathered, (self.table.values, states))
-        for values, _ in gathered:
+        dist.all_gather_object(gathered, (list(self.variants), self.table.values, states))
+        for variants, values, _ in gathered:
+            self.variants.update(dict.fromkeys(variants))
             self.table.merge(values)
-        for key in states:
-            self._set_metrics[key].merge(
-                [other[key] for rank, (_, other) in enumerate(gathered) if rank != dist.get_rank()]
-            )
+        for variant in self.variants:
+            for name in self._set_options:
+                parts = [state[variant, name] for _, _, state in gathered if (variant, name) in state]
+                self._set_metric(variant, name).merge(parts)
 
 
 class ValidationMixin:
@@ -147,7 +151,6 @@ class ValidationMixin:
         name = dataset.opt['name']
         options = self.opt.get('val') or {}
         evaluator = Evaluator(options.get('metrics') or {})
-        variants: dict[str, None] = {}
         self.start_validation()
         loader = DataLoader(images, batch_size=1, shuffle=False, num_workers=0)
         silent = not options.get('pbar', False) or self.opt['rank'] != 0
@@ -159,11 +162,10 @@ class ValidationMixin:
             gt = visuals.get('gt')
             for variant in (RESULT, UNADAPTED):
                 if variant in visuals:
-                    variants[variant] = None
                     evaluator.add(image_name, variant, visuals[variant], gt)
             if save_img:
                 self._save_visuals(visuals, name, image_name, current_iter)
-        result = evaluator.finish(variants or [RESULT])
+        result = evaluator.finish()
         if self.opt['rank'] == 0:
             self._report(evaluator, result, name, current_iter, tb_logger)
 
@@ -247,6 +249,8 @@ def write_json(target: Path, content: Any) -> None:
 def _without_nan(content: Any) -> Any:
     if isinstance(content, Mapping):
         return {k: _without_nan(v) for k, v in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(v) for v in content]
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

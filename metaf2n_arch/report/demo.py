@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,7 +54,11 @@ def run_demo(out: Path) -> None:
     shown = Path('options') / OPTION_FILE
     shown = shown if shown.is_file() and shown.samefile(source) else source
     console.print(f'Training with BasicSR:  [bold]python -m basicsr.train -opt {shown}[/bold]\n', soft_wrap=True)
-    code = subprocess.run([sys.executable, '-m', 'basicsr.train', '-opt', str(shown)], check=False).returncode
+    # So small a network gains nothing from a second thread, and loses much to it where another program keeps a core
+    # busy.
+    environment = {'OMP_NUM_THREADS': '1', **os.environ}
+    command = [sys.executable, '-m', 'basicsr.train', '-opt', str(shown)]
+    code = subprocess.run(command, env=environment, check=False).returncode
     if code:
         raise DataError(f'the training ended with exit code {code}; its last lines above say why.')
 
