@@ -139,11 +139,20 @@ def save_atomically(content: Any, path: str | Path) -> None:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        reason = getattr(error, 'strerror', None) or (str(error).splitlines() or ['unknown'])[0]
-        raise DataError(f'{path}: could not be written ({reason}); free space there, then resume.') from error
+        raise DataError(f'{path}: could not be written ({_cause(error)}); free space there, then resume.') from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _cause(error: BaseException | None) -> str:
+    """Returns the system's own words where there are any: torch reports a full disk as an unexpected position."""
+    last = str(error).splitlines()[0] if str(error) else type(error).__name__
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__context__
+    return last
 
 
 def _sync_folder(folder: Path) -> None:

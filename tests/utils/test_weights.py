@@ -143,6 +143,6 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
     )
     assert done.returncode == 1
-    assert 'DataError: net.pth: could not be written' in done.stderr
+    assert 'DataError: net.pth: could not be written (File too large); free space' in done.stderr
     assert [f.name for f in tmp_path.iterdir()] == ['net.pth']
     assert torch.load(tmp_path / 'net.pth')['w'].numel() == 10
