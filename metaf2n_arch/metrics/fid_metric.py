@@ -12,7 +12,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
-from metaf2n_arch.metrics.set_metric import SummedSetMetric
+from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
 from metaf2n_arch.utils.pretrained import checkpoint_folders, find_weights, read_weights, select_weights
 

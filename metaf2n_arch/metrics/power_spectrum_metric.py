@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
 from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
-from metaf2n_arch.metrics.set_metric import SummedSetMetric
+from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import OptionError, require_choice
 
 

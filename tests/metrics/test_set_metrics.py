@@ -16,7 +16,7 @@ from metaf2n_arch.metrics import fid_metric
 from metaf2n_arch.metrics.fid_metric import FID, frechet_distance
 from metaf2n_arch.metrics.measure import as_tensor
 from metaf2n_arch.metrics.power_spectrum_metric import PowerSpectrumDiscrepancy
-from metaf2n_arch.metrics.set_metric import SetMetric
+from metaf2n_arch.metrics.sets import SetMetric
 from metaf2n_arch.utils.checks import OptionError
 
 
