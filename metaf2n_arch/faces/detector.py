@@ -111,6 +111,10 @@ class Detector:
             found += [face.scaled(*back) for face in self._search(small) if least <= max(face.size) <= most]
         return select_faces(found, self.confidence, self.options.min_size, self.options.max_faces)
 
+    def to(self, device: Any) -> Detector:
+        """Moves the network, where there is one that can move; returns the detector itself."""
+        return self
+
     @property
     def confidence(self) -> float:
         """Least score of a face."""

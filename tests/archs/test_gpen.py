@@ -144,3 +144,12 @@ def test_a_width_without_channels_is_refused():
 def test_faces_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r'expected \(B, 3, 16, 16\)'):
         GPEN(16, 1, 0.0625)(torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_faces():
+    network, x = fill(GPEN(64, 2, 0.25)), faces(64)
+    with torch.no_grad():
+        expected = network(x)
+        output = network.cuda()(x.cuda()).cpu()
+    assert (output - expected).abs().max() < 2e-2 * expected.abs().max()

@@ -185,3 +185,30 @@ def test_wrong_options_name_the_key(block, message):
 def test_grey_or_float_images_are_refused(cascade, image):
     with pytest.raises(ValueError, match='expected uint8'):
         cascade.detect(image)
+
+
+@pytest.mark.slow
+def test_the_resnet50_detector_is_built_from_a_file_of_its_shape_without_a_download(no_weights, photo):
+    torch = pytest.importorskip('torch')
+    from facexlib.detection.retinaface import RetinaFace
+
+    torch.manual_seed(0)
+    network = RetinaFace('resnet50', device='cpu').eval()
+    no_weights.mkdir()
+    state = {f'module.{key}': value for key, value in network.state_dict().items()}
+    torch.save(state, no_weights / 'detection_Resnet50_Final.pth')
+    detector = build_detector()
+    assert detector.options.type == 'retinaface_resnet50'
+    assert detector.confidence == 0.9
+    for key, value in network.state_dict().items():
+        assert torch.equal(detector.network.state_dict()[key], value)
+    assert isinstance(detector.detect(photo('one_face')), list)
+
+
+@pytest.mark.gpu
+def test_retinaface_finds_the_same_faces_on_a_gpu(photo, weights_dir, retinaface):
+    path = weights_dir / 'detection_mobilenet0.25_Final.pth'
+    options = {'type': 'retinaface_mobile0.25', 'weights': str(path), 'confidence': 0.8}
+    faces = build_detector(options, device='cuda').detect(photo('four_faces'))
+    expected = retinaface.detect(photo('four_faces'))
+    np.testing.assert_allclose([face.box for face in faces], [face.box for face in expected], atol=0.5)
