@@ -70,7 +70,7 @@ def run_demo(out: Path) -> None:
     console.print(_rich_table(outcomes))
     val = Path(options['datasets']['val']['dataroot'])
     rows = [_row(experiment, val, outcome, options['scale']) for outcome in outcomes[:SHOWN]]
-    picture = side_by_side(rows, out / 'side_by_side.png')
+    picture = side_by_side(rows, out / 'side_by_side.png', 'PSNR / SSIM of the whole photograph, luma')
     curves = loss_curves(read_series(newest_log(experiment)), CURVES, out / 'loss_curves.png')
     console.print(f'Written: {out / "table.md"}, {picture}, {curves}', soft_wrap=True)
 
@@ -155,7 +155,8 @@ def _row(experiment: Path, val: Path, outcome: Outcome, scale: int) -> list[Pane
     ]
     height, width = gt.shape[:2]
     window = slice(0, height * 5 // 8), slice(width // 5, width // 5 + width * 5 // 8)
-    return [Panel(image[window], title, _caption(values)) for image, title, values in images]
+    captions = ['bicubic: ' + _caption(outcome.bicubic), *(_caption(values) for _, _, values in images[1:])]
+    return [Panel(image[window], title, caption) for (image, title, _), caption in zip(images, captions)]
 
 
 def _caption(values: dict[str, float] | None) -> str:

@@ -23,7 +23,7 @@ class Panel:
 
 
 def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Path, title: str = '') -> Path:
-    """Draws logged quantities over iterations, one plot per group, those absent left out.
+    """Draws logged quantities over iterations and their running means, one plot per group, those absent left out.
 
     Args:
         series: as `read_series` returns it.
@@ -35,8 +35,11 @@ def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Pat
     figure, axes = _subplots(1, max(1, len(present)), (5 * max(1, len(present)), 3.4))
     for axis, (name, keys) in zip(axes[0], present.items()):
         for key in keys:
-            iterations, values = zip(*series[key])
-            axis.plot(iterations, values, label=key, linewidth=1.3)
+            iterations, values = (np.array(column) for column in zip(*series[key]))
+            line = axis.plot(iterations, values, linewidth=0.8, alpha=0.35)[0]
+            axis.plot(iterations, running_mean(values), label=key, linewidth=1.6, color=line.get_color())
+        if _spans_decades([v for key in keys for _, v in series[key]]):
+            axis.set_yscale('log')
         axis.set(title=name, xlabel='iteration')
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
@@ -55,12 +58,23 @@ def side_by_side(rows: Sequence[Sequence[Panel]], target: Path, title: str = '')
         axis.axis('off')
     for row, line in zip(rows, axes):
         for panel, axis in zip(row, line):
-            axis.imshow(panel.image, interpolation='nearest', aspect='auto')
+            axis.imshow(panel.image, interpolation='nearest')
             axis.set_title(panel.title, fontsize=10)
             axis.text(0.5, -0.02, panel.caption, transform=axis.transAxes, ha='center', va='top', fontsize=9)
     if title:
         figure.suptitle(title, fontsize=11)
     return _save(figure, target)
+
+
+def running_mean(values: np.ndarray, share: float = 0.15) -> np.ndarray:
+    """Mean of each value and those before it within a window of `share` of all: one task differs much from the next."""
+    window = max(1, round(share * len(values)))
+    return np.array([values[max(0, i + 1 - window) : i + 1].mean() for i in range(len(values))])
+
+
+def _spans_decades(values: Sequence[float]) -> bool:
+    positive = [v for v in values if v > 0]
+    return len(positive) == len(values) and max(positive) > 30 * min(positive)
 
 
 def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
