@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,15 @@ def workplace(tmp_path, monkeypatch, weights, astronaut) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('METAF2N_WEIGHTS', str(weights))
     monkeypatch.setenv('TORCH_HOME', str(weights))
+    monkeypatch.setattr('torchvision.models.vgg.vgg19', _vgg19_without_weights)
     return tmp_path
+
+
+def _vgg19_without_weights(**_: Any) -> SimpleNamespace:
+    """What the host's PerceptualLoss takes of torchvision's network: its features, without half a gigabyte of file."""
+    from torchvision.models.vgg import cfgs, make_layers
+
+    return SimpleNamespace(features=make_layers(cfgs['E']))
 
 
 def fill(root: Path, photo: np.ndarray, scale: int) -> None:
@@ -69,7 +78,8 @@ def provide(options: dict[str, Any], weights: Path, photo: np.ndarray) -> None:
                 continue
             root.mkdir(parents=True, exist_ok=True)
             image = photo[:256, 128:384] if key == 'dataroot_face' else photo
-            write_image(root / 'photo.png', image[::scale, ::scale] if key == 'dataroot_lq' else image)
+            name = block.get('filename_tmpl', '{}').format('photo') if key == 'dataroot_lq' else 'photo'
+            write_image(root / f'{name}.png', image[::scale, ::scale] if key == 'dataroot_lq' else image)
     for value in options['path'].values():
         if isinstance(value, str) and value.startswith('experiments/'):
             Path(value).parent.mkdir(parents=True, exist_ok=True)
