@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from basicsr.losses import build_loss
+from basicsr.losses.gan_loss import GANLoss
 from torch import Tensor, nn
 
 from metaf2n_arch.losses.relativistic_gan_loss import KINDS, RelativisticGANLoss
@@ -57,6 +58,21 @@ def test_the_generator_always_has_something_to_learn(kind, images, critic) -> No
     (gradient,) = torch.autograd.grad(RelativisticGANLoss(kind).generator(critic, fake, real), fake)
     assert gradient.abs().max() > 0
     assert all(p.grad is None for p in critic.parameters())
+
+
+def test_the_stock_relativistic_hinge_has_nothing_to_teach_and_ours_does(images, critic) -> None:
+    fake, real = images
+    stock, on_real = GANLoss('hinge'), critic(real).detach()
+    on_fake = critic(fake)  # both terms as ESRGANModel.optimize_parameters forms them
+    halves = stock(on_real - on_fake.mean(), False, is_disc=False) + stock(
+        on_fake - on_real.mean(), True, is_disc=False
+    )
+    (gradient,) = torch.autograd.grad(halves, fake)
+    assert abs(halves.item()) < 1e-12
+    assert gradient.abs().max() < 1e-15
+    for kind in ('RaHinge', 'RcHinge'):
+        (gradient,) = torch.autograd.grad(RelativisticGANLoss(kind).generator(critic, fake, real), fake)
+        assert gradient.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize('kind', KINDS)
