@@ -84,7 +84,7 @@ setup(
     # An explicit '.' makes an editable install a plain path file, which starts faster than a finder.
     package_dir={'': '.'},
     packages=find_packages(include=['metaf2n_arch', 'metaf2n_arch.*']),
-    package_data={'metaf2n_arch.bridge': ['*.pth']},
+    package_data={'': ['*.pth', '*.md', '*.json', '*.npz']},
     install_requires=requirements(),
     extras_require={'test': ['pytest>=8', 'hypothesis>=6', 'safetensors>=0.4', 'ruff>=0.6', 'mypy>=1.10']},
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},
