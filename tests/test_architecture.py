@@ -70,7 +70,7 @@ def test_mathematics_has_never_heard_of_basicsr(file: Path):
 
 
 def test_models_know_no_detector_and_no_pairs():
-    """The data set or the command hands faces over; only the restorer, which runs in the training step, is built here."""
+    """The data set or the command hands faces over; only the restorer, part of the training step, is built there."""
     for file in (PACKAGE / 'models').glob('*.py'):
         foreign = [m for m in imports(file) if m.startswith('metaf2n_arch.faces.') and '.restorer' not in m]
         assert not foreign, f'{file.name} imports {foreign}'
