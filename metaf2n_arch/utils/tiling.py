@@ -1,0 +1,93 @@
+"""Large images in tiles: bounded memory, no visible seams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from metaf2n_arch.utils.checks import OptionError
+
+
+def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, tile: int, overlap: int) -> Tensor:
+    """Runs an enlarging network tile by tile; where the network looks no further than `overlap`, nothing changes.
+
+    What a tile contributes lies at least `overlap` pixels away from those of its borders that are not the image's, so
+    a receptive field of that radius sees the same as in the whole image. Two neighbours pass into each other linearly
+    over another half of `overlap`, which hides what a network that looks further makes of the missing surroundings.
+
+    Args:
+        run: (B, C, h, w) -> (B, C', s·h, s·w).
+        image: (B, C, H, W).
+        scale: s, of `run`.
+        tile: longest side, in pixels of `image`, of what `run` is given; 0 runs the whole image at once.
+        overlap: pixels of surroundings.
+
+    Returns:
+        (B, C', s·H, s·W).
+
+    Raises:
+        OptionError: the tile is too small for its surroundings.
+
+    >>> run_tiled(lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), torch.rand(1, 3, 50, 40),
+    ...           scale=2, tile=32, overlap=4).shape
+    torch.Size([1, 3, 100, 80])
+    """
+    height, width = image.shape[-2:]
+    if tile == 0 or max(height, width) <= tile:
+        return run(image)
+    check_tile(tile, overlap)
+    rows, columns = _windows(height, tile, overlap, scale), _windows(width, tile, overlap, scale)
+    result = None
+    for top, row_weight in rows:
+        for left, column_weight in columns:
+            part = run(image[..., top : top + tile, left : left + tile])
+            if result is None:
+                result = part.new_zeros(*part.shape[:-2], height * scale, width * scale)
+            weight = torch.outer(row_weight, column_weight).to(part)
+            window = result[..., top * scale :, left * scale :][..., : part.shape[-2], : part.shape[-1]]
+            window += part * weight
+    assert result is not None
+    return result
+
+
+def check_tile(tile: int, overlap: int) -> None:
+    """Raises `OptionError` unless a tile of this side has something left inside its surroundings."""
+    least = 2 * _shared(overlap)
+    if tile and tile < least:
+        raise OptionError(f'tile is {tile}, expected at least {least} for an overlap of {overlap}, or 0 for no tiles.')
+
+
+def _shared(overlap: int) -> int:
+    """Pixels that two neighbours share: the surroundings of both, and the zone in which they are mixed."""
+    return 2 * overlap + _mixed(overlap)
+
+
+def _mixed(overlap: int) -> int:
+    return max(1, overlap // 2)
+
+
+def _windows(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int, Tensor]]:
+    """First pixel of each tile along one axis, spread evenly, and its weights (scale · side,), which sum to 1."""
+    side, shared = min(tile, length), _shared(overlap)
+    count = 1 if length <= tile else math.ceil((length - shared) / (tile - shared))
+    starts = [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
+    seams = [(first + side + second) / 2 for first, second in pairwise(starts)]
+    windows = []
+    for number, start in enumerate(starts):
+        position = start + (torch.arange(side * scale) + 0.5) / scale
+        weight = torch.ones(side * scale)
+        if number > 0:
+            weight = weight * _rise(position, seams[number - 1], _mixed(overlap))
+        if number < count - 1:
+            weight = weight * (1 - _rise(position, seams[number], _mixed(overlap)))
+        windows.append((start, weight))
+    return windows
+
+
+def _rise(position: Tensor, seam: float, width: int) -> Tensor:
+    """From 0 to 1 over `width` round `seam`."""
+    return ((position - seam) / width + 0.5).clamp(0, 1)
