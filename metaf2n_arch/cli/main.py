@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from metaf2n_arch import __version__
-from metaf2n_arch.cli import weights
+from metaf2n_arch.cli import prepare, weights
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 
 
 app.add_typer(weights.app, name='weights')
+app.add_typer(prepare.app, name='prepare')
 
 
 def _version(wanted: bool) -> None:

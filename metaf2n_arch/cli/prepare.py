@@ -1,0 +1,205 @@
+"""`metaf2n prepare`: training and test data from folders of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metaf2n_arch.cli.progress import bar, conclude
+
+app = typer.Typer(
+    help='Prepare data. Every command goes on where it was stopped, and lists images it cannot use.',
+    no_args_is_help=True,
+)
+
+Source = Annotated[Path, typer.Argument(help='Folder of images, searched with its subfolders.')]
+Out = Annotated[Path, typer.Argument(help='Folder to fill.')]
+Jobs = Annotated[int | None, typer.Option('--jobs', '-j', min=1, help='Processes; by default one per core.')]
+DryRun = Annotated[bool, typer.Option('--dry-run', help='Say what would be done, and write nothing.')]
+
+
+def _run(work: Any, jobs: int | None, dry_run: bool) -> None:
+    from metaf2n_arch.data.prepare.driver import prepare
+
+    conclude(prepare(work, jobs, dry_run, bar), dry_run)
+
+
+@app.command()
+def align(
+    source: Source,
+    out: Out,
+    size: Annotated[
+        list[int] | None, typer.Option(min=16, help='Side of the faces, 512 if left out; may be given several times.')
+    ] = None,
+    largest: Annotated[bool, typer.Option(help='Only the largest face of each photo.')] = False,
+    min_ratio: Annotated[float, typer.Option(min=0, help='Least side of a face in the photo, in sizes.')] = 0.5,
+    landmarks: Annotated[Path | None, typer.Option(help='JSON of five landmarks per face; no detector then.')] = None,
+    detector: Annotated[str, typer.Option(help='Which detector to ask.')] = 'retinaface_resnet50',
+    weights: Annotated[str | None, typer.Option(help="The detector's weights, a file or a name.")] = None,
+    confidence: Annotated[float | None, typer.Option(min=0, max=1, help='Least score of a face.')] = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Cut faces out of photos and align them as FFHQ does (Karras et al. 2019)."""
+    from metaf2n_arch.data.prepare.align import Align, read_landmarks
+    from metaf2n_arch.faces.detector import DetectorOptions, build_detector
+    from metaf2n_arch.utils.checks import OptionError
+    from metaf2n_arch.utils.options import parse_block
+
+    if detector == 'cascade' and landmarks is None:
+        raise OptionError('the detector cascade knows no landmarks; take yunet or retinaface_resnet50.')
+    options = parse_block(DetectorOptions, {'type': detector, 'weights': weights, 'confidence': confidence}, 'detector')
+    points = None if landmarks is None else read_landmarks(landmarks)
+    if points is None and not dry_run:
+        build_detector(options)  # missing weights are told once, before any process starts
+    _run(Align(source, out, tuple(size or (512,)), largest, min_ratio, options, points), jobs, dry_run)
+
+
+@app.command()
+def multiscale(
+    source: Source,
+    out: Out,
+    shortest: Annotated[int, typer.Option(help='Shorter side of the last, smallest image; 0: without it.')] = 400,
+    original: Annotated[bool, typer.Option(help='Write the images themselves too.')] = False,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Write each image at 0.75, 0.5 and 1/3 of its size and with a shorter side of 400, as Real-ESRGAN does."""
+    from metaf2n_arch.data.prepare.multiscale import Multiscale
+
+    _run(Multiscale(source, out, shortest=shortest or None, original=original), jobs, dry_run)
+
+
+@app.command()
+def crops(
+    source: Source,
+    out: Out,
+    size: Annotated[int, typer.Option(min=2, help='Side of the crops.')] = 400,
+    stride: Annotated[int, typer.Option(min=1, help='Distance of the grid.')] = 200,
+    min_energy: Annotated[float, typer.Option(help='Least log mean squared gradient; -inf keeps all.')] = -6.0,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Cut natural images into crops and keep those with something to see in them."""
+    from metaf2n_arch.data.prepare.crops import Crops
+
+    limit = None if min_energy == float('-inf') else min_energy
+    _run(Crops(source, out, size, stride, limit), jobs, dry_run)
+
+
+@app.command()
+def masks(
+    source: Source,
+    out: Out,
+    threshold: Annotated[int, typer.Option(min=0, max=254, help='Response that an edge must exceed.')] = 20,
+    stride: Annotated[int, typer.Option(min=1, help='Keep the diagonal of each stride x stride block.')] = 1,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Write the edge masks of the self-similarity loss as 8-bit PNG: 255 on an edge."""
+    from metaf2n_arch.data.prepare.masks import Masks
+
+    _run(Masks(source, out, threshold, stride), jobs, dry_run)
+
+
+@app.command()
+def degrade(
+    source: Source,
+    out: Out,
+    family: Annotated[str, typer.Option(help='iid: what training draws; ood: what it never draws.')] = 'iid',
+    seed: Annotated[int, typer.Option(min=0, help='Of all draws; each also depends on the name of its image.')] = 0,
+    scale: Annotated[int, typer.Option(min=1, help='Side of GT over side of LQ.')] = 4,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Write a synthetic test set: GT/, LQ/, and what was done to each image in degradation/."""
+    from metaf2n_arch.data.prepare.degrade import FAMILIES, Degrade
+    from metaf2n_arch.utils.checks import require_choice
+
+    require_choice('family', family, FAMILIES)
+    _run(Degrade(source, out, family, scale, seed), jobs, dry_run)
+
+
+@app.command()
+def lmdb(
+    source: Source,
+    out: Annotated[Path, typer.Argument(help='Folder to write; ends in .lmdb.')],
+    compression: Annotated[int, typer.Option(min=0, max=9, help='Of the PNGs; 1 is quick to read.')] = 1,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Put a folder of images into one LMDB in BasicSR's layout."""
+    from metaf2n_arch.data.prepare.lmdb import write_lmdb
+
+    conclude(write_lmdb(source, out, compression, jobs, dry_run, bar), dry_run)
+
+
+@app.command()
+def meta_info(
+    source: Source,
+    out: Annotated[Path, typer.Argument(help='Text file to write.')],
+    decode: Annotated[bool, typer.Option(help='Read every image whole, to find damaged ones now.')] = False,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """List the images of a folder and their sizes, as option files take them under `meta_info`."""
+    from metaf2n_arch.data.prepare.meta_info import write_meta_info
+
+    conclude(write_meta_info(source, out, decode, jobs, dry_run, bar), dry_run)
+
+
+@app.command()
+def split(
+    source: Source,
+    out: Annotated[Path, typer.Argument(help='Folder for train.txt, val.txt and test.txt.')],
+    val: Annotated[float, typer.Option(help='Share (below 1) or number of images.')] = 0.1,
+    test: Annotated[float, typer.Option(help='Share (below 1) or number of images.')] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help='Of the order in which photos are taken.')] = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """List images for training, validation and test; crops and sizes of one photo stay in one list."""
+    from metaf2n_arch.data.prepare.split import write_split
+
+    lengths, summary = write_split(source, out, val, test, seed, dry_run=dry_run, track=bar)
+    typer.echo(', '.join(f'{label}: {length}' for label, length in lengths.items() if length))
+    conclude(summary, dry_run)
+
+
+@app.command()
+def faces(
+    source: Annotated[Path, typer.Argument(help='Folder of low-quality photos.')],
+    out: Annotated[Path, typer.Argument(help='Test set to make: LQ/, Face_LQ/, Face_HQ/.')],
+    restorer: Annotated[str, typer.Option(help='gpen, gfpgan, ... or identity.')] = 'gpen',
+    restorer_weights: Annotated[str | None, typer.Option(help="The restorer's weights, a file or a name.")] = None,
+    detector: Annotated[str, typer.Option(help='Which detector to ask.')] = 'retinaface_resnet50',
+    weights: Annotated[str | None, typer.Option(help="The detector's weights, a file or a name.")] = None,
+    confidence: Annotated[float | None, typer.Option(min=0, max=1, help='Least score of a face.')] = None,
+    scale: Annotated[int, typer.Option(min=1, help='Of the generator that will be tested.')] = 4,
+    device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
+    dry_run: DryRun = False,
+) -> None:
+    """Find and restore the faces of photos, so that a generator can be adapted to each photo at test time."""
+    from metaf2n_arch.data.prepare.driver import Summary, image_names
+    from metaf2n_arch.data.prepare.faces import prepare_faces
+    from metaf2n_arch.faces.detector import DetectorOptions
+    from metaf2n_arch.faces.restorer import RestorerOptions
+    from metaf2n_arch.utils.options import parse_block
+
+    found = parse_block(DetectorOptions, {'type': detector, 'weights': weights, 'confidence': confidence}, 'detector')
+    wanted = {'type': restorer} | ({} if restorer_weights is None else {'weights': restorer_weights})
+    restored = parse_block(RestorerOptions, wanted, 'restorer')
+    if dry_run:
+        summary = Summary()
+        summary.made = len(image_names(source, summary.skipped))
+        conclude(summary, dry_run=True)
+        return
+    result = prepare_faces(source, out, found, restored, scale, device, lambda names: bar(names, len(names)))
+    typer.echo(str(result))
+    for name in result.without:
+        typer.echo(f'  without a face: {name}')
+    for reason in result.failed.values():
+        typer.echo(f'  skipped: {reason}')
+    if not result.images:
+        raise typer.Exit(1)

@@ -1,0 +1,261 @@
+"""Does one thing to every image of a folder: over processes, restartable, never ended by a bad image."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from metaf2n_arch.data.prepare.journal import Journal
+from metaf2n_arch.data.sources import scan_images
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.images import image_size, read_image, write_image
+
+Track = Callable[[Iterable[Any], int], Iterable[Any]]
+WORTH_A_PROCESS = 16
+"""Images per process below which starting it costs more time than it saves."""
+
+
+class Unfit(DataError):
+    """An image that cannot be used; it is listed, and the others are done."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why an image was left out."""
+
+    reason: str
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        made: images it finished, or would have, in a dry run.
+        before: images an earlier run had finished.
+        files: files it wrote; 0 in a dry run.
+        skipped: name and reason of each image it left out.
+    """
+
+    made: int = 0
+    before: int = 0
+    files: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def describe(self, dry_run: bool = False) -> str:
+        """Returns one line: how many images were done, found done, and left out."""
+        images = f'{self.made} image{"" if self.made == 1 else "s"}'
+        parts = [f'{images} would be done' if dry_run else f'{images} done, {self.files} files written']
+        parts += [f'{self.before} done before'] if self.before else []
+        parts += [f'{len(self.skipped)} skipped'] if self.skipped else []
+        return ', '.join(parts)
+
+    @property
+    def useless(self) -> bool:
+        """Whether nothing at all could be done."""
+        return not self.made and not self.before
+
+
+class Work(Protocol):
+    """What is done to one image. It travels to other processes: plain values only."""
+
+    @property
+    def source(self) -> Path:
+        """Folder of images."""
+
+    @property
+    def out(self) -> Path:
+        """Folder to fill."""
+
+    @property
+    def command(self) -> str:
+        """Name of the preparation."""
+
+    def settings(self) -> dict[str, Any]:
+        """Returns everything the files depend on besides the image."""
+
+    def check(self, name: str) -> None:
+        """Raises `Unfit` if the image's header shows that it cannot be used."""
+
+    def __call__(self, name: str) -> list[str]:
+        """Makes the files of one image, each whole or not at all; returns their names below `out`.
+
+        Raises:
+            Unfit: the image cannot be used.
+        """
+
+
+def prepare(work: Work, jobs: int | None = None, dry_run: bool = False, track: Track = lambda i, n: i) -> Summary:
+    """Does `work` to every image below its source that an earlier run has not finished.
+
+    Args:
+        work: what to do.
+        jobs: number of processes; by default as many as there are cores and images to keep them busy.
+        dry_run: look at the headers and write nothing.
+        track: wraps an iterable of the given length, for a progress bar.
+
+    Raises:
+        DataError: there is no image, `out` lies inside the source, or a file cannot be written.
+    """
+    require_apart(work.source, work.out)
+    summary = Summary()
+    names = image_names(work.source, summary.skipped)
+    journal = Journal(work.out, work.command, work.settings())
+    todo = [name for name in names if not journal.holds(name, work.source / name)]
+    summary.before = len(names) - len(todo)
+    try:
+        for name, result in track(each(work.check if dry_run else work, todo, 1 if dry_run else jobs), len(todo)):
+            if isinstance(result, Skipped):
+                summary.skipped[name] = result.reason
+                continue
+            summary.made += 1
+            if not dry_run:
+                summary.files += len(result)
+                journal.add(name, work.source / name, result)
+    finally:
+        journal.close()
+    return summary
+
+
+def each(
+    function: Callable[[str], Any], names: Sequence[str], jobs: int | None = None
+) -> Iterator[tuple[str, Any | Skipped]]:
+    """Yields (name, result) in the order of completion; the result is `Skipped` where an image is unfit.
+
+    A few names per process are on their way at a time, so that results do not pile up in memory.
+
+    Raises:
+        DataError: what is no fault of an image, such as a full disk.
+    """
+    jobs = min(jobs or cores(), max(1, len(names) // WORTH_A_PROCESS)) if jobs != 1 else 1
+    if jobs == 1:
+        for name in names:
+            yield name, guarded(function, name)
+        return
+    # Spawned, not forked: a fork copies the locks of other threads (OpenCV, torch) in whatever state they are.
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context('spawn'), initializer=_start_worker)
+    running: dict[Future[Any], str] = {}
+    rest = iter(names)
+    try:
+        while True:
+            for name in islice(rest, 4 * jobs - len(running)):
+                running[pool.submit(guarded, function, name)] = name
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool:
+        raise DataError('a process died, probably for want of memory; run the command again with --jobs 1.') from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def guarded(function: Callable[[str], Any], name: str) -> Any | Skipped:
+    """Calls `function`; what an image is to blame for becomes `Skipped`."""
+    try:
+        return function(name)
+    except Unfit as error:
+        return Skipped(str(error))
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # libraries raise what they like at what is in a file
+        return Skipped(f'{name}: {type(error).__name__}: {str(error).strip()}')
+
+
+def _start_worker() -> None:
+    import cv2
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run, after the images that are being written
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def cores() -> int:
+    """Returns the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def image_names(source: Path, skipped: dict[str, str]) -> list[str]:
+    """Returns the images below a folder, of several whose names differ in their suffix only the first.
+
+    Raises:
+        DataError: there is no folder or no image.
+    """
+    if not source.is_dir():
+        raise DataError(f'{source} is no folder; give a folder of images.')
+    images, others = scan_images(source)
+    if not images:
+        found = f'; the files there have other suffixes, such as {others[0]}' if others else ''
+        raise DataError(f'there is no image in {source}{found}.')
+    first: dict[str, str] = {}
+    for name in images:
+        other = first.setdefault(stem(name), name)
+        if other != name:
+            skipped[name] = f'{name} would be written to the same place as {other}; rename one of them.'
+    skipped.update({name: f'{name} has no image suffix.' for name in others})
+    return list(first.values())
+
+
+def require_apart(source: Path, out: Path) -> None:
+    """Raises `DataError` if results would be read as sources the next time."""
+    inner, outer = out.resolve(), source.resolve()
+    if inner == outer or outer in inner.parents:
+        raise DataError(f'{out} lies inside {source}: results would be taken for sources; give another folder.')
+
+
+def stem(name: str) -> str:
+    """Returns a relative path without its suffix, with slashes.
+
+    >>> stem('a/b.c.png')
+    'a/b.c'
+    """
+    return os.path.splitext(name)[0].replace(os.sep, '/')
+
+
+def read_8bit(path: Path) -> np.ndarray:
+    """Returns (H, W, 3) uint8 RGB; 16 bits are rounded to 8.
+
+    Raises:
+        Unfit: the file is no complete picture.
+    """
+    try:
+        image = read_image(path)
+    except DataError as error:
+        raise Unfit(str(error)) from None
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def require_side(path: Path, least: int) -> None:
+    """Raises `Unfit` if a side of the image is shorter than `least`, or the header cannot be read."""
+    try:
+        height, width = image_size(path)
+    except DataError as error:
+        raise Unfit(str(error)) from None
+    if min(height, width) < least:
+        raise Unfit(f'{path} is {height}x{width}, smaller than {least}x{least}.')
+
+
+def save(out: Path, name: str, image: np.ndarray) -> str:
+    """Writes an image below `out`, with the folders it needs; returns `name`.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    target = out / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f'{target.parent} cannot be made: {error.strerror}.') from None
+    write_image(target, image)
+    return name

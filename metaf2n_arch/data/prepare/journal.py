@@ -1,0 +1,105 @@
+"""What an earlier run of a preparation has finished, so that the next one goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from metaf2n_arch.utils.checks import DataError
+
+
+class Journal:
+    """A file of JSON lines in the folder that is being filled: the settings, then one line per finished image.
+
+    An image is finished if its line is there, its source is the same file as then, and every file made of it exists.
+    A torn last line, left by a crash, is dropped.
+
+    Args:
+        folder: the folder that is being filled; need not exist.
+        command: name of the preparation, so that several may fill one folder.
+        settings: everything the files depend on besides the source image.
+
+    Raises:
+        DataError: the folder was filled with other settings.
+    """
+
+    def __init__(self, folder: Path, command: str, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        self.path = folder / f'.{command}.jsonl'
+        self.settings = json.loads(json.dumps(settings))
+        self.entries: dict[str, dict[str, Any]] = {}
+        self._file: Any = None
+        if self.path.is_file():
+            self._read()
+
+    def _read(self) -> None:
+        first: dict[str, Any] | None = None
+        for line in self.path.read_text(encoding='utf-8', errors='replace').splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if first is None:
+                first = entry.get('settings')
+            elif 'image' in entry:
+                self.entries[entry['image']] = entry
+        if self.entries and first != self.settings:
+            differs = [key for key in self.settings if (first or {}).get(key) != self.settings[key]]
+            shown = ', '.join(f'{key} {(first or {}).get(key)!r}, now {self.settings[key]!r}' for key in differs)
+            raise DataError(f'{self.folder} was filled with other settings ({shown}); give another folder.')
+
+    def holds(self, image: str, source: Path) -> bool:
+        """Whether `image` is finished."""
+        entry = self.entries.get(image)
+        if entry is None or entry['stamp'] != stamp(source):
+            return False
+        return all((self.folder / file).is_file() for file in entry['files'])
+
+    def files(self, image: str) -> list[str]:
+        """What was made of a finished image."""
+        return self.entries[image]['files']
+
+    def add(self, image: str, source: Path, files: list[str]) -> None:
+        """Records an image whose files are all in place."""
+        entry = {'image': image, 'stamp': stamp(source), 'files': files}
+        self.entries[image] = entry
+        if self._file is None:
+            self._rewrite()
+            self._file = self.path.open('a', encoding='utf-8')
+        else:
+            self._file.write(json.dumps(entry, ensure_ascii=False) + '\n')
+            self._file.flush()
+
+    def _rewrite(self) -> None:
+        """Writes what is known anew, whole lines only, before lines are added."""
+        lines = [{'settings': self.settings}, *self.entries.values()]
+        write_text(self.path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def stamp(source: Path) -> list[int]:
+    """Returns what changes when a file is replaced: its length and time."""
+    status = source.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def write_text(target: Path, text: str) -> None:
+    """Writes a text file whole or not at all, with the folders it needs.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    temporary = target.with_name(f'.{target.name}.{os.getpid()}')
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding='utf-8')
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f'{target} cannot be written: {error.strerror or error}.') from None

@@ -1,0 +1,168 @@
+"""A folder of images as one LMDB, in BasicSR's own layout."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metaf2n_arch.data.prepare.driver import Skipped, Summary, Track, Unfit, each, image_names, require_apart, stem
+from metaf2n_arch.data.prepare.journal import write_text
+from metaf2n_arch.data.prepare.meta_info import Measure
+from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.images import image_size, read_image
+
+BATCH = 64
+"""Images written in one transaction: what a crash may lose."""
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Returns an image as PNG, three channels, 8 or 16 bits, quick to decode."""
+
+    source: Path
+    compression: int = 1
+
+    def __call__(self, name: str) -> bytes:
+        import cv2
+
+        try:
+            image = read_image(self.source / name)
+        except DataError as error:
+            raise Unfit(str(error)) from None
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        return cv2.imencode('.png', bgr, [cv2.IMWRITE_PNG_COMPRESSION, self.compression])[1].tobytes()
+
+
+def key_of(name: str) -> str:
+    """Returns an image's key: its relative path without suffix.
+
+    Raises:
+        Unfit: BasicSR could not read the entry under this name.
+    """
+    key = stem(name)
+    if '.' in key:
+        raise Unfit(f'{name} has a dot in its name, where BasicSR would cut off the key; rename it.')
+    if not key.isascii():
+        raise Unfit(f'{name} has a name that is not ASCII, which BasicSR cannot look up; rename it.')
+    return key
+
+
+def write_lmdb(
+    source: Path,
+    target: Path,
+    compression: int = 1,
+    jobs: int | None = None,
+    dry_run: bool = False,
+    track: Track = lambda i, n: i,
+) -> Summary:
+    """Writes ``data.mdb``, ``lock.mdb`` and ``meta_info.txt`` for the images below a folder.
+
+    Filled beside its place, in ``.<name>.partial``, where the next run goes on after an interruption, and moved there
+    when it is complete.
+
+    Args:
+        source: folder of images, searched with its subfolders.
+        target: ends in ``.lmdb``.
+        compression: of the PNGs, 0 to 9.
+        jobs: number of processes.
+        dry_run: write nothing.
+        track: wraps an iterable of the given length, for a progress bar.
+
+    Raises:
+        OptionError: `target` has another suffix.
+        DataError: there is no image, `target` holds other images, or it cannot be written.
+    """
+    if target.suffix != '.lmdb':
+        raise OptionError(f'{target} does not end in .lmdb, by which BasicSR knows an LMDB.')
+    require_apart(source, target)
+    summary = Summary()
+    keys: dict[str, str] = {}
+    for name in image_names(source, summary.skipped):
+        try:
+            keys[name] = key_of(name)
+        except Unfit as error:
+            summary.skipped[name] = str(error)
+    if target.exists():
+        return _finished(target, keys, summary)
+    if dry_run:
+        for name, result in each(Measure(source), list(keys), 1):
+            if isinstance(result, Skipped):
+                summary.skipped[name] = result.reason
+        summary.made = sum(name not in summary.skipped for name in keys)
+        return summary
+    partial = target.with_name(f'.{target.name}.partial')
+    _fill(partial, source, keys, summary, compression, jobs, track)
+    if summary.made or summary.before:
+        os.rename(partial, target)
+    return summary
+
+
+def _finished(target: Path, keys: dict[str, str], summary: Summary) -> Summary:
+    listing = target / 'meta_info.txt'
+    lines = listing.read_text(encoding='utf-8').splitlines() if listing.is_file() else []
+    stored = {line.split('.png (')[0] for line in lines}
+    if missing := sorted(set(keys.values()) - stored):
+        raise DataError(
+            f'{target} is there without {missing[0]} and {len(missing) - 1} more; remove it to make it anew.'
+        )
+    summary.before = len(keys)
+    return summary
+
+
+def _fill(
+    folder: Path, source: Path, keys: dict[str, str], summary: Summary, compression: int, jobs: int | None, track: Track
+) -> None:
+    """Adds what is missing to the LMDB in `folder`, then lists all of it."""
+    import lmdb
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = lmdb.open(str(folder), map_size=1 << 30)
+    except (OSError, lmdb.Error) as error:
+        raise DataError(f'{folder} cannot be written: {error}.') from None
+    try:
+        stored = _stored(environment)
+        todo = [name for name, key in keys.items() if key not in stored]
+        summary.before = len(keys) - len(todo)
+        batch: dict[str, bytes] = {}
+        for name, result in track(each(Encode(source, compression), todo, jobs), len(todo)):
+            if not isinstance(result, bytes):
+                summary.skipped[name] = result.reason
+                continue
+            batch[keys[name]] = result
+            stored[keys[name]] = image_size(result)
+            summary.made += 1
+            if len(batch) == BATCH:
+                _commit(environment, batch)
+        _commit(environment, batch)
+        summary.files = 1 if stored else 0
+        lines = [f'{key}.png ({h},{w},3) {compression}\n' for key, (h, w) in sorted(stored.items())]
+    finally:
+        environment.close()
+    write_text(folder / 'meta_info.txt', ''.join(lines))
+
+
+def _stored(environment: Any) -> dict[str, tuple[int, int]]:
+    """Keys of an earlier run, and the sizes of their images."""
+    with environment.begin() as transaction:
+        return {key.decode(): image_size(bytes(data)) for key, data in transaction.cursor()}
+
+
+def _commit(environment: Any, batch: dict[str, bytes]) -> None:
+    """Writes a batch and empties it; doubles the map as often as it is full."""
+    import lmdb
+
+    while batch:
+        try:
+            with environment.begin(write=True) as transaction:
+                for key, data in batch.items():
+                    transaction.put(key.encode(), data)
+            batch.clear()
+        except lmdb.MapFullError:
+            environment.set_mapsize(2 * environment.info()['map_size'])
+        except lmdb.Error as error:
+            raise DataError(f'{environment.path()} cannot be written: {error}.') from None

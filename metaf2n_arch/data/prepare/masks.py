@@ -1,0 +1,45 @@
+"""Edge masks of the self-similarity loss, computed once instead of at each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metaf2n_arch.data.prepare.driver import read_8bit, require_side, save, stem
+from metaf2n_arch.functional.edges import edge_mask
+from metaf2n_arch.utils.images import to_tensor
+
+
+def mask_image(image: np.ndarray, threshold: int = 20, stride: int = 1) -> np.ndarray:
+    """Returns the mask of `edge_mask` as (H, W) uint8: 255 on an edge, 0 elsewhere.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        threshold: 8-bit response of the Laplacian that an edge pixel must exceed.
+        stride: thins the mask, see `thin_mask`.
+    """
+    return edge_mask(to_tensor(image)[None], threshold, stride)[0, 0].numpy().astype(np.uint8) * 255
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Writes the edge mask of each image as an 8-bit PNG of the same name."""
+
+    source: Path
+    out: Path
+    threshold: int = 20
+    stride: int = 1
+    command: str = 'masks'
+
+    def settings(self) -> dict[str, Any]:
+        return {'threshold': self.threshold, 'stride': self.stride}
+
+    def check(self, name: str) -> None:
+        require_side(self.source / name, 1)
+
+    def __call__(self, name: str) -> list[str]:
+        image = read_8bit(self.source / name)
+        return [save(self.out, f'{stem(name)}.png', mask_image(image, self.threshold, self.stride))]

@@ -1,0 +1,85 @@
+"""Training, validation and test lists of one folder, without moving a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from metaf2n_arch.data.prepare.driver import Summary, Track, stem
+from metaf2n_arch.data.prepare.journal import write_text
+from metaf2n_arch.data.prepare.meta_info import measure, meta_lines
+from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.rng import numpy_generator
+
+TOGETHER = r'^(.*?)(?:T\d)?(?:_s\d{3,})?$'
+"""What `multiscale` and `crops` add to a name; what is left names the photo."""
+
+
+def photo_of(name: str, together: str = TOGETHER) -> str:
+    """Returns the photo that an image was made from.
+
+    >>> photo_of('0001T2_s013.png')
+    '0001'
+    """
+    match = re.match(together, stem(name))
+    return match[1] if match else stem(name)
+
+
+def split_names(
+    names: Iterable[str], val: float = 0.1, test: float = 0.0, seed: int = 0, together: str = TOGETHER
+) -> dict[str, list[str]]:
+    """Returns the names of each list, ``train``, ``val`` and ``test``; all images of one photo are in one list.
+
+    Args:
+        names: images.
+        val, test: a share below 1, or a number of images; whole photos are taken until it is reached.
+        seed: of the order in which photos are taken.
+        together: regular expression on names without suffix whose first group names the photo.
+
+    Raises:
+        OptionError: nothing would be left to train on, or a number is negative.
+    """
+    photos: dict[str, list[str]] = {}
+    for name in sorted(names):
+        photos.setdefault(photo_of(name, together), []).append(name)
+    total = sum(map(len, photos.values()))
+    groups = list(photos.values())
+    order = iter(numpy_generator(seed).permutation(len(groups)).tolist())
+    lists: dict[str, list[str]] = {}
+    for label, share in (('val', val), ('test', test)):
+        if share < 0 or (share >= 1 and share != int(share)):
+            raise OptionError(f'{label} is {share}, expected a share below 1 or a whole number of images.')
+        wanted = round(share * total) if share < 1 else int(share)
+        taken: list[str] = []
+        while len(taken) < wanted and (number := next(order, None)) is not None:
+            taken += groups[number]
+        lists[label] = sorted(taken)
+    lists['train'] = sorted(name for number in order for name in groups[number])
+    if not lists['train']:
+        raise OptionError(f'val {val} and test {test} take all {total} images of {len(groups)} photos; take fewer.')
+    return lists
+
+
+def write_split(
+    root: Path,
+    out: Path,
+    val: float = 0.1,
+    test: float = 0.0,
+    seed: int = 0,
+    together: str = TOGETHER,
+    dry_run: bool = False,
+    track: Track = lambda i, n: i,
+) -> tuple[dict[str, int], Summary]:
+    """Writes ``train.txt``, ``val.txt`` and ``test.txt``, meta-info files of `root`, into `out`; empty lists not.
+
+    Returns:
+        The length of each list, and what was left out.
+    """
+    sizes, summary = measure(root, track=track)
+    lists = split_names(sizes, val, test, seed, together) if sizes else {}
+    for label, names in lists.items():
+        if names and not dry_run:
+            write_text(out / f'{label}.txt', meta_lines({name: sizes[name] for name in names}))
+            summary.files += 1
+    return {label: len(lists[label]) for label in ('train', 'val', 'test') if label in lists}, summary
