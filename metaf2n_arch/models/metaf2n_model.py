@@ -18,14 +18,14 @@ from metaf2n_arch.meta import (
     MetaGradient,
     Params,
     accumulate,
-    adapt,
     assign_gradients,
     functional,
     meta_gradient,
     select,
     step_weights,
 )
-from metaf2n_arch.meta.support import random_patches, weighted_l1
+from metaf2n_arch.meta.photo import adapt_to_faces
+from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
 from metaf2n_arch.models.options import FaceOptions, MetaOptions
 from metaf2n_arch.models.tasks import Task, make_tasks
@@ -166,18 +166,18 @@ class MetaF2NModel(BaseGANSRModel):
 
         The patches depend on the file's name and the seed, not on the order or number of photos.
         """
-        rng = numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key)
-        patches = random_patches(self.faces, self.face.patches, self.face.patch_size // self.opt['scale'], rng)
-        if patches is None:
-            return None
-        return adapt(
-            parameters(net),
-            parameters(self.net_m),
-            self._inner_loss(net, *patches),
+        result = adapt_to_faces(
+            net,
+            self.net_m,
+            self.faces,
+            numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key),
+            patches=self.face.patches,
+            patch_size=self.face.patch_size // self.opt['scale'],
             inner_lr=self.meta.inner_lr,
             inner_steps=self.meta.inner_steps,
             adapted=self.adapted,
-        ).fast_params
+        )
+        return None if result is None else result.fast_params
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals = OrderedDict(lq=self.lq.cpu(), result=self.output.cpu(), unadapted=self.unadapted.cpu())

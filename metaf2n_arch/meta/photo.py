@@ -1,0 +1,136 @@
+"""Adapting a network to one photo from the faces in it, and what that gains on these faces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaf2n_arch.meta.inner import adapt
+from metaf2n_arch.meta.params import Params, functional
+from metaf2n_arch.meta.support import Pair, random_patches, weighted_l1
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The face patches before and after adaptation.
+
+    Attributes:
+        loss_before, loss_after: the inner loss mean(W · |Y - G(X)|).
+        psnr_before, psnr_after: of G(X) against Y over all patches and channels, in dB, values clamped to [0, 1].
+    """
+
+    loss_before: float
+    loss_after: float
+    psnr_before: float
+    psnr_after: float
+
+    @property
+    def loss(self) -> float:
+        """Share of the inner loss that adaptation removed; negative if it grew."""
+        return 1 - self.loss_after / self.loss_before if self.loss_before > 0 else 0.0
+
+    @property
+    def psnr(self) -> float:
+        """What adaptation added, in dB."""
+        return self.psnr_after - self.psnr_before
+
+    @property
+    def finite(self) -> bool:
+        """Whether the step led anywhere; with far too large a rate it does not."""
+        return math.isfinite(self.loss_before) and math.isfinite(self.loss_after)
+
+
+@dataclass(frozen=True)
+class FaceAdaptation:
+    """The parameters after the inner loop on a photo's faces, and the gain if it was asked for."""
+
+    fast_params: Params
+    gain: Gain | None = None
+
+
+def adapt_to_faces(
+    net: nn.Module,
+    mask: nn.Module | None,
+    faces: Sequence[Pair],
+    rng: np.random.Generator,
+    *,
+    patches: int = 16,
+    patch_size: int = 16,
+    inner_lr: float = 1e-2,
+    inner_steps: int = 1,
+    adapted: Collection[str] | None = None,
+    measure: bool = False,
+) -> FaceAdaptation | None:
+    """Runs the inner loop of MetaF2N (Yin et al., ICCV 2023, section 3.2) on random patches of a photo's faces.
+
+    The networks are not changed. They are called with other parameters in their place for a moment, so that no other
+    thread may use the same `net` or `mask` meanwhile.
+
+    Args:
+        net: G, the generator.
+        mask: MaskNet; None trusts every pixel alike, W = 1.
+        faces: (X, Y) per face, (3, h, w) and (3, s·h, s·w) RGB in [0, 1], on the network's device.
+        rng: where the patches' positions are drawn from.
+        patches: per face.
+        patch_size: side of a patch in pixels of X.
+        inner_lr: α.
+        inner_steps: K.
+        adapted: names of the parameters that move; None for all.
+        measure: also computes the gain: one more forward pass on the patches.
+
+    Returns:
+        None without faces.
+
+    >>> net, faces = nn.Upsample(scale_factor=4), []
+    >>> adapt_to_faces(net, None, faces, np.random.default_rng(0)) is None
+    True
+    """
+    pair = random_patches(faces, patches, patch_size, rng)
+    if pair is None:
+        return None
+    lq, hq = pair
+    generate = Remembering(functional(net))
+    confidence = trust_all if mask is None else functional(mask)
+    inner_loss = weighted_l1(generate, confidence, lq, hq)
+    theta: Params = dict(net.named_parameters())
+    phi: Params = {} if mask is None else dict(mask.named_parameters())
+    result = adapt(theta, phi, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapted=adapted)
+    if not measure:
+        return FaceAdaptation(result.fast_params)
+    with torch.no_grad():
+        after = inner_loss(result.fast_params, phi)
+    before = result.inner_losses[0]
+    gain = Gain(float(before), float(after), psnr(generate.first, hq), psnr(generate.last, hq))
+    return FaceAdaptation(result.fast_params, gain)
+
+
+def trust_all(phi: Params, lq: Tensor, hq: Tensor) -> Tensor:
+    """The confidence W = 1 of every pixel."""
+    return hq.new_ones(1, 1, 1, 1)
+
+
+def psnr(pred: Tensor, target: Tensor) -> float:
+    """``-10 log10 mean((pred - target)²)``, of values clamped to [0, 1]; infinite for equal images."""
+    error = float((pred.float().clamp(0, 1) - target.float().clamp(0, 1)).square().mean())
+    return -10 * math.log10(error) if error > 0 else math.inf
+
+
+class Remembering:
+    """Calls a generator and keeps its first and its last output, without their graphs."""
+
+    def __init__(self, generate: Callable[[Params, Tensor], Tensor]) -> None:
+        self.generate = generate
+        self.first: Tensor
+        self.last: Tensor
+
+    def __call__(self, theta: Params, x: Tensor) -> Tensor:
+        output = self.generate(theta, x)
+        self.last = output.detach()
+        if not hasattr(self, 'first'):
+            self.first = self.last
+        return output
