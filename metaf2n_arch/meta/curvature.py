@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,32 @@ from metaf2n_arch.meta.params import InnerLoss, Params, added, leaves
 from metaf2n_arch.meta.replay import Draws
 
 ROUTES = ('auto', 'forward', 'reverse')
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """The graphs that an inner gradient was taken from, kept to be differentiated a second time.
+
+    Attributes:
+        terms: for each term of the loss its leaves among `theta` and `phi`, and its gradient with a graph.
+    """
+
+    terms: list[tuple[Params, Params, Params]]
+
+    def contracted(
+        self, vector: Params, wanted_theta: Sequence[str], wanted_phi: Sequence[str]
+    ) -> tuple[Params, Params]:
+        """Gives what `contracted_curvature` gives, and frees the graphs as it goes."""
+        by_theta, by_phi = Params(), Params()
+        while self.terms:
+            at, at_phi, gradient = self.terms.pop()
+            found = _gradient(
+                _inner_product(gradient, vector),
+                [at[name] for name in wanted_theta] + [at_phi[name] for name in wanted_phi],
+            )
+            by_theta = added(by_theta, dict(zip(wanted_theta, found)))
+            by_phi = added(by_phi, dict(zip(wanted_phi, found[len(wanted_theta) :])))
+        return by_theta, by_phi
 
 
 def contracted_curvature(
@@ -94,7 +121,12 @@ def _directional_reverse(term: InnerLoss, theta: Params, phi: Params, vector: Pa
     """The derivative of the loss along v as ``<grad_theta L, v>``, with a graph through the gradient."""
     inputs = [theta[name] for name in vector]
     gradient = torch.autograd.grad(term(theta, phi), inputs, create_graph=True, materialize_grads=True)
-    return torch.stack([(g * v).sum() for g, v in zip(gradient, vector.values())]).sum()
+    return _inner_product(dict(zip(vector, gradient)), vector)
+
+
+def _inner_product(gradient: Params, vector: Params) -> Tensor:
+    with torch.enable_grad():
+        return torch.stack([(gradient[name] * v).sum() for name, v in vector.items()]).sum()
 
 
 def _gradient(scalar: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:

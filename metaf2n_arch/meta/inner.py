@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metaf2n_arch.meta.curvature import StepGraph
 from metaf2n_arch.meta.params import (
     InnerLoss,
     InnerLosses,
@@ -26,7 +27,7 @@ from metaf2n_arch.meta.replay import Draws
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What the inner loop leaves behind; no tensor of it belongs to a graph.
+    """What the inner loop leaves behind; no tensor of it belongs to a graph, but for `last_graph`.
 
     Attributes:
         fast_params: all parameters after the last step; those not adapted are the tensors that were given.
@@ -34,6 +35,7 @@ class Adaptation:
         trajectory: the adapted parameters before each step (the first entry shares storage with what was given).
         gradients: the inner gradient of each step, if it was asked to be kept.
         draws: the random state before each step, so that a step's loss can be evaluated again.
+        last_graph: the graph of the last step, if it was asked to be kept.
     """
 
     fast_params: Params
@@ -41,6 +43,7 @@ class Adaptation:
     trajectory: list[Params]
     gradients: list[Params]
     draws: list[Draws]
+    last_graph: StepGraph | None = None
 
     @property
     def finite(self) -> bool:
@@ -57,6 +60,7 @@ def adapt(
     inner_steps: int = 1,
     adapted: Collection[str] | None = None,
     keep_gradients: bool = False,
+    keep_graph: bool = False,
 ) -> Adaptation:
     """Runs ``theta_{k+1} = theta_k - inner_lr * grad L_in(theta_k)`` (Finn et al. 2017, eq. 1).
 
@@ -71,6 +75,7 @@ def adapt(
         inner_steps: number of steps, at least 1.
         adapted: names to adapt, see `select`; `None` for all.
         keep_gradients: also returns the gradient of each step.
+        keep_graph: also returns the graph of the last step.
 
     Raises:
         ValueError: a wrong name, a missing rate, or a loss that does not depend on the adapted parameters.
@@ -85,33 +90,37 @@ def adapt(
         raise ValueError(f'inner_steps is {inner_steps}, expected at least 1.')
     terms, current, phi = pieces(inner_loss), detached(theta), detached(phi)
     losses, trajectory, gradients, draws = [], [], [], []
-    for _ in range(inner_steps):
+    kept = StepGraph([]) if keep_graph else None
+    for step in range(inner_steps):
         trajectory.append({name: current[name] for name in names})
         draws.append(Draws.of(theta))
-        loss, gradient = inner_gradient(terms, current, phi, names)
+        loss, gradient = _inner_gradient(terms, current, phi, names, kept if step == inner_steps - 1 else None)
         current = descend(current, gradient, inner_lr)
         losses.append(loss)
         if keep_gradients:
             gradients.append(gradient)
-    return Adaptation(current, losses, trajectory, gradients, draws)
+    return Adaptation(current, losses, trajectory, gradients, draws, kept)
 
 
-def inner_gradient(
-    terms: Sequence[InnerLoss], theta: Params, phi: Params, names: Sequence[str]
+def _inner_gradient(
+    terms: Sequence[InnerLoss], theta: Params, phi: Params, names: Sequence[str], keep: StepGraph | None
 ) -> tuple[Tensor, Params]:
-    """Returns the sum of `terms` and its gradient with respect to the named parameters, without a graph."""
+    """Returns the sum of `terms` and its gradient by the named parameters; puts their graphs into `keep`, if given."""
     total, gradient = None, Params()
     for term in terms:
         with torch.enable_grad():
-            at = leaves(theta, names)
-            loss = term(at, phi)
+            at, at_phi = leaves(theta, names if keep is None else theta), leaves(phi, () if keep is None else phi)
+            loss = term(at, at_phi)
             if not loss.requires_grad:
                 raise ValueError(
                     'The inner loss does not depend on the adapted parameters, so there is no step to take.'
                 )
-            found = torch.autograd.grad(loss, [at[name] for name in names], materialize_grads=True)
+            inputs = [at[name] for name in names]
+            found = torch.autograd.grad(loss, inputs, create_graph=keep is not None, materialize_grads=True)
+        if keep is not None:
+            keep.terms.append((at, at_phi, dict(zip(names, found))))
         total = loss.detach() if total is None else total + loss.detach()
-        gradient = added(gradient, dict(zip(names, found)))
-        del loss, at
+        gradient = added(gradient, {name: g.detach() for name, g in zip(names, found)})
+        del loss, at, at_phi, inputs, found
     assert total is not None
     return total, gradient

@@ -137,7 +137,7 @@ def test_select_takes_in_and_leaves_out_by_pattern() -> None:
     ]
     with pytest.raises(OptionError, match="Did you mean 'conv_first"):
         select(names, ['conv_frist.weight'])
-    with pytest.raises(OptionError, match='no parameter'):
+    with pytest.raises(OptionError, match='no name'):
         select(names, ['body.*', '!*'])
 
 

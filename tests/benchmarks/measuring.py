@@ -1,0 +1,61 @@
+"""Time and memory of one variant in a process of its own, so that no variant inherits another's heap or threads.
+
+Time is the processor time of the process with one thread: on a shared machine it moves far less than the clock. Memory
+is the kernel's high-water mark of the resident set (VmHWM), reset just before the first step; Linux only.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def resident(field: str) -> float:
+    """MiB of VmRSS (resident now) or VmHWM (resident at most since the last reset)."""
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith(field + ':'):
+            return int(line.split()[1]) / 1024
+    raise KeyError(field)
+
+
+def reset_peak() -> None:
+    Path('/proc/self/clear_refs').write_text('5')
+
+
+def measure(step: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Runs `step`; returns the least time, the peak, and how far the first step's peak rose above what there was."""
+    before = resident('VmRSS')
+    reset_peak()
+    seconds, walls, peak = [], [], 0.0
+    for number in range(repeats):
+        start, wall = time.process_time(), time.perf_counter()
+        step()
+        seconds.append(time.process_time() - start)
+        walls.append(time.perf_counter() - wall)
+        if number == 0:
+            peak = resident('VmHWM')
+    return {'cpu_s': min(seconds), 'wall_s': min(walls), 'peak_mib': peak, 'rise_mib': peak - before}
+
+
+def in_own_process(script: str, arguments: Iterable[str]) -> dict[str, float]:
+    """Runs ``script measure <arguments>``, which prints one line of JSON last."""
+    command = [sys.executable, '-W', 'ignore', script, 'measure', *arguments]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def interleaved(script: str, variants: Iterable[tuple[str, ...]], rounds: int) -> dict[tuple[str, ...], dict]:
+    """Measures every variant in turn, `rounds` times over, and keeps the least of each number."""
+    best: dict[tuple[str, ...], dict[str, float]] = {}
+    variants = list(variants)
+    for _ in range(rounds):
+        for variant in variants:
+            found = in_own_process(script, variant)
+            known = best.get(variant, found)
+            best[variant] = {key: min(value, known[key]) for key, value in found.items()}
+            print(' '.join(variant), json.dumps(best[variant]), file=sys.stderr, flush=True)
+    return best
