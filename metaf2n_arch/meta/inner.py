@@ -88,6 +88,8 @@ def adapt(
     check_rates(inner_lr, names)
     if inner_steps < 1:
         raise ValueError(f'inner_steps is {inner_steps}, expected at least 1.')
+    if torch.is_inference_mode_enabled():
+        raise ValueError('torch.inference_mode() forbids the gradients adaptation needs; use torch.no_grad() instead.')
     terms, current, phi = pieces(inner_loss), detached(theta), detached(phi)
     losses, trajectory, gradients, draws = [], [], [], []
     kept = StepGraph([]) if keep_graph else None

@@ -178,3 +178,5 @@ def test_wrong_arguments_are_named_and_the_remedy_given() -> None:
         meta_gradient(theta, {}, loss, lambda t, p, k: torch.tensor(1.0), inner_lr=0.1)
     with pytest.raises(ValueError, match='list of losses is empty'):
         adapt(theta, {}, [], inner_lr=0.1)
+    with pytest.raises(ValueError, match='no_grad'), torch.inference_mode():
+        adapt(theta, {}, loss, inner_lr=0.1)
