@@ -9,11 +9,12 @@ import torch
 from metaf2n_arch.functional.edges import edge_mask
 from metaf2n_arch.functional.self_similarity import self_similarity_loss
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
-from metaf2n_arch.functional.self_similarity.cpu import cpu_graph, cpu_loss
 from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
+from metaf2n_arch.functional.self_similarity.dispatch import fastest_path
 from metaf2n_arch.functional.self_similarity.geometry import Geometry
 from metaf2n_arch.functional.self_similarity.naive import naive_graph
 
+cpu_graph, cpu_loss = fastest_path('cpu')
 BORDERS = ('image', 'window')
 # (K, P, C, H, W, share of masked pixels; 0 stands for a single one)
 SMALL = [

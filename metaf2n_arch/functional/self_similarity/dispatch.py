@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
 from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
+from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_loss
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
 from metaf2n_arch.utils.checks import require_same_shape
 
@@ -117,12 +119,20 @@ class Path(NamedTuple):
     loss: Callable[..., Tensor]
 
 
+class _Kernels(NamedTuple):
+    module: str
+    needs: str
+
+
+_KERNELS = {'cpu': _Kernels('cpu', 'numba'), 'cuda': _Kernels('gpu', 'triton')}
+
+
 @functools.cache
 def fastest_path(device: str) -> Path:
     """Returns the fused kernels for a type of device, or box filters in plain PyTorch, with one warning if need be."""
-    needed = {'cpu': 'numba', 'cuda': 'triton'}.get(device)
-    if needed is None:
+    if device not in _KERNELS:
         return Path(box_graph, box_loss)
+    needed = _KERNELS[device].needs
     if importlib.util.find_spec(needed) is None:
         warnings.warn(
             f'{needed} is not installed: the self-similarity loss on {device} falls back to plain PyTorch, which gives '
@@ -130,10 +140,5 @@ def fastest_path(device: str) -> Path:
             stacklevel=3,
         )
         return Path(box_graph, box_loss)
-    if device == 'cuda':
-        from metaf2n_arch.functional.self_similarity.gpu import gpu_graph, gpu_loss
-
-        return Path(gpu_graph, gpu_loss)
-    from metaf2n_arch.functional.self_similarity.cpu import cpu_graph, cpu_loss
-
-    return Path(cpu_graph, cpu_loss)
+    kernels = importlib.import_module(f'metaf2n_arch.functional.self_similarity.{_KERNELS[device].module}')
+    return Path(functools.partial(fused_graph, kernels), functools.partial(fused_loss, kernels))

@@ -1,0 +1,205 @@
+"""The GPU path: the whole batch at once, a block of shifts at a time, by the Triton kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+
+from metaf2n_arch.functional.self_similarity import triton_adjoint, triton_kernel
+from metaf2n_arch.functional.self_similarity.criterion import Weights
+from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, reflect_pad, reflect_pad_adjoint
+
+BLOCK = 128
+STRIP = 8
+# Numbers of scratch: planes of as many pairs of shifts as fit are in flight at once.
+SCRATCH_NUMEL = 1 << 25
+
+
+def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:
+    """S or S̄ of the masked pixels of a (B, C, H, W) batch: (K², M)."""
+    batch = Batch(mask, geometry)
+    numbers = _numbers(image, geometry, h, Weights(0.0, 0.0), 1.0)
+    return batch.graph(reflect_pad(image, geometry.pad), numbers, normalize)
+
+
+def graph_gradient(
+    image: Tensor, mask: Tensor, graph: Tensor, upstream: Tensor, geometry: Geometry, h: float, normalize: bool
+) -> Tensor:
+    """The batch's gradient for a gradient `upstream` of its graph, both (K², M)."""
+    batch = Batch(mask, geometry)
+    numbers = _numbers(image, geometry, h, Weights(0.0, 0.0), 1.0)
+    graph, upstream = graph.contiguous(), upstream.contiguous()
+    out = torch.empty_like(graph)
+    if batch.count:
+        size = (batch.count, geometry.search_size)
+        triton_kernel.graph_upstream[batch.grid](graph, upstream, numbers, out, *size, NORMALIZE=normalize, BLOCK=BLOCK)
+    return batch.gradient(reflect_pad(image, geometry.pad), out)
+
+
+def loss(
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    geometry: Geometry,
+    h: float,
+    weights: Weights,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    """The mean difference of both batches' graphs over all M K² entries, and its gradients where `wanted`."""
+    batch = Batch(mask, geometry)
+    if not batch.count:
+        first, second = (torch.zeros_like(x) if want else None for x, want in zip((pred, target), wanted))
+        return pred.new_zeros(()), (first, second)
+    factor = 1 / (batch.count * geometry.search_size**2)
+    numbers = _numbers(pred, geometry, h, weights, factor)
+    padded = [reflect_pad(x, geometry.pad) for x in (pred, target)]
+    graphs = [batch.graph(x, numbers, True) for x in padded]
+    size = (batch.count, geometry.search_size)
+    sums = pred.new_empty(batch.grid[0])
+    triton_kernel.compare[batch.grid](*graphs, numbers, sums, *size, BLOCK=BLOCK)
+    # Both derivatives read both graphs, so the one that replaces its graph comes last.
+    outs = [graphs[0], torch.empty_like(graphs[1]) if wanted[1] else graphs[1]]
+    for which in (1, 0):
+        if wanted[which]:
+            arguments = (*graphs, numbers, outs[which], *size)
+            triton_kernel.upstream[batch.grid](*arguments, OF_TARGET=which == 1, BLOCK=BLOCK)
+    first, second = (batch.gradient(x, u) if want else None for x, u, want in zip(padded, outs, wanted))
+    return (sums.double().sum() * factor).to(pred.dtype), (first, second)
+
+
+def _numbers(image: Tensor, geometry: Geometry, h: float, weights: Weights, factor: float) -> Tensor:
+    """What the kernels multiply with, in the images' precision: scale, factor of the gradient, kl, l1, 1e-10."""
+    scale = -1 / (h * image.shape[1] * geometry.patch_size**2)
+    return image.new_tensor([scale, 2 * scale * factor, weights.kl, weights.l1, EPSILON])
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """How the search window cuts patches: what is left for each kind of cut, and each shift's kind (-1: whole)."""
+
+    extents: Tensor
+    kinds: Tensor
+
+    @classmethod
+    def of(cls, geometry: Geometry, device: torch.device) -> Cuts:
+        shifts = range(-geometry.radius, geometry.radius + 1)
+        whole = (-geometry.patch_radius, geometry.patch_radius)
+        extents = [(*geometry.extent(dy), *geometry.extent(dx)) for dy in shifts for dx in shifts]
+        known = {extent: i for i, extent in enumerate(sorted(set(extents) - {(*whole, *whole)}))}
+        kinds = [known.get(extent, -1) for extent in extents]
+        table = torch.tensor(list(known), dtype=torch.int32, device=device).reshape(-1, 4)
+        return cls(table, torch.tensor(kinds, dtype=torch.int32, device=device))
+
+
+class Batch:
+    """Where the masked pixels of a batch are, and the work done on its padded images (B, C, Hp, Wp)."""
+
+    def __init__(self, mask: Tensor, geometry: Geometry) -> None:
+        self.geometry = geometry
+        self.size = tuple(mask.shape)
+        self.pixels = mask.nonzero().to(torch.int32).contiguous()
+        self.count = len(self.pixels)
+        self.grid = (triton.cdiv(self.count, BLOCK),)
+        self.table = _pair_table(geometry).to(mask.device)
+        self.cuts = Cuts.of(geometry, mask.device)
+        self.window = geometry.border == 'window'
+        # The number of each masked pixel, -1 elsewhere.
+        self.numbering = torch.full(self.size, -1, dtype=torch.int32, device=mask.device)
+        self.numbering[mask] = torch.arange(self.count, dtype=torch.int32, device=mask.device)
+
+    def graph(self, padded: Tensor, numbers: Tensor, normalize: bool) -> Tensor:
+        """S or S̄: (K², M)."""
+        side = self.geometry.search_size
+        out = padded.new_empty(side**2, self.count)
+        if not self.count:
+            return out
+        out[side**2 // 2] = 0
+        rest = self._rest(padded) if self.window else out
+        channels, height, width = padded.shape[1:]
+        for table, scratch in self._blocks(padded):
+            pairs = len(table)
+            strips = triton.cdiv(width, BLOCK) * triton.cdiv(height, STRIP)
+            size = (channels, height, width, pairs)
+            triton_kernel.column_sums[(strips, pairs * self.size[0])](
+                padded, table, scratch, *size, STRIP=STRIP, BLOCK=BLOCK
+            )
+            where = (self.pixels, self.cuts.kinds, rest, out, self.count, height, width, self.geometry.pad, pairs)
+            triton_kernel.distances[self.grid[0], 2 * pairs](scratch, table, *where, WINDOW=self.window, BLOCK=BLOCK)
+        triton_kernel.similarities[self.grid](out, numbers, self.count, side, NORMALIZE=normalize, BLOCK=BLOCK)
+        return out
+
+    def gradient(self, padded: Tensor, upstream: Tensor) -> Tensor:
+        """The images' gradient, (B, C, H, W), for half the gradient of the distances, (K², M)."""
+        batch, height, width = self.size
+        channels, pad = padded.shape[1], self.geometry.pad
+        if self.window and self.count:
+            gradient = padded * self._rest_gradient(padded, upstream).unsqueeze(1)
+        else:
+            gradient = torch.zeros_like(padded)
+        if self.count:
+            full = padded.shape[-2:]
+            blocks = triton.cdiv(full[0] * full[1], BLOCK)
+            for table, scratch in self._blocks(padded):
+                pairs = len(table)
+                where = (self.count, height, width, pad, pairs)
+                triton_adjoint.row_sums[(blocks, pairs * batch)](
+                    upstream, self.numbering, table, scratch, *where, BLOCK=BLOCK
+                )
+                triton_adjoint.gather_gradient[(blocks, batch)](
+                    padded, scratch, table, gradient, channels, *full, pairs,
+                    BLOCK=BLOCK, CHANNELS=triton.next_power_of_2(channels),
+                )  # fmt: skip
+        return reflect_pad_adjoint(gradient, pad)
+
+    def _blocks(self, padded: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The pairs in blocks, each with the scratch that all blocks share."""
+        planes = padded.shape[0] * padded.shape[2] * padded.shape[3]
+        at_once = max(1, min(len(self.table), SCRATCH_NUMEL // planes))
+        scratch = padded.new_empty(at_once * planes)
+        return [(part, scratch) for part in self.table.split(at_once)] if len(self.table) else []
+
+    def _rest(self, padded: Tensor) -> Tensor:
+        energy = padded.square().sum(1)
+        kinds = len(self.cuts.extents)
+        rest = padded.new_empty(max(kinds, 1), self.count)
+        if kinds:
+            where = (self.count, *energy.shape[1:], self.geometry.pad, self.geometry.patch_radius)
+            triton_adjoint.outside_energy[self.grid[0], kinds](
+                energy, self.pixels, self.cuts.extents, rest, *where, BLOCK=BLOCK
+            )
+        return rest
+
+    def _rest_gradient(self, padded: Tensor, upstream: Tensor) -> Tensor:
+        batch, height, width = self.size
+        kinds = len(self.cuts.extents)
+        out = padded.new_zeros(batch, *padded.shape[2:])
+        if kinds:
+            sums = padded.new_empty(kinds, self.count)
+            side, pad = self.geometry.search_size, self.geometry.pad
+            triton_adjoint.sum_by_kind[self.grid[0], kinds](
+                upstream, self.cuts.kinds, sums, self.count, side, BLOCK=BLOCK
+            )
+            where = (self.count, kinds, height, width, pad, self.geometry.patch_radius)
+            blocks = triton.cdiv(out[0].numel(), BLOCK)
+            triton_adjoint.outside_adjoint[(blocks, batch)](
+                sums, self.numbering, self.cuts.extents, out, *where, BLOCK=BLOCK
+            )
+        return out
+
+
+def _pair_table(geometry: Geometry) -> Tensor:
+    """One row for each pair of shifts, see `triton_kernel`."""
+    shifts = range(-geometry.radius, geometry.radius + 1)
+    side = geometry.search_size
+    rows = []
+    for dy, dx in ((dy, dx) for dy in shifts for dx in shifts if (dy, dx) > (0, 0)):
+        (top, bottom), (left, right) = geometry.extent(dy), geometry.extent(dx)
+        # -δ's patch round p - δ covers the same pairs of pixels as δ's patch would, mirrored.
+        minus_top, minus_left = geometry.extent(-dy)[0] - dy, geometry.extent(-dx)[0] - dx
+        plus, minus = ((s * dy + geometry.radius) * side + s * dx + geometry.radius for s in (1, -1))
+        size = (bottom - top + 1, right - left + 1)
+        rows.append((dy, dx, *size, top, left, minus_top, minus_left, plus, minus))
+    return torch.tensor(rows, dtype=torch.int32).reshape(-1, 10)

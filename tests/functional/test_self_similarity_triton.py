@@ -1,0 +1,74 @@
+"""The Triton kernels, through Triton's interpreter where there is no GPU, and the choice of a path by device."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaf2n_arch.functional.edges import edge_mask
+from metaf2n_arch.functional.self_similarity import dispatch, self_similarity_loss
+from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
+
+pytest.importorskip('triton', reason='triton, which the GPU path needs, is not installed')
+
+
+@pytest.mark.parametrize('border', ['image', 'window'])
+def test_triton_kernels_equal_the_box_filters_in_the_interpreter(border: str) -> None:
+    script = Path(__file__).with_name('triton_check.py')
+    command = [sys.executable, str(script), border, '3', '3', '2', '5', '6', 'float64']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert result.returncode == 0, result.stderr[-2000:]
+    errors = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()}
+    assert set(errors) == {'graph', 'graph-gradient', 'loss', 'loss-gradient-pred', 'loss-gradient-target'}
+    assert max(errors.values()) < 1e-13, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('sizes', [('5', '3', '1', '9', '8'), ('3', '1', '3', '5', '7'), ('5', '5', '2', '7', '6')])
+@pytest.mark.parametrize('border', ['image', 'window'])
+def test_triton_kernels_equal_the_box_filters_for_other_sizes(border: str, sizes: tuple[str, ...]) -> None:
+    script = Path(__file__).with_name('triton_check.py')
+    command = [sys.executable, str(script), border, *sizes, 'float64']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=3000)
+    assert result.returncode == 0, result.stderr[-2000:]
+    errors = [float(line.split()[2]) for line in result.stdout.splitlines()]
+    assert len(errors) == 5
+    assert max(errors) < 1e-13
+
+
+@pytest.mark.parametrize(('device', 'needed'), [('cuda', 'triton'), ('cpu', 'numba')])
+def test_missing_kernels_fall_back_to_plain_torch_with_one_warning(monkeypatch, device, needed) -> None:
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    dispatch.fastest_path.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=f'{needed} is not installed') as seen:
+            paths = [dispatch.fastest_path(device) for _ in range(2)]
+        assert len(seen) == 1
+        assert paths == [(box_graph, box_loss)] * 2
+    finally:
+        dispatch.fastest_path.cache_clear()
+
+
+def test_other_devices_use_the_box_filters() -> None:
+    assert dispatch.fastest_path('mps') == (box_graph, box_loss)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('border', ['image', 'window'])
+def test_gpu_equals_cpu_and_gives_the_same_bits_twice(astronaut_tensor, border) -> None:
+    target = astronaut_tensor[..., 30:126, 180:276]
+    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
+    results = []
+    for device in ('cpu', 'cuda', 'cuda'):
+        pred = (target + 0.05 * noise).to(device).requires_grad_()
+        options = {'criterion': 'kl+l1', 'border': border}
+        loss = self_similarity_loss(pred, target.to(device), edge_mask(target).to(device), **options)
+        (gradient,) = torch.autograd.grad(loss, pred)
+        results.append((loss.detach().cpu(), gradient.cpu()))
+    (loss, gradient), one, two = results
+    torch.testing.assert_close(one[0], loss, rtol=1e-4, atol=0)
+    torch.testing.assert_close(one[1], gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
+    assert torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
