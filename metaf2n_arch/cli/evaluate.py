@@ -1,0 +1,70 @@
+"""`metaf2n evaluate`: metrics of folders of results that any program wrote."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metaf2n_arch.cli.progress import bar
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from metaf2n_arch.report.evaluation import Evaluation
+
+
+def evaluate(
+    folders: Annotated[list[Path], typer.Argument(help='Folders of results, then the folder of the truth (GT).')],
+    metrics: Annotated[
+        str, typer.Option(help='psnr, ssim, lpips, dists, niqe, brisque, fid, spectrum, psnr_rgb, ssim_rgb.')
+    ] = 'psnr,ssim',
+    crop_border: Annotated[int, typer.Option(min=0, help='Pixels left out at each border by PSNR, SSIM, NIQE.')] = 4,
+    option_file: Annotated[
+        Path | None, typer.Option('--opt', help='Take the metrics of an option file (val.metrics) instead.')
+    ] = None,
+    no_reference: Annotated[bool, typer.Option('--no-reference', help='All folders are results; no truth.')] = False,
+    mod_crop: Annotated[int, typer.Option(min=1, help='Cut the truth to a multiple of this.')] = 1,
+    json: Annotated[Path | None, typer.Option(help='Write all values, of each image too, to this file.')] = None,
+) -> None:
+    """Measure folders of results against their truth, several side by side, by the same code as `basicsr.test`.
+
+    A result is called like its reference, or <name>_<suffix> with one suffix in the whole folder.
+    """
+    from rich.console import Console
+
+    from metaf2n_arch.models.validation import write_json
+    from metaf2n_arch.report.evaluation import entries_of_option_file, metric_entries
+    from metaf2n_arch.report.evaluation import evaluate as evaluate_folders
+    from metaf2n_arch.utils.checks import OptionError
+
+    if not no_reference and len(folders) < 2:
+        raise OptionError('one folder is given; expected results and the truth, or --no-reference.')
+    results, reference = (folders, None) if no_reference else (folders[:-1], folders[-1])
+    names = [name.strip() for name in metrics.split(',') if name.strip()]
+    entries = metric_entries(names, crop_border) if option_file is None else entries_of_option_file(option_file)
+    evaluation = evaluate_folders(results, reference, entries, mod_crop, bar)
+    Console().print(_table(evaluation))
+    if json is not None:
+        write_json(json, {'reference': None if reference is None else str(reference), **evaluation.to_dict()})
+        typer.echo(f'Written: {json}')
+
+
+def _table(evaluation: Evaluation) -> Table:
+    from rich.table import Table
+
+    arrows = {'higher': ' ↑', 'lower': ' ↓'}
+    heads = [name + arrows.get(entry.get('better', ''), '') for name, entry in evaluation.metrics.items()]
+    table = Table('results', *heads, title=f'{evaluation.count} images')
+    best = {metric: evaluation.best(metric) for metric in evaluation.metrics}
+    for folder, means in evaluation.mean.items():
+        cells = []
+        for metric, value in means.items():
+            values = evaluation.images.get(folder, {}).get(metric, {}).values()
+            absent = sum(math.isnan(v) for v in values)
+            text = 'missing' if math.isnan(value) else f'{value:.4f}' + (f' ({absent} missing)' if absent else '')
+            cells.append(f'[bold]{text}[/bold]' if best[metric] == folder else text)
+        table.add_row(folder, *cells)
+    return table

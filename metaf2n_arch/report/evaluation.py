@@ -1,0 +1,163 @@
+"""Metrics of folders of results, by the same code as validation and ``basicsr.test``."""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metaf2n_arch import metrics as our_metrics
+from metaf2n_arch.models.validation import Evaluator
+from metaf2n_arch.report.folders import Match, match_results, read_bgr
+from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+
+CROPPED = ('psnr', 'psnr_rgb', 'ssim', 'ssim_rgb', 'niqe')
+METRICS: dict[str, dict[str, Any]] = {
+    'psnr': {'type': 'calculate_psnr_y', 'better': 'higher'},
+    'psnr_rgb': {'type': 'calculate_psnr', 'test_y_channel': False, 'better': 'higher'},
+    'ssim': {'type': 'calculate_ssim_y', 'better': 'higher'},
+    'ssim_rgb': {'type': 'calculate_ssim', 'test_y_channel': False, 'better': 'higher'},
+    'lpips': {'type': 'calculate_lpips', 'better': 'lower'},
+    'dists': {'type': 'calculate_dists', 'better': 'lower'},
+    'niqe': {'type': 'calculate_niqe_y', 'better': 'lower'},
+    'brisque': {'type': 'calculate_brisque', 'better': 'lower'},
+    'fid': {'type': 'FID', 'better': 'lower'},
+    'spectrum': {'type': 'PowerSpectrumDiscrepancy', 'better': 'lower'},
+}
+"""Name on the command line -> entry of ``val.metrics``; PSNR and SSIM of the BT.601 luma unless called ``_rgb``."""
+WITHOUT_REFERENCE = ('niqe', 'brisque')
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        metrics: name -> entry of ``val.metrics`` that was used.
+        mean: folder -> metric -> value over the set; NaN where it could not be measured.
+        images: folder -> metric -> image -> value.
+        count: number of images.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    mean: dict[str, dict[str, float]]
+    images: dict[str, dict[str, dict[str, float]]]
+    count: int
+
+    def best(self, metric: str) -> str | None:
+        """Returns the folder with the best value, if there is more than one to compare."""
+        sign = -1 if self.metrics[metric].get('better') == 'lower' else 1
+        values = {folder: sign * mean[metric] for folder, mean in self.mean.items() if not math.isnan(mean[metric])}
+        return max(values, key=lambda folder: values[folder]) if len(values) > 1 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for `write_json`."""
+        return {'count': self.count, 'metrics': self.metrics, 'mean': self.mean, 'images': self.images}
+
+
+def metric_entries(names: Iterable[str], crop_border: int = 4) -> dict[str, dict[str, Any]]:
+    """Returns the entries of ``val.metrics`` for names of `METRICS`.
+
+    Args:
+        names: metrics.
+        crop_border: pixels left out at each border by those of `CROPPED`; the learned and the set-level metrics take
+            whole images, as papers do.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    entries = {}
+    for name in names:
+        if name not in METRICS:
+            raise OptionError(f'there is no metric {name!r}.{nearest(name, METRICS)} Known: {", ".join(METRICS)}.')
+        entries[name] = {**METRICS[name], **({'crop_border': crop_border} if name in CROPPED else {})}
+    return entries
+
+
+def entries_of_option_file(file: Path) -> dict[str, dict[str, Any]]:
+    """Returns ``val.metrics`` of an option file.
+
+    Raises:
+        OptionError: it has none, or cannot be read.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding='utf-8'))
+    except (OSError, yaml.YAMLError) as error:
+        raise OptionError(f'{file} cannot be read as an option file: {str(error).splitlines()[0]}.') from None
+    metrics = (content.get('val') or {}).get('metrics') if isinstance(content, Mapping) else None
+    if not metrics:
+        raise OptionError(f'{file}: val.metrics is missing; it must be given.')
+    return metrics
+
+
+def evaluate(
+    results: Sequence[Path],
+    reference: Path | None,
+    metrics: Mapping[str, Mapping[str, Any]],
+    mod_crop: int = 1,
+    track: Callable[[Iterable[Any], int], Iterable[Any]] = lambda i, n: i,
+) -> Evaluation:
+    """Measures folders of results side by side.
+
+    Args:
+        results: folders that any program wrote; all are checked before anything is measured.
+        reference: folder of the truth; None for sets that have none.
+        metrics: entries of ``val.metrics`` by name, see `metric_entries`.
+        mod_crop: references are cut to a multiple of it.
+        track: wraps an iterable of the given length, for a progress bar.
+
+    Raises:
+        DataError: see `match_results`.
+        OptionError: a metric that needs references where there are none.
+    """
+    _register_metrics()
+    labels = label_folders(results)
+    if reference is None:
+        needing = [name for name in metrics if name not in WITHOUT_REFERENCE]
+        if needing:
+            raise OptionError(f'{", ".join(needing)} cannot be measured without references; take niqe or brisque.')
+    matches = {label: match_results(folder, reference, mod_crop) for label, folder in labels.items()}
+    counts = {label: len(found) for label, found in matches.items()}
+    if len(set(counts.values())) > 1:
+        listed = ', '.join(f'{label} {count}' for label, count in counts.items())
+        raise DataError(f'the folders hold different numbers of images: {listed}; expected the same set in each.')
+    evaluator = Evaluator(metrics)
+    steps = [(label, match) for label, found in matches.items() for match in found]
+    for label, match in track(steps, len(steps)):
+        evaluator.add(match.name, label, *_read(match, mod_crop))
+    mean = evaluator.finish()
+    entries = {name: dict(entry) for name, entry in metrics.items()}
+    return Evaluation(entries, mean, evaluator.table.values, next(iter(counts.values())))
+
+
+def _register_metrics() -> None:
+    """Makes our metrics known also where the start-up file that does so is switched off."""
+    for module in pkgutil.iter_modules(our_metrics.__path__):
+        if module.name.endswith('_metric'):
+            import_module(f'{our_metrics.__name__}.{module.name}')
+
+
+def label_folders(folders: Sequence[Path]) -> dict[str, Path]:
+    """Returns folders by a short name each: as many last parts of their paths as tell them apart.
+
+    >>> list(label_folders([Path('a/results'), Path('b/results')]))
+    ['a/results', 'b/results']
+    """
+    for length in range(1, 1 + max(len(folder.absolute().parts) for folder in folders)):
+        labels = {'/'.join(folder.absolute().parts[-length:]): folder for folder in folders}
+        if len(labels) == len(folders):
+            return labels
+    raise DataError('a folder of results is given twice; give each once.')
+
+
+def _read(match: Match, mod_crop: int) -> tuple[Any, Any]:
+    result = read_bgr(match.result)
+    if match.reference is None:
+        return result, None
+    return result, read_bgr(match.reference)[: result.shape[0], : result.shape[1]]

@@ -1,0 +1,111 @@
+"""Matches the images of a folder of results with their references, whichever program wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from metaf2n_arch.data.sources import first_few, scan_images
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.images import image_size, read_image, to_tensor, to_uint8
+
+
+@dataclass(frozen=True)
+class Match:
+    """A result and its reference, if there is one, under the reference's name without suffix."""
+
+    name: str
+    result: Path
+    reference: Path | None
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """Returns the images below a folder by their relative path without suffix.
+
+    Raises:
+        DataError: there is no folder, no image, or two images of one name.
+    """
+    if not folder.is_dir():
+        raise DataError(f'{folder} is no folder; give a folder of images.')
+    names, others = scan_images(folder)
+    if not names:
+        found = f', only files such as {others[0]}' if others else ''
+        raise DataError(f'there is no image in {folder}{found}; give a folder of images.')
+    images: dict[str, Path] = {}
+    for name in names:
+        key = Path(name).with_suffix('').as_posix()
+        if key in images:
+            raise DataError(f'{images[key]} and {folder / name} are the same image twice; remove one.')
+        images[key] = folder / name
+    return images
+
+
+def match_results(results: Path, reference: Path | None, multiple: int = 1) -> list[Match]:
+    """Pairs results with references: ``<name>`` or ``<name><suffix>``, the suffix the same for the whole folder.
+
+    Subfolders of the results that the references lack, such as ``unadapted/``, are left out.
+
+    Args:
+        results: folder that any program wrote.
+        reference: folder of the truth; None for sets that have none.
+        multiple: references are cut to a multiple of it at the bottom and right, as test scripts often do.
+
+    Raises:
+        DataError: a folder is missing or empty, or names, numbers or sizes do not match: the first few offenders and
+            what was expected.
+    """
+    found = list_images(results)
+    if reference is None:
+        return [Match(name, path, None) for name, path in found.items() if '/' not in name] or [
+            Match(name, path, None) for name, path in found.items()
+        ]
+    truth = list_images(reference)
+    folders = {str(Path(name).parent) for name in truth}
+    found = {name: path for name, path in found.items() if str(Path(name).parent) in folders}
+    suffix = common_suffix(found, truth)
+    missing = [name for name in truth if name + suffix not in found]
+    extra = [name for name in found if not (name.endswith(suffix) and name.removesuffix(suffix) in truth)]
+    if missing or extra:
+        counts = f'{len(found)} images in {results}, {len(truth)} in {reference}'
+        first = f'{first_few(missing)} without a result' if missing else f'{first_few(extra)} without a reference'
+        ending = f'<name>{suffix}' if suffix else '<name> or, throughout, <name>_<suffix>'
+        raise DataError(f'{counts}: {first}; expected one result called {ending} for each reference <name>.')
+    matches = [Match(name, found[name + suffix], path) for name, path in truth.items()]
+    _require_sizes(matches, multiple)
+    return matches
+
+
+def common_suffix(results: Iterable[str], references: Iterable[str]) -> str:
+    """Returns what most results add to the names of their references; nothing if names are equal.
+
+    >>> common_suffix(['a_x4', 'a_b_x4'], ['a', 'a_b'])
+    '_x4'
+    """
+    results, references = set(results), list(references)
+    first = references[0]
+    candidates = {name.removeprefix(first) for name in results if name.startswith(first)}
+    candidates = {ending for ending in candidates if ending[:1] in ('', '_', '-', '.')} | {''}
+    return max(sorted(candidates, key=len), key=lambda ending: sum(name + ending in results for name in references))
+
+
+def _require_sizes(matches: list[Match], multiple: int) -> None:
+    wrong: list[str] = []
+    for match in matches:
+        assert match.reference is not None
+        (h, w), (full_h, full_w) = image_size(match.result), image_size(match.reference)
+        if (h, w) != (full_h - full_h % multiple, full_w - full_w % multiple):
+            wrong.append(f'{match.result} ({h}x{w}, its reference {full_h}x{full_w})')
+    if wrong:
+        raise DataError(
+            f'{first_few(wrong)} of another size; expected results as large as their references'
+            f'{"" if multiple == 1 else f" cut to multiples of {multiple}"}: compare restored images of one scale,'
+            ' or cut the references with --mod-crop.'
+        )
+
+
+def read_bgr(path: Path) -> np.ndarray:
+    """Returns an image as the host's metrics want it: (H, W, 3) uint8 BGR, 16 bits rounded to 8."""
+    return np.ascontiguousarray(to_uint8(to_tensor(read_image(path)))[..., ::-1])
