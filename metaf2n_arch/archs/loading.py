@@ -1,0 +1,140 @@
+"""Generators and MaskNets from weights files: of a named architecture, or recognised by what is in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.download import locate
+from metaf2n_arch.utils.images import pad_to_multiple
+from metaf2n_arch.utils.weights import load_state_dict, load_strictly
+
+# What sides an input may have to be multiples of: windows of attention, pixel-unshuffling at the entry.
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A super-resolution network of RGB images in [0, 1], frozen, in evaluation mode.
+
+    Attributes:
+        net: (B, 3, h, w) -> (B, 3, s·h, s·w), for sides that are multiples of `multiple`, at least `least`.
+        scale: s.
+    """
+
+    net: nn.Module
+    scale: int
+    multiple: int = 1
+    least: int = 1
+
+    def pad(self, image: Tensor) -> Tensor:
+        """(B, 3, h, w) mirrored at the bottom and right to sides that the network takes."""
+        image = pad_to_multiple(image, self.multiple)
+        least = -(-self.least // self.multiple) * self.multiple
+        down, right = max(0, least - image.shape[-2]), max(0, least - image.shape[-1])
+        return torch.nn.functional.pad(image, (0, right, 0, down), mode='replicate') if down or right else image
+
+
+def load_generator(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> Generator:
+    """Reads a generator from a file that is on this machine.
+
+    Args:
+        weights: a file, or a name of ``metaf2n weights list``. `params_ema` is taken from it, else `params`.
+        architecture: a registered network as BasicSR's option files spell it, ``{type: RRDBNet, num_in_ch: 3, ...}``;
+            None lets spandrel recognise the network.
+
+    Raises:
+        DataError: no such file, or the weights of another network.
+        OptionError: an unknown architecture, wrong arguments, or a network that does not enlarge RGB images.
+    """
+    path = locate(weights)
+    state = load_state_dict(path)
+    if architecture is None:
+        return _recognised(state, path)
+    net = build_registered(architecture)
+    load_strictly(net, state, path)
+    net.requires_grad_(False).eval()
+    return _measured(net, str(architecture['type']))
+
+
+def load_mask_net(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> nn.Module:
+    """Reads a MaskNet; its sizes are read off the file, what cannot be (`upsample`) off `architecture`.
+
+    Raises:
+        DataError: no such file, or the weights of another network.
+        OptionError: wrong arguments.
+    """
+    path = locate(weights)
+    state = load_state_dict(path)
+    convs = [name for name in state if name.startswith('conv') and name.endswith('.weight')]
+    first = state.get('conv1.weight')
+    if first is None or first.ndim != 4 or len(convs) < 2:
+        raise DataError(f'{path} holds no MaskNet (conv1.weight, conv2.weight, ...) but {sorted(state)[:3]}.')
+    sizes = {'type': 'MaskNet', 'num_in_ch': first.shape[1], 'num_feat': first.shape[0], 'num_conv': len(convs)}
+    net = build_registered({**sizes, **(architecture or {})})
+    load_strictly(net, state, path)
+    return net.requires_grad_(False).eval()
+
+
+def build_registered(architecture: Mapping[str, Any]) -> nn.Module:
+    """Builds a network of BasicSR's registry, ours included.
+
+    Raises:
+        OptionError: an unknown type, or arguments it does not take.
+    """
+    import basicsr.archs  # noqa: F401  (registers the host's networks)
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    import metaf2n_arch.archs.mask_net_arch  # noqa: F401  (where no bridge is installed)
+
+    options = dict(architecture)
+    kind = options.pop('type', None)
+    known = list(ARCH_REGISTRY.keys())
+    # The host files some networks under a suffix, which its option files leave out.
+    registered = next((name for name in (kind, f'{kind}_basicsr') if name in known), None)
+    if registered is None:
+        raise OptionError(f'architecture.type is {kind!r}, no registered network.{nearest(str(kind), known)}')
+    try:
+        return ARCH_REGISTRY.get(registered)(**options)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f'architecture: {kind} cannot be built with {options}: {error}') from None
+
+
+def _recognised(state: Mapping[str, Tensor], path: Path) -> Generator:
+    import spandrel
+
+    hint = 'Name it by architecture, {type: ..., ...} as in BasicSR option files.'
+    try:
+        found = spandrel.ModelLoader(device='cpu').load_from_state_dict(dict(state))
+    except Exception as error:  # each architecture of spandrel fails in its own way on what is not its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(f'{path}: not recognised as a network ({reason or type(error).__name__}). {hint}') from None
+    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
+        raise DataError(f'{path} holds a {found.architecture.name}, which does not map RGB images to RGB images.')
+    net = found.model.float().requires_grad_(False).eval()
+    needs = found.size_requirements
+    return Generator(net, found.scale, needs.multiple_of, needs.minimum)
+
+
+@torch.no_grad()
+def _measured(net: nn.Module, kind: str) -> Generator:
+    """Tries small images until one passes: nothing in BasicSR's networks says their scale and which sides they take."""
+    reason = ''
+    for multiple in MULTIPLES:
+        side = multiple * max(3, 2 * (8 // multiple) + 1)
+        try:
+            output = net(torch.zeros(1, 3, side, side))
+        except Exception as error:  # assertions, shapes that do not fit: whatever the network makes of a wrong side
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            continue
+        fits = isinstance(output, Tensor) and output.ndim == 4 and output.shape[:2] == (1, 3)
+        if fits and output.shape[-1] == output.shape[-2] and output.shape[-1] % side == 0:
+            return Generator(net, output.shape[-1] // side, multiple)
+        reason = f'it makes {tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}'
+    raise OptionError(f'architecture: {kind} does not map (1, 3, h, w) to (1, 3, s·h, s·w): {reason}.')
