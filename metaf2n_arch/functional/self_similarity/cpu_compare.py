@@ -193,7 +193,10 @@ def upstream(pred, target, first, last, kl, l1, least, factor, of_target, out):
             else:
                 for m in range(g.shape[0]):
                     g[m] = factor * s[m] * (g[m] - mean[m])
-                out[q, first:last] = g
+                # Only now, and by way of g: a loop that reads and writes the same row is not vectorised.
+                row = out[q, first:last]
+                for m in range(g.shape[0]):
+                    row[m] = g[m]
 
 
 @jit

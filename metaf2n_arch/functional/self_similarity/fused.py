@@ -100,8 +100,8 @@ class _Loss(torch.autograd.Function):
         kernels: Kernels,
     ) -> Tensor:
         dtype = accumulation_dtype(torch.promote_types(pred.dtype, target.dtype))
-        wide = (x.detach().to(dtype) for x in (pred, target))
-        value, gradients = kernels.loss(*wide, mask, geometry, h, weights, wanted)
+        images = pred.detach().to(dtype), target.detach().to(dtype)
+        value, gradients = kernels.loss(images[0], images[1], mask, geometry, h, weights, wanted)
         ctx.options = (geometry, h, weights)
         ctx.save_for_backward(pred, target, mask, *gradients)
         return value
