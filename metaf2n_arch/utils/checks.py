@@ -19,13 +19,14 @@ class DataError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ``" Did you mean 'x'?"`` for the known name closest to `name`, or an empty string.
+    """Returns ``" Did you mean 'x'?"`` for the known name closest to `name`, whatever its case, or an empty string.
 
     >>> nearest('inner_lrr', ['inner_lr', 'inner_steps'])
     " Did you mean 'inner_lr'?"
     """
-    match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
-    return f" Did you mean '{match[0]}'?" if match else ''
+    by_lower_case = {str(k).lower(): str(k) for k in known}
+    match = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
+    return f" Did you mean '{by_lower_case[match[0]]}'?" if match else ''
 
 
 def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
