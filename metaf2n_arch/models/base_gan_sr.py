@@ -180,6 +180,21 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             self.save_network(net, f'net_{label}', current_iter)
         self.save_training_state(epoch, current_iter)
 
+    def more_state(self) -> dict[str, Any]:
+        """What an exact resume needs of this model, beyond networks, optimizers and schedulers."""
+        return {'guard_g': self.step_g.state_dict(), 'guard_d': self.step_d.state_dict()}
+
+    def resume_more(self, state: dict[str, Any]) -> None:
+        """Takes back what `more_state` gave."""
+        self.step_g.load_state_dict(state['guard_g'])
+        self.step_d.load_state_dict(state['guard_d'])
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Averages the parameters; buffers, which the host forgets, are taken over as they are."""
+        super().model_ema(decay)
+        for average, buffer in zip(self.net_g_ema.buffers(), self.net_g.buffers()):
+            average.copy_(buffer)
+
     def log_info(self, message: str) -> None:
         get_root_logger().info(message)
 

@@ -93,6 +93,12 @@ class GuardedStep:
         optimizer.step()
         return True
 
+    def state_dict(self) -> dict[str, int]:
+        return {'skipped': self.skipped, 'in_a_row': self.in_a_row}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.skipped, self.in_a_row = state['skipped'], state['in_a_row']
+
     def _count_bad_step(self, current_iter: int) -> None:
         self.skipped += 1
         self.in_a_row += 1

@@ -114,9 +114,14 @@ class ValOptions(Strict):
 
 
 class LoggerOptions(Strict):
-    """The block ``logger``: how often to print and to save, and whether to write for tensorboard or wandb."""
+    """The block ``logger``: how often to print and to save, and whether to write for tensorboard or wandb.
+
+    Attributes:
+        keep_last: number of checkpoints with their states to keep; older ones are removed. None keeps all.
+    """
 
     print_freq: int = Field(100, ge=1)
     save_checkpoint_freq: float = Field(5000, gt=0)
+    keep_last: int | None = Field(None, ge=1)
     use_tb_logger: bool = False
     wandb: dict[str, Any] | None = None

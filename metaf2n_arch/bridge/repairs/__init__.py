@@ -5,6 +5,7 @@ from __future__ import annotations
 from metaf2n_arch.bridge.repairs import (
     checkpoints,
     data_files,
+    exact_resume,
     messages,
     options,
     paths,
@@ -28,4 +29,5 @@ REPAIRS: list[Repair] = [
     *sampling.REPAIRS,
     *prefetching.REPAIRS,
     *messages.REPAIRS,
+    *exact_resume.REPAIRS,
 ]

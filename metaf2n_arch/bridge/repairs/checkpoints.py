@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import nn
 
+from metaf2n_arch.bridge.course import course
+from metaf2n_arch.bridge.repairs.exact_resume import further_state
 from metaf2n_arch.bridge.table import Repair, replace, still_says
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.weights import load_state_dict, load_strictly, save_atomically
@@ -56,20 +58,46 @@ def _on_cpu(net: nn.Module) -> Mapping[str, Any]:
 
 
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
-    """Writes optimizers and schedulers into `<iteration>.state`, as the host does.
+    """Writes optimizers, schedulers and all that an exact resume needs into `<iteration>.state`; prunes older ones.
 
     Raises:
         DataError: the file could not be written; the one before, if any, is untouched.
     """
-    if current_iter == -1 or self.opt.get('rank', 0) != 0:
+    if current_iter == -1:
+        return
+    further = further_state(self)
+    course.saved = current_iter
+    if self.opt.get('rank', 0) != 0:
         return
     state = {
         'epoch': epoch,
         'iter': current_iter,
         'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+        **further,
     }
-    _write(state, Path(self.opt['path']['training_states']) / f'{current_iter}.state')
+    paths = self.opt['path']
+    _write(state, Path(paths['training_states']) / f'{current_iter}.state')
+    keep = (self.opt.get('logger') or {}).get('keep_last')
+    if keep is not None:
+        prune(Path(paths['training_states']), Path(paths['models']), keep, current_iter)
+
+
+def prune(states: Path, models: Path, keep: int, newest: int) -> None:
+    """Removes all but the `keep` newest states up to iteration `newest`, and the networks saved with them.
+
+    Later ones, left by a run that was taken back to an earlier state, do not count: they may be what was damaged.
+    A state goes before its networks, so that no state is ever without them.
+    """
+    found = {int(file.stem): file for file in states.glob('*.state') if file.stem.isdigit()}
+    kept = sorted(i for i in found if i <= newest)[-keep:]
+    for iteration, file in found.items():
+        if iteration < kept[0]:
+            file.unlink()
+    for file in models.glob('net_*.pth'):
+        suffix = file.stem.rpartition('_')[2]
+        if suffix.isdigit() and int(suffix) < kept[0]:
+            file.unlink()
 
 
 def _write(content: Any, path: Path) -> None:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from metaf2n_arch.bridge import runner
+from metaf2n_arch.bridge.course import course
 from metaf2n_arch.bridge.table import Repair, replace
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.weights import read_checkpoint
@@ -24,6 +25,7 @@ from metaf2n_arch.utils.weights import read_checkpoint
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the state to resume from, or `None`; points the options at the networks saved with it."""
     opt['root_path'] = str(runner.working_root(opt['root_path']))
+    course.from_program = True
     if opt['auto_resume']:
         state = newest_complete_state(opt)
     else:

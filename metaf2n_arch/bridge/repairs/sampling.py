@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from metaf2n_arch.bridge.course import course
+from metaf2n_arch.bridge.stopping import ignore_interrupts
 from metaf2n_arch.bridge.table import ORIGINALS, Repair, replace
 from metaf2n_arch.utils.rng import Visit, numpy_generator, torch_generator
 
@@ -100,13 +103,25 @@ def build_dataloader(
     sampler: Any = None,
     seed: Any = None,
 ) -> Any:
-    """Builds a loader like the host; tells the sampler the seed, and seeds the items of a training set."""
+    """Builds a loader like the host; tells the sampler the seed, seeds a training set's items, notes its sampler."""
     original = ORIGINALS['basicsr.data.build_dataloader']
     if dataset_opt['phase'] == 'train' and sampler is not None and seed is not None:
         sampler.seed = seed
         if not isinstance(dataset, IterableDataset):
             dataset = SeededItems(dataset, seed)
-    return original(dataset, dataset_opt, num_gpu=num_gpu, dist=dist, sampler=sampler, seed=seed)
+    loader = original(dataset, dataset_opt, num_gpu=num_gpu, dist=dist, sampler=sampler, seed=seed)
+    if dataset_opt['phase'] == 'train' and sampler is not None:
+        # Else each epoch draws from the generator that training uses.
+        loader.generator = torch_generator(0 if seed is None else seed)
+        loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
+        course.begin(sampler, loader.batch_size)
+    return loader
+
+
+def _start_worker(original: Any, worker: int) -> None:
+    if original is not None:
+        original(worker)
+    ignore_interrupts(worker)
 
 
 def _sampler(module: ModuleType) -> bool:

@@ -1,0 +1,59 @@
+"""Where the running training is: what the stock loop knows but hands to nobody.
+
+The loop keeps its epoch, its sampler and its place in the epoch in local variables. A state that is to continue exactly
+there needs them, so the repairs note them here as they pass by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Course:
+    """The course of one training.
+
+    Attributes:
+        sampler: the training sampler; None while no loader of the runner exists.
+        batch_size: items that one process takes per iteration.
+        steps: iterations begun since the sampler's epoch was entered.
+        saved: iteration of the state that was last written or resumed from.
+        random: state of the generators to put back before the next iteration.
+        from_program: whether the stock runner is driving, so that signals are ours to handle.
+        tb_logger: tensorboard's writer, if there is one.
+    """
+
+    sampler: Any = None
+    batch_size: int = 1
+    steps: int = 0
+    saved: int | None = None
+    random: dict[str, Any] | None = None
+    from_program: bool = False
+    tb_logger: Any = None
+
+    def begin(self, sampler: Any, batch_size: int) -> None:
+        """Notes a new training loader."""
+        self.sampler, self.batch_size = sampler, batch_size
+        self.steps, self.saved, self.random = 0, None, None
+
+    def enter_epoch(self, sampler: Any) -> None:
+        """Notes that `sampler` begins an epoch."""
+        if sampler is self.sampler:
+            self.steps = 0
+
+    @property
+    def epoch(self) -> int:
+        return int(self.sampler.epoch)
+
+    @property
+    def position(self) -> int | None:
+        """How many items of the epoch all processes together have used up; None if nobody knows."""
+        if self.sampler is None:
+            return None
+        start_epoch, start = getattr(self.sampler, 'start', (0, 0))
+        begun_at = start if start_epoch == self.epoch else 0
+        return begun_at + self.steps * self.batch_size * self.sampler.num_replicas
+
+
+course = Course()

@@ -1,0 +1,97 @@
+"""Optimizers and schedulers of a resumed training: what the option file says counts, and a difference is logged."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from copy import deepcopy
+from typing import Any
+
+from metaf2n_arch.bridge.table import ORIGINALS
+from metaf2n_arch.utils.checks import DataError
+
+Group = dict[str, Any]
+
+
+def load_optimizers(model: Any, state: dict[str, Any]) -> None:
+    """Loads optimizers and schedulers; where the option file has changed, its learning rate and schedule count.
+
+    Unchanged options leave everything as the state has it. Otherwise the optimizers keep their moments, and the
+    schedule of the option file is run from its beginning to the state's iteration, as if it had always held.
+
+    Raises:
+        DataError: the state belongs to a training with other optimizers.
+    """
+    if len(state['optimizers']) != len(model.optimizers) or len(state['schedulers']) != len(model.schedulers):
+        raise DataError(
+            f'the state has {len(state["optimizers"])} optimizers and the options make {len(model.optimizers)}; '
+            'resume with the losses and networks the run began with.'
+        )
+    given = [[_without_params(group) for group in optimizer.param_groups] for optimizer in model.optimizers]
+    changes = _changes(model, given, state)
+    for optimizer, saved in zip(model.optimizers, state['optimizers']):
+        try:
+            optimizer.load_state_dict(saved)
+        except ValueError as error:
+            raise DataError(f'the state does not fit the options: {error}.') from None
+    if not changes:
+        for scheduler, saved in zip(model.schedulers, state['schedulers']):
+            scheduler.load_state_dict(saved)
+        return
+    for optimizer, groups in zip(model.optimizers, given):
+        for group, wanted in zip(optimizer.param_groups, groups):
+            group.update(wanted)
+    _run_schedule(model, state['iter'])
+    _log(changes)
+
+
+def _without_params(group: Group) -> Group:
+    return deepcopy({key: value for key, value in group.items() if key != 'params'})
+
+
+def _changes(model: Any, given: list[list[Group]], state: dict[str, Any]) -> list[str]:
+    """One line per value that the option file and the state say differently."""
+    names = [key for key in model.opt.get('train', {}) if key.startswith('optim_')] or ['optim']
+    lines: dict[str, None] = {}
+    for number, (groups, saved) in enumerate(zip(given, state['optimizers'])):
+        place = f'train.{names[min(number, len(names) - 1)]}'
+        for group, old in zip(groups, saved['param_groups']):
+            for key in group.keys() & old.keys() - {'lr', 'params'}:
+                shown = 'lr' if key == 'initial_lr' else key
+                lines.update(_difference(f'{place}.{shown}', group[key], old[key]))
+    for scheduler, old in zip(model.schedulers, state['schedulers']):
+        new = {key: value for key, value in scheduler.state_dict().items() if not key.startswith('_')}
+        for key in new.keys() & old.keys() - {'last_epoch', 'base_lrs', 'verbose'}:
+            lines.update(_difference(f'train.scheduler.{key}', new[key], old[key]))
+    return sorted(lines)
+
+
+def _difference(place: str, new: Any, old: Any) -> dict[str, None]:
+    new, old = _plain(new), _plain(old)
+    if new == old:
+        return {}
+    return {f'{place} is {new} in the option file and {old} in the state': None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Counter):
+        return sorted(value.elements())
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _run_schedule(model: Any, iterations: int) -> None:
+    """Takes the schedule through its first `iterations`, warm-up included, by the host's own function."""
+    step = ORIGINALS['basicsr.models.base_model.BaseModel.update_learning_rate']
+    warmup = model.opt['train'].get('warmup_iter', -1)
+    with warnings.catch_warnings():
+        # No optimizer has stepped yet in this process; that is as it should be.
+        warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
+        for iteration in range(1, iterations + 1):
+            step(model, iteration, warmup)
+
+
+def _log(changes: list[str]) -> None:
+    from basicsr.utils import get_root_logger
+
+    lines = '\n\t'.join(changes)
+    get_root_logger().warning(f'Resuming with changed options; those of the option file count from here on:\n\t{lines}')

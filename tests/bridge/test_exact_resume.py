@@ -1,0 +1,74 @@
+"""A training that was killed and continued ends with the weights, to the bit, of one that was left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from small_training import ITERATIONS, Training, assert_bitwise_equal, options, write_photos
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory, astronaut) -> Path:
+    folder = tmp_path_factory.mktemp('photos')
+    write_photos(folder, astronaut)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory, photos) -> Training:
+    """The oracle."""
+    return Training(tmp_path_factory.mktemp('uninterrupted'), options(photos)).finish()
+
+
+def kill_when(training: Training, text: str, number: int = signal.SIGKILL) -> None:
+    """Sends a signal as soon as the training has said `text`."""
+    deadline = time.monotonic() + 120
+    while text not in training.said:
+        assert training.process.is_alive(), training.said[-2000:]
+        assert time.monotonic() < deadline, training.said[-2000:]
+        time.sleep(0.005)
+    os.kill(training.process.pid, number)
+
+
+def test_a_killed_training_continues_to_the_same_bits(tmp_path, photos, uninterrupted):
+    killed = Training(tmp_path / 'run', options(photos))
+    kill_when(killed, 'iter:       5,')  # in the second epoch, after the state of iteration 4
+    assert killed.wait() == -signal.SIGKILL
+    resumed = Training(tmp_path / 'run', options(photos), '--auto_resume').finish()
+    assert 'Resuming training from epoch: 1, iter: ' in resumed.said
+    assert_bitwise_equal(resumed.networks(), uninterrupted.networks())
+    ours, theirs = resumed.state(ITERATIONS), uninterrupted.state(ITERATIONS)
+    for key in ('iter', 'epoch', 'position', 'best_metrics', 'model', 'schedulers'):
+        assert ours[key] == theirs[key], key
+    assert str(ours['optimizers']) == str(theirs['optimizers'])
+    assert str(ours['random']) == str(theirs['random'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('workers', [0, 2])
+def test_any_moment_will_do(tmp_path, photos, uninterrupted, workers):
+    """Ten random moments, from before the first state to after the last iteration, in mid-save as well."""
+    opt = options(photos)
+    opt['datasets']['train']['num_worker_per_gpu'] = workers
+    opt['logger']['save_checkpoint_freq'] = 1  # most of the time is then spent saving
+    started = time.monotonic()
+    Training(tmp_path / 'timed', opt).finish()
+    duration = time.monotonic() - started
+    moments = random.Random(workers)
+    resumed_at = []
+    for number in range(10):
+        killed = Training(tmp_path / f'run{number}', opt)
+        killed.process.join(moments.uniform(0.3, 1.0) * duration)
+        if killed.process.is_alive():
+            os.kill(killed.process.pid, signal.SIGKILL)
+        killed.wait()
+        resumed = Training(tmp_path / f'run{number}', opt, '--auto_resume').finish()
+        assert_bitwise_equal(resumed.networks(), uninterrupted.networks())
+        resumed_at.append(resumed.said.partition('Start training from epoch: ')[2].partition('\n')[0])
+    print(f'continued from: {resumed_at}')
+    assert len(set(resumed_at)) > 3, 'the moments were different ones'
