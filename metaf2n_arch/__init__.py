@@ -5,17 +5,18 @@ Importing this package costs nothing: neither torch nor basicsr is loaded before
 
 from __future__ import annotations
 
-# Not from `typing`: the bridge's start-up imports this file in every interpreter, and `typing` alone costs milliseconds.
+# Not from `typing`: the bridge's start-up imports this file in every interpreter, and `typing` costs milliseconds.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from metaf2n_arch.inference import MetaF2N as MetaF2N
     from metaf2n_arch.losses.ssl_loss import SSLLoss as SSLLoss
 
 __version__ = '0.1.0'
-__all__ = ['SSLLoss', '__version__']
+__all__ = ['MetaF2N', 'SSLLoss', '__version__']
 
-_LAZY = {'SSLLoss': 'metaf2n_arch.losses.ssl_loss'}
+_LAZY = {'MetaF2N': 'metaf2n_arch.inference', 'SSLLoss': 'metaf2n_arch.losses.ssl_loss'}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,71 @@
+"""Images of all kinds as arrays: grey, alpha, 8 and 16 bits, floats. From a kind to RGB, and back to the same kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.images import luminance, to_tensor
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """The colours of an image as (H, W, 3): uint8, uint16, or float32 clamped to [0, 1].
+
+    Args:
+        image: (H, W) or (H, W, 1) grey, (H, W, 3) RGB; with alpha (H, W, 2) or (H, W, 4). uint8, uint16, or floats.
+
+    Raises:
+        ValueError: another shape or dtype, or values that are not finite.
+    """
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels > 4 or 0 in image.shape:
+        raise ValueError(f'image has shape {image.shape}, expected (H, W), (H, W, 2), (H, W, 3) or (H, W, 4).')
+    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != 'f':
+        raise ValueError(f'image has {image.dtype} values, expected uint8, uint16, or floats in [0, 1].')
+    if image.dtype.kind == 'f' and not np.isfinite(image).all():
+        raise ValueError('image holds values that are not finite, expected floats in [0, 1].')
+    if channels >= 3:
+        colours = image[..., :3]
+    else:
+        colours = np.repeat(image[..., :1] if image.ndim == 3 else image[..., None], 3, axis=2)
+    colours = np.clip(colours, 0, 1).astype(np.float32) if image.dtype.kind == 'f' else colours
+    return np.ascontiguousarray(colours)
+
+
+def output_size(image: np.ndarray, factor: float) -> tuple[int, int]:
+    """Height and width of `image` enlarged `factor` times, at least one pixel each."""
+    if not factor > 0:
+        raise OptionError(f'outscale is {factor}, expected a positive number.')
+    return max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor))
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(1, C, H, W) in [0, 1] at another size, bicubic, antialiased where it shrinks."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return F.interpolate(images, size=size, mode='bicubic', align_corners=False, antialias=True).clamp(0, 1)
+
+
+def like_input(result: Tensor, image: np.ndarray) -> np.ndarray:
+    """A restored photo in the kind of `image`, whose alpha is enlarged beside it.
+
+    Args:
+        result: (1, 3, H, W) RGB in [0, 1].
+        image: (h, w) or (h, w, C) with 1 to 4 channels; channels 2 and 4 are alpha.
+
+    Returns:
+        (H, W) or (H, W, C), of the dtype of `image`.
+    """
+    channels = image.shape[2] if image.ndim == 3 else 1
+    colours = result[0] if channels >= 3 else luminance(result)[0]
+    if channels in (2, 4):
+        alpha = to_tensor(np.ascontiguousarray(image[..., -1:]))[None].to(colours)
+        colours = torch.cat([colours, resized(alpha, (colours.shape[-2], colours.shape[-1]))[0]])
+    array = colours.permute(1, 2, 0).cpu().numpy()
+    if image.dtype.kind == 'u':
+        array = np.round(array * np.iinfo(image.dtype).max)
+    array = np.ascontiguousarray(array.astype(image.dtype))
+    return array[..., 0] if image.ndim == 2 else array

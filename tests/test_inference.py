@@ -1,0 +1,241 @@
+"""Restoring photos: against the equations, with real detector and generator weights where they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from metaf2n_arch import MetaF2N
+from metaf2n_arch.archs.loading import Generator
+from metaf2n_arch.archs.mask_net_arch import MaskNet
+from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
+from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.inference import RestoreOptions, pick_device, shell
+from metaf2n_arch.meta.support import random_patches
+from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.rng import numpy_generator
+
+SCALE, RATE = 2, 0.1
+
+
+class GivenFaces(Detector):
+    """Finds faces where it is told."""
+
+    def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
+        super().__init__(DetectorOptions(type='cascade', min_size=1))
+        self.boxes = boxes
+
+    def _search(self, image: np.ndarray) -> list[Face]:
+        return [Face(box, None, 1.0) for box in self.boxes if box[2] <= image.shape[1] and box[3] <= image.shape[0]]
+
+
+class Sharpening(nn.Module):
+    """A small generator that begins as nearest-neighbour enlargement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3 * SCALE**2, 3, padding=1)
+        self.register_buffer('gain', torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        change = F.pixel_shuffle(self.last(F.leaky_relu(self.first(x), 0.1)), SCALE)
+        return F.interpolate(x, scale_factor=SCALE) + 0.1 * self.gain * change
+
+
+FACE = (30.0, 10.0, 62.0, 50.0)
+
+
+def build(*boxes, mask: nn.Module | None = None, **options) -> MetaF2N:
+    parsed = RestoreOptions(**{'inner_lr': RATE, 'patch_size': 16, **options})
+    generator = Generator(Sharpening().requires_grad_(False).eval(), SCALE)
+    detector = GivenFaces(*(boxes or (FACE,)))
+    return MetaF2N(generator, mask, detector, build_restorer('identity'), torch.device('cpu'), parsed)
+
+
+@pytest.fixture
+def photo(astronaut) -> np.ndarray:
+    return np.ascontiguousarray(astronaut[60:140, 170:290])
+
+
+def tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def test_the_result_is_that_of_the_equations_written_out(photo):
+    torch.manual_seed(1)
+    mask = MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False)
+    sr = build(mask=mask, patches=4, seed=7)
+    result = sr(photo, unadapted=True)
+    [face] = result.faces
+    lq, hq = random_patches([(face.lq, face.hq)], 4, 8, numpy_generator(7))
+    net = Sharpening()
+    theta = dict(net.named_parameters())
+    loss = (mask(lq, hq) * (hq - net(lq)).abs()).mean()
+    grads = torch.autograd.grad(loss, list(theta.values()))
+    fast = {name: p - RATE * g for (name, p), g in zip(theta.items(), grads)}
+    expected = {'image': functional_call(net, fast, (tensor(photo),)), 'unadapted': net(tensor(photo))}
+    for name, output in expected.items():
+        levels = (output.detach().clamp(0, 1) * 255)[0].permute(1, 2, 0).numpy()
+        assert np.abs(getattr(result, name) - levels).max() < 0.51
+    assert result.gain.loss_before == pytest.approx(loss.item(), rel=1e-5)
+    assert result.adapted
+    assert result.gain.loss > 0
+    assert np.allclose(result.confidence[0], mask(face.lq[None], face.hq[None])[0, 0], atol=1e-6)
+
+
+def test_without_mask_net_every_pixel_is_trusted_alike(photo):
+    result = build()(photo)
+    [face], [confidence] = result.faces, result.confidence
+    assert confidence.shape == face.hq.shape[-2:]
+    assert (confidence == 1).all()
+    assert result.unadapted is None
+
+
+def test_without_a_face_or_without_steps_the_weights_are_used_as_they_are(photo):
+    for sr in (build((0, 0, 500, 500)), build(inner_steps=0)):
+        result = sr(photo, unadapted=True)
+        assert np.array_equal(result.image, result.unadapted)
+        assert not result.adapted
+        assert result.gain is None
+
+
+def test_a_rate_far_too_large_falls_back_to_the_weights_as_they_are(photo):
+    result = build(inner_lr=1e38, inner_steps=3)(photo, unadapted=True)
+    assert not result.adapted
+    assert not result.gain.finite
+    assert np.array_equal(result.image, result.unadapted)
+
+
+def test_threads_give_what_one_after_the_other_gives_and_leave_the_weights_alone(astronaut):
+    """Each photo adapts far enough to be another picture, so that a mixed-up weight would show."""
+    torch.manual_seed(1)
+    sr = build(mask=MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False), inner_lr=10.0, inner_steps=5)
+    before = {name: p.clone() for name, p in sr.generator.net.state_dict().items()}
+    photos = [np.ascontiguousarray(astronaut[y : y + 80, 150 : 150 + 90]) for y in range(0, 240, 20)] * 2
+    one_by_one = [sr(photo, unadapted=True) for photo in photos]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda photo: sr(photo, unadapted=True), photos))
+    for alone, result in zip(one_by_one, together):
+        for name in ('image', 'unadapted'):
+            a, b = getattr(alone, name).astype(int), getattr(result, name).astype(int)
+            assert np.abs(a - b).max() <= 1
+    assert np.abs(one_by_one[0].image.astype(int) - one_by_one[0].unadapted).max() > 3
+    after = sr.generator.net.state_dict()
+    assert all(torch.equal(p, before[name]) for name, p in after.items())
+
+
+def test_a_shell_shares_the_weights_and_not_the_structure():
+    net = Sharpening()
+    copy = shell(net)
+    assert copy is not net
+    assert copy.first is not net.first
+    tensors = zip([*net.parameters(), *net.buffers()], [*copy.parameters(), *copy.buffers()])
+    assert all(a is b for a, b in tensors)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32, np.float64])
+def test_the_same_photo_of_another_kind_gives_the_same_picture(photo, dtype):
+    sr = build()
+    levels = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
+    result = sr((photo / 255 * levels).round(12 if levels == 1.0 else 0).astype(dtype)).image
+    assert result.dtype == dtype
+    assert np.abs(result / levels - sr(photo).image / 255).max() < 0.6 / 255
+
+
+def test_grey_and_alpha_come_back_as_they_went_in(photo):
+    sr = build()
+    grey = sr(photo[..., 1])
+    assert grey.image.shape == (160, 240)
+    assert np.abs(grey.image - sr(np.repeat(photo[..., 1:2], 3, 2)).image.mean(2)).max() < 20
+    alpha = np.dstack([photo, np.full(photo.shape[:2], 200, np.uint8)])
+    result = sr(alpha).image
+    assert np.array_equal(result[..., :3], sr(photo).image)
+    assert (result[..., 3] == 200).all()
+
+
+def test_tiles_give_the_same_picture(photo):
+    whole, tiled = build()(photo), build(tile=48, overlap=4)(photo)
+    assert np.abs(whole.image.astype(int) - tiled.image).max() <= 1
+
+
+def test_outscale_sets_the_size(photo):
+    assert build()(photo, outscale=3.5, unadapted=True).unadapted.shape == (280, 420, 3)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 40), (17, 5)])
+def test_the_smallest_photos_are_restored(photo, size):
+    assert build()(photo[: size[0], : size[1]]).image.shape == (size[0] * SCALE, size[1] * SCALE, 3)
+
+
+def test_bfloat16_restores_the_same_picture_but_for_its_rounding(photo):
+    full, half = build()(photo), build(precision='bfloat16')(photo)
+    difference = np.abs(full.image.astype(int) - half.image)
+    assert difference.max() <= 4
+    assert difference.mean() < 1
+    assert half.gain == full.gain
+    with pytest.raises(OptionError, match='needs a GPU'):
+        build(precision='float16')
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('precision', ['float32', 'float16', 'bfloat16'])
+def test_a_gpu_gives_the_picture_of_the_cpu(photo, precision):
+    generator = Generator(Sharpening().requires_grad_(False).eval(), SCALE)
+    options = RestoreOptions(inner_lr=RATE, patch_size=16, precision=precision)
+    parts = (generator, None, GivenFaces(FACE), build_restorer('identity'), torch.device('cuda'), options)
+    expected = build()(photo).image.astype(int)
+    assert np.abs(MetaF2N(*parts)(photo).image - expected).max() <= (1 if precision == 'float32' else 4)
+
+
+def test_a_real_generator_adapts_to_the_faces_of_a_real_photo(data_dir, photo):
+    weights = data_dir / 'weights'
+    sr = MetaF2N.load(
+        weights / 'realesr-animevideov3.pth',
+        detector={'type': 'yunet', 'weights': str(weights / 'face_detection_yunet_2023mar.onnx')},
+        restorer='identity',
+        device='cpu',
+    )
+    result = sr(photo, unadapted=True)
+    assert sr.scale == 4
+    assert len(result.faces) == 1
+    assert result.image.shape == (320, 480, 3)
+    assert result.gain.psnr > 0
+    assert 0 < np.abs(result.image.astype(int) - result.unadapted).mean() < 5
+
+
+def test_wrong_options_and_missing_weights_are_one_line(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv('METAF2N_WEIGHTS', str(tmp_path))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    weights = data_dir / 'weights' / 'realesr-animevideov3.pth'
+    cases = [
+        (OptionError, "iner_lr: unknown key. Did you mean 'inner_lr'", {'iner_lr': 1}),
+        (OptionError, 'device is ', {'device': 'gpu'}),
+        (OptionError, 'tile is 30', {'tile': 30, 'detector': 'cascade', 'restorer': 'identity'}),
+        (OptionError, 'fits no ', {'adapted': ('head.*',), 'detector': 'cascade', 'restorer': 'identity'}),
+        (DataError, 'weights fetch retinaface_resnet50', {}),
+        (DataError, 'weights fetch gpen_bfr_512', {'detector': 'cascade'}),
+    ]
+    for error, message, arguments in cases:
+        with pytest.raises(error, match=message) as caught:
+            MetaF2N.load(weights, **arguments)
+        assert '\n' not in str(caught.value)
+    with pytest.raises(DataError, match='weights fetch realesrgan_x4plus'):
+        MetaF2N.load('realesrgan_x4plus')
+
+
+def test_a_device_is_picked_where_none_is_named():
+    assert pick_device(None).type == ('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def test_exporting_it_loads_nothing():
+    code = 'import sys, metaf2n_arch; assert "MetaF2N" in dir(metaf2n_arch); print("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'False'
