@@ -34,7 +34,16 @@ from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.meta import Params, assign_gradients, functional, meta_gradient
 
 RATE, GAN_WEIGHT, MASK_WEIGHT = 1e-2, 0.1, 0.002
-VARIANTS = ('plain', 'plain-once', 'ours', 'ours-channels_last', 'ours-bf16', 'ours-bf16-channels_last')
+VARIANTS = (
+    'plain',
+    'plain-once',
+    'ours',
+    'ours-channels_last',
+    'ours-kept-channels_last',
+    'ours-bf16',
+    'ours-bf16-channels_last',
+)
+HALVES = (slice(0, 2), slice(2, 4))
 
 
 def real_or_fake(logits: Tensor, real: bool) -> Tensor:
@@ -104,14 +113,18 @@ class Plain(Trainer):
 class Ours(Trainer):
     """The same update by the engine."""
 
+    def __init__(self, blocks: int, layout: torch.memory_format | None, bf16: bool, kept: bool) -> None:
+        super().__init__(blocks, layout, bf16)
+        self.kept = kept
+
     def confidence(self, i: int) -> Tensor:
         with self.precision():
             return self.call_mask(self.parameters(self.mask), self.face_lq[i : i + 1], self.face[i : i + 1]).float()
 
-    def inner(self, i: int, theta: Params, phi: Params) -> Tensor:
+    def inner(self, images: slice, theta: Params, phi: Params) -> Tensor:
         with self.precision():
-            output = self.call(theta, self.face_lq[i : i + 1]).float()
-        return (phi['confidence'][i : i + 1] * (self.face[i : i + 1] - output).abs()).mean() / 4
+            output = self.call(theta, self.face_lq[images]).float()
+        return (phi['confidence'][images] * (self.face[images] - output).abs()).sum() / self.face.numel()
 
     def outer(self, i: int, sums: list[Tensor], theta: Params, phi: Params, step: int) -> Tensor:
         weights = self.parameters(self.critic)
@@ -136,10 +149,10 @@ class Ours(Trainer):
         found = meta_gradient(
             theta,
             phi,
-            [partial(self.inner, i) for i in range(4)],
+            [partial(self.inner, images) for images in HALVES],
             [partial(self.outer, i, by_critic) for i in range(4)],
             inner_lr=RATE,
-            keep_graph=True,
+            keep_graph=self.kept,
         )
         by_mask: list[Tensor] = []
         for i in range(4):
@@ -161,7 +174,7 @@ def build(variant: str, blocks: int) -> Trainer:
     if variant.startswith('plain'):
         return Plain(blocks, again=variant == 'plain')
     layout = torch.channels_last if 'channels_last' in variant else None
-    return Ours(blocks, layout, 'bf16' in variant)
+    return Ours(blocks, layout, 'bf16' in variant, 'kept' in variant)
 
 
 def run_variant(variant: str, blocks: int, save: Path | None) -> dict[str, float]:
