@@ -4,8 +4,9 @@
     python tests/benchmarks/self_similarity.py --quick    # without the baseline
 
 Every figure comes from a process of its own, which warms up on a 24 × 24 crop (kernels are compiled or loaded,
-libraries paged in) and then runs forward and backward of one case. Time is the smallest and the median wall-clock time of the
-repetitions. Additional memory is the growth of the process's peak resident set (ru_maxrss) over the one after warm-up.
+libraries paged in) and then runs forward and backward of one case. Time is the smallest and the median wall-clock time
+of the repetitions. Additional memory is the growth of the process's peak resident set (ru_maxrss) over the one after
+warm-up.
 Prints Markdown.
 """
 

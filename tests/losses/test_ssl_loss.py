@@ -41,6 +41,34 @@ def test_window_border_reproduces_the_authors_program(astronaut_tensor, golden) 
     assert both == pytest.approx(1000 * (kl + 2 * l1), rel=1e-4)
 
 
+def unfolded_graph(image: torch.Tensor, mask: torch.Tensor, search: int, patch: int, h: float) -> torch.Tensor:
+    """The authors' way: cut out every masked pixel's search window, then every patch of every window, zero-padded."""
+    unfold, pad = torch.nn.functional.unfold, torch.nn.functional.pad
+    windows = unfold(pad(image, [search // 2] * 4, mode='reflect'), search)[0][:, mask.flatten()]
+    windows = windows.reshape(image.shape[1], search, search, -1).permute(3, 0, 1, 2)
+    patches = unfold(windows, patch, padding=patch // 2)
+    centre = patches[:, :, search**2 // 2].unsqueeze(2)
+    s = torch.exp(-(patches - centre).square().mean(1) / h)
+    return s / (s.sum(1, keepdim=True) + 1e-10)
+
+
+@pytest.mark.parametrize('crop', [(0, 0, 33, 40), (201, 330, 45, 29), (460, 471, 52, 41)])
+@pytest.mark.parametrize(('search', 'patch', 'h'), [(13, 7, 0.004), (9, 9, 0.02), (17, 3, 0.01)])
+def test_window_border_equals_unfolding_on_other_crops(astronaut_tensor, crop, search, patch, h) -> None:
+    pred, target = pair(astronaut_tensor, *crop, seed=2)
+    mask = edge_mask(target)
+    assert mask.any()
+    pred.requires_grad_()
+    x, y = (unfolded_graph(image.double(), mask, search, patch, h) for image in (pred, target))
+    kl = torch.nn.functional.kl_div(x.clamp_min(1e-10).log(), y.clamp_min(1e-10), reduction='none').mean()
+    options = {'search_size': search, 'patch_size': patch, 'h': h, 'border': 'window'}
+    for criterion, oracle in (('l1', (x - y).abs().mean()), ('kl', kl)):
+        ours = SSLLoss(criterion=criterion, **options)(pred, target)
+        assert ours.item() == pytest.approx(oracle.item(), rel=1e-4)
+        a, b = (torch.autograd.grad(value, pred, retain_graph=True)[0] for value in (ours, oracle))
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * b.abs().max().item())
+
+
 @pytest.mark.parametrize('border', ['image', 'window'])
 @pytest.mark.parametrize('criterion', ['l1', 'kl', 'kl+l1'])
 def test_gradcheck(astronaut_tensor, border, criterion) -> None:

@@ -33,7 +33,7 @@ Run = Callable[..., None]
 @contextmanager
 def threads() -> Iterator[Run]:
     """Gives ``run(work, *arguments)``: it calls ``work(ticket, *arguments)`` on as many threads as torch would use."""
-    count = torch.get_num_threads()
+    count = min(torch.get_num_threads(), 2 * GROUPS)
     with ThreadPoolExecutor(max(count - 1, 1)) as pool:
 
         def run(work: Callable[..., None], *arguments: Any) -> None:

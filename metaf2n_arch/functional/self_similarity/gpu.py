@@ -16,6 +16,8 @@ BLOCK = 128
 STRIP = 8
 # Numbers of scratch: planes of as many pairs of shifts as fit are in flight at once.
 SCRATCH_NUMEL = 1 << 25
+# CUDA's limit on the second axis of a grid.
+GRID = 65535
 
 
 def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:
@@ -157,7 +159,7 @@ class Batch:
     def _blocks(self, padded: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The pairs in blocks, each with the scratch that all blocks share."""
         planes = padded.shape[0] * padded.shape[2] * padded.shape[3]
-        at_once = max(1, min(len(self.table), SCRATCH_NUMEL // planes))
+        at_once = max(1, min(len(self.table), SCRATCH_NUMEL // planes, GRID // padded.shape[0]))
         scratch = padded.new_empty(at_once * planes)
         return [(part, scratch) for part in self.table.split(at_once)] if len(self.table) else []
 
