@@ -23,8 +23,8 @@ SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.bmp')
 
 FORMATS = ('PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP')
 ORIENTATION = 0x0112
-# Description, maker, model, software, date, artist, copyright, camera settings, place. The others describe the file that
-# was read, and would be wrong in the one that is written.
+# Description, maker, model, software, date, artist, copyright, camera settings, place. The others describe the file
+# that was read, and would be wrong in the one that is written.
 _KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)
 # Colour spaces that are not RGB: their profile does not describe what comes out of converting them.
 _CONVERTED = ('CMYK', 'YCbCr', 'LAB', 'HSV')
