@@ -51,10 +51,11 @@ def _without_params(group: Group) -> Group:
 
 def _changes(model: Any, given: list[list[Group]], state: dict[str, Any]) -> list[str]:
     """One line per value that the option file and the state say differently."""
-    names = [key for key in model.opt.get('train', {}) if key.startswith('optim_')] or ['optim']
+    # The host names an optimizer after its block: optim_g makes optimizer_g.
+    names = {id(value): key.replace('optimizer', 'optim') for key, value in vars(model).items()}
     lines: dict[str, None] = {}
-    for number, (groups, saved) in enumerate(zip(given, state['optimizers'])):
-        place = f'train.{names[min(number, len(names) - 1)]}'
+    for optimizer, groups, saved in zip(model.optimizers, given, state['optimizers']):
+        place = f'train.{names.get(id(optimizer), "optim")}'
         for group, old in zip(groups, saved['param_groups']):
             for key in group.keys() & old.keys() - {'lr', 'params'}:
                 shown = 'lr' if key == 'initial_lr' else key

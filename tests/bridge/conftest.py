@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import small_training
 import yaml
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -92,3 +93,17 @@ def original() -> Callable[[str], object]:
     from metaf2n_arch.bridge.table import ORIGINALS
 
     return ORIGINALS.__getitem__
+
+
+@pytest.fixture(scope='session')
+def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray) -> Path:
+    """The pictures of `small_training`."""
+    folder = tmp_path_factory.mktemp('photos')
+    small_training.write_photos(folder, astronaut)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> small_training.Training:
+    """A small MetaF2N training that nothing disturbed; the oracle of those that something does."""
+    return small_training.Training(tmp_path_factory.mktemp('finished'), small_training.options(photos)).finish()

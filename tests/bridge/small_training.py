@@ -104,6 +104,8 @@ def _train(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
     os.dup2(out, 1)
     os.dup2(out, 2)
     torch.set_num_threads(1)
+    # Of its own accord this process would start data-loader workers as it was started itself, importing everything.
+    multiprocessing.set_start_method('fork', force=True)
     sys.argv = ['train.py', *arguments]
     import basicsr
     from basicsr.train import train_pipeline

@@ -6,23 +6,9 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
-from small_training import ITERATIONS, Training, assert_bitwise_equal, options, write_photos
-
-
-@pytest.fixture(scope='module')
-def photos(tmp_path_factory, astronaut) -> Path:
-    folder = tmp_path_factory.mktemp('photos')
-    write_photos(folder, astronaut)
-    return folder
-
-
-@pytest.fixture(scope='module')
-def uninterrupted(tmp_path_factory, photos) -> Training:
-    """The oracle."""
-    return Training(tmp_path_factory.mktemp('uninterrupted'), options(photos)).finish()
+from small_training import ITERATIONS, Training, assert_bitwise_equal, options
 
 
 def kill_when(training: Training, text: str, number: int = signal.SIGKILL) -> None:
@@ -35,14 +21,14 @@ def kill_when(training: Training, text: str, number: int = signal.SIGKILL) -> No
     os.kill(training.process.pid, number)
 
 
-def test_a_killed_training_continues_to_the_same_bits(tmp_path, photos, uninterrupted):
+def test_a_killed_training_continues_to_the_same_bits(tmp_path, photos, finished):
     killed = Training(tmp_path / 'run', options(photos))
     kill_when(killed, 'iter:       5,')  # in the second epoch, after the state of iteration 4
     assert killed.wait() == -signal.SIGKILL
     resumed = Training(tmp_path / 'run', options(photos), '--auto_resume').finish()
     assert 'Resuming training from epoch: 1, iter: ' in resumed.said
-    assert_bitwise_equal(resumed.networks(), uninterrupted.networks())
-    ours, theirs = resumed.state(ITERATIONS), uninterrupted.state(ITERATIONS)
+    assert_bitwise_equal(resumed.networks(), finished.networks())
+    ours, theirs = resumed.state(ITERATIONS), finished.state(ITERATIONS)
     for key in ('iter', 'epoch', 'position', 'best_metrics', 'model', 'schedulers'):
         assert ours[key] == theirs[key], key
     assert str(ours['optimizers']) == str(theirs['optimizers'])
@@ -51,7 +37,7 @@ def test_a_killed_training_continues_to_the_same_bits(tmp_path, photos, uninterr
 
 @pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
-def test_any_moment_will_do(tmp_path, photos, uninterrupted, workers):
+def test_any_moment_will_do(tmp_path, photos, finished, workers):
     """Ten random moments, from before the first state to after the last iteration, in mid-save as well."""
     opt = options(photos)
     opt['datasets']['train']['num_worker_per_gpu'] = workers
@@ -63,12 +49,12 @@ def test_any_moment_will_do(tmp_path, photos, uninterrupted, workers):
     resumed_at = []
     for number in range(10):
         killed = Training(tmp_path / f'run{number}', opt)
-        killed.process.join(moments.uniform(0.3, 1.0) * duration)
+        killed.process.join(moments.uniform(0.4, 1.0) * duration)
         if killed.process.is_alive():
             os.kill(killed.process.pid, signal.SIGKILL)
         killed.wait()
         resumed = Training(tmp_path / f'run{number}', opt, '--auto_resume').finish()
-        assert_bitwise_equal(resumed.networks(), uninterrupted.networks())
+        assert_bitwise_equal(resumed.networks(), finished.networks())
         resumed_at.append(resumed.said.partition('Start training from epoch: ')[2].partition('\n')[0])
     print(f'continued from: {resumed_at}')
     assert len(set(resumed_at)) > 3, 'the moments were different ones'

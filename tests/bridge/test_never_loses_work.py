@@ -1,0 +1,165 @@
+"""Signals, damaged files, pruning, a full disk, changed options: what a training leaves and how it goes on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small_training import Training, assert_bitwise_equal, options
+
+from metaf2n_arch.bridge.repairs import checkpoints
+from metaf2n_arch.utils.checks import DataError
+
+
+@pytest.fixture
+def opt(photos):
+    """A run that saves nothing by itself before its end and validates once."""
+    opt = options(photos)
+    opt['logger']['save_checkpoint_freq'] = 100
+    opt['val']['val_freq'] = 100
+    return opt
+
+
+def wait_until_it_says(training: Training, text: str) -> None:
+    deadline = time.monotonic() + 120
+    while text not in training.said:
+        assert training.process.is_alive(), training.said[-2000:]
+        assert time.monotonic() < deadline, training.said[-2000:]
+        time.sleep(0.005)
+
+
+def copied(finished: Training, folder: Path) -> Path:
+    """A copy of the finished run's experiment; returns its folder."""
+    shutil.copytree(finished.experiment, folder / 'experiments' / 'small')
+    return folder / 'experiments' / 'small'
+
+
+@pytest.mark.parametrize(('number', 'workers'), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(tmp_path, opt, finished, number, workers):
+    opt['datasets']['train']['num_worker_per_gpu'] = workers
+    stopped = Training(tmp_path, opt)
+    wait_until_it_says(stopped, 'iter:       2,')
+    os.kill(stopped.process.pid, number)
+    assert stopped.wait() == 128 + number
+    name = signal.Signals(number).name
+    assert f'{name}: finishing the iteration, then saving. Once more leaves at once.' in stopped.said
+    assert f'Stopped by {name} after iteration' in stopped.said
+    assert 'Traceback' not in stopped.said
+    (state,) = (stopped.experiment / 'training_states').iterdir()
+    assert (stopped.experiment / 'models' / f'net_m_{state.stem}.pth').is_file()
+    resumed = Training(tmp_path, opt, '--auto_resume').finish()
+    assert f'iter: {state.stem}.' in resumed.said
+    assert_bitwise_equal(resumed.networks(), finished.networks())
+
+
+def test_a_second_signal_leaves_at_once(tmp_path, opt):
+    opt['train']['total_iter'] = 10_000
+    training = Training(tmp_path, opt)
+    wait_until_it_says(training, 'iter:       1,')
+    os.kill(training.process.pid, signal.SIGSTOP)  # so that no iteration ends between the two
+    os.kill(training.process.pid, signal.SIGINT)
+    os.kill(training.process.pid, signal.SIGTERM)
+    os.kill(training.process.pid, signal.SIGCONT)
+    assert training.wait() in (-signal.SIGTERM, -signal.SIGINT)
+    assert not list((training.experiment / 'training_states').iterdir())
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'missing'])
+@pytest.mark.parametrize('file', ['models/net_g_10.pth', 'models/net_d_10.pth', 'models/net_m_10.pth'])
+def test_a_state_whose_networks_are_not_whole_is_passed_over(tmp_path, finished, file, damage, capsys, photos):
+    from metaf2n_arch.bridge.repairs.resume import load_resume_state
+
+    experiment = copied(finished, tmp_path)
+    if damage == 'missing':
+        (experiment / file).unlink()
+    else:
+        content = (experiment / file).read_bytes()
+        (experiment / file).write_bytes(content[: len(content) // 2])
+    paths = {key: str(experiment / key) for key in ('models', 'training_states')}
+    opt = {**options(photos), 'root_path': str(tmp_path), 'auto_resume': True, 'path': {**paths, 'resume_state': None}}
+    assert load_resume_state(opt)['iter'] == 8
+    assert f'Passed over while resuming: {experiment / file}' in capsys.readouterr().out
+    assert opt['path']['pretrain_network_m'].endswith('net_m_8.pth')
+
+
+def test_a_truncated_newest_state_costs_two_iterations_and_no_bit(tmp_path, finished, photos):
+    state = copied(finished, tmp_path) / 'training_states' / '10.state'
+    state.write_bytes(state.read_bytes()[:1000])
+    resumed = Training(tmp_path, options(photos), '--auto_resume').finish()
+    assert '10.state: cannot be read as a checkpoint' in resumed.said
+    assert 'iter: 8.' in resumed.said
+    assert_bitwise_equal(resumed.networks(), finished.networks())
+
+
+def test_only_the_last_states_are_kept(tmp_path, photos, finished):
+    opt = options(photos)
+    opt['logger']['keep_last'] = 2
+    run = Training(tmp_path, opt).finish()
+    assert sorted(f.name for f in (run.experiment / 'training_states').iterdir()) == ['10.state', '8.state']
+    assert sorted(f.name for f in (run.experiment / 'models').iterdir()) == sorted(
+        f'net_{label}_{iteration}.pth' for label in 'gdm' for iteration in (8, 10, 'latest')
+    )
+    assert_bitwise_equal(run.networks(), finished.networks())
+
+
+def test_pruning_never_takes_the_newest_good_state_for_a_damaged_later_one(tmp_path):
+    """A run that fell back from 30 to 20 and saves 24: 30 may be damaged, 24 is good."""
+    for iteration in (10, 20, 24, 30):
+        (tmp_path / f'{iteration}.state').write_text('')
+        (tmp_path / f'net_g_{iteration}.pth').write_text('')
+    (tmp_path / 'net_g_latest.pth').write_text('')
+    (tmp_path / 'net_g_5.pth').write_text('a checkpoint whose state was never written')
+    checkpoints.prune(tmp_path, tmp_path, keep=1, newest=24)
+    assert {f.name for f in tmp_path.iterdir()} == {
+        '24.state',
+        '30.state',
+        'net_g_24.pth',
+        'net_g_30.pth',
+        'net_g_latest.pth',
+    }
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    """The oracle is the system itself: a limit on the size of files makes the write fail half-way."""
+    from basicsr.models.base_model import BaseModel
+
+    path = {key: str(tmp_path) for key in ('models', 'training_states')}
+    model = BaseModel({'num_gpu': 0, 'is_train': True, 'dist': False, 'rank': 0, 'path': path})
+    net = torch.nn.Conv2d(3, 64, 9)
+    model.save_network(net, 'net_g', 2)
+    good = (tmp_path / 'net_g_2.pth').read_bytes()
+    monkeypatch.setattr(checkpoints.time, 'sleep', lambda seconds: None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, hard))
+    try:
+        with pytest.raises(DataError, match=r'net_g_2\.pth: could not be written \(File too large\); free space there'):
+            model.save_network(net, 'net_g', 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [f.name for f in tmp_path.iterdir()] == ['net_g_2.pth']
+    assert (tmp_path / 'net_g_2.pth').read_bytes() == good
+    assert torch.load(tmp_path / 'net_g_2.pth')['params'].keys() == {'weight', 'bias'}
+
+
+def test_the_option_file_wins_over_the_state_and_the_log_says_so(tmp_path, finished, photos):
+    copied(finished, tmp_path)
+    (tmp_path / 'experiments' / 'small' / 'training_states' / '10.state').unlink()
+    opt = options(photos)
+    opt['train']['optim_g']['lr'] = 0.04
+    opt['train']['scheduler']['milestones'] = [5, 6, 9]
+    run = Training(tmp_path, opt, '--auto_resume').finish()
+    assert 'those of the option file count from here on' in run.said
+    assert 'train.optim_g.lr is 0.04 in the option file and 0.01 in the state' in run.said
+    assert 'train.scheduler.milestones is [5, 6, 9] in the option file and [5] in the state' in run.said
+    # Halved at 5 and 6 before the state, and at 9 after it: the host counts its milestones one iteration late.
+    assert 'iter:       9, lr:(1.000e-02,)' in run.said
+    assert 'iter:      10, lr:(5.000e-03,)' in run.said
+    assert [o['param_groups'][0]['lr'] for o in run.state(10)['optimizers']] == [0.005, 0.00125]
+    moments = run.state(10)['optimizers'][0]['state'][0]['step']
+    assert int(moments) == 10, 'the moments were kept'
