@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -133,10 +132,12 @@ def fastest_path(device: str) -> Path:
     if device not in _KERNELS:
         return Path(box_graph, box_loss)
     needed = _KERNELS[device].needs
-    if importlib.util.find_spec(needed) is None:
+    try:
+        importlib.import_module(needed)
+    except ImportError as error:  # not installed, or not with this Python or NumPy
         warnings.warn(
-            f'{needed} is not installed: the self-similarity loss on {device} falls back to plain PyTorch, which gives '
-            f'the same result more slowly. Install {needed} to speed it up.',
+            f'{needed} cannot be imported ({error}): the self-similarity loss on {device} falls back to plain PyTorch, '
+            f'which gives the same result more slowly. Install a {needed} that fits this environment to speed it up.',
             stacklevel=3,
         )
         return Path(box_graph, box_loss)
