@@ -53,13 +53,15 @@ def side_by_side(rows: Sequence[Sequence[Panel]], target: Path, title: str = '')
     columns = max(len(row) for row in rows)
     height, width = rows[0][-1].image.shape[:2]
     cell = 3.0
-    figure, axes = _subplots(len(rows), columns, (cell * columns, (cell * height / width + 0.62) * len(rows)))
+    lines = max((1 + panel.caption.count('\n') for row in rows for panel in row), default=1)
+    text = 0.46 + 0.16 * lines
+    figure, axes = _subplots(len(rows), columns, (cell * columns, (cell * height / width + text) * len(rows)))
     for axis in axes.flat:
         axis.axis('off')
     for row, line in zip(rows, axes):
         for panel, axis in zip(row, line):
             axis.imshow(panel.image, interpolation='nearest')
-            axis.set_title(panel.title, fontsize=10)
+            axis.set_title(panel.title, fontsize=min(10, 300 / max(1, len(panel.title))))
             axis.text(0.5, -0.02, panel.caption, transform=axis.transAxes, ha='center', va='top', fontsize=9)
     if title:
         figure.suptitle(title, fontsize=11)
@@ -75,6 +77,28 @@ def running_mean(values: np.ndarray, share: float = 0.15) -> np.ndarray:
 def _spans_decades(values: Sequence[float]) -> bool:
     positive = [v for v in values if v > 0]
     return len(positive) == len(values) and max(positive) > 30 * min(positive)
+
+
+def spectra_plot(curves: Mapping[str, np.ndarray], target: Path, title: str = '') -> Path:
+    """Draws mean 1D power spectra, each (K,) in decades, over frequencies from 0 to half a cycle per pixel.
+
+    On the right their distance from the last one, which is the truth.
+    """
+    figure, axes = _subplots(1, 2, (10, 3.6))
+    reference = list(curves.values())[-1]
+    for label, curve in curves.items():
+        frequency = np.linspace(0, 0.5, len(curve))
+        style = {'color': 'black', 'linestyle': '--'} if curve is reference else {}
+        axes[0][0].plot(frequency, curve, label=label, linewidth=1.3, **style)
+        axes[0][1].plot(frequency, curve - reference, label=label, linewidth=1.3, **style)
+    axes[0][0].set(ylabel='log10 of power over the constant', xlabel='cycles per pixel')
+    axes[0][1].set(ylabel=f'difference from {list(curves)[-1]}', xlabel='cycles per pixel')
+    for axis in axes[0]:
+        axis.grid(alpha=0.3)
+    axes[0][0].legend(fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return _save(figure, target)
 
 
 def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:

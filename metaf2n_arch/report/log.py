@@ -10,6 +10,7 @@ from metaf2n_arch.utils.checks import DataError
 Series = dict[str, list[tuple[int, float]]]
 
 _ITERATION = re.compile(r'\[epoch:\s*\d+,\s*iter:\s*([\d,]+),\s*lr:\(([^)]*)\)\]')
+_TIME = re.compile(r'time \(data\): ([\d.]+) \(([\d.]+)\)')
 _VALUE = re.compile(r'(\w+): ([-+]?(?:\d+\.\d+e[-+]\d+|nan|inf))')
 
 
@@ -26,7 +27,8 @@ def newest_log(experiment: Path) -> Path:
 
 
 def read_series(log: Path) -> Series:
-    """Returns each logged quantity as (iteration, value) pairs, the learning rate of the first group as ``lr``.
+    """Returns each logged quantity as (iteration, value) pairs, the learning rate of the first group as ``lr``, the
+    seconds per iteration as ``time``.
 
     A line per print: ``[name..][epoch:  0, iter:     100, lr:(1.000e-04,)] [eta: ...] l_g_pix: 1.2345e-02 ...``.
     """
@@ -37,6 +39,8 @@ def read_series(log: Path) -> Series:
             continue
         iteration = int(head.group(1).replace(',', ''))
         series.setdefault('lr', []).append((iteration, float(head.group(2).split(',')[0])))
+        if seconds := _TIME.search(line):
+            series.setdefault('time', []).append((iteration, float(seconds.group(1))))
         for name, value in _VALUE.findall(line[head.end() :]):
             series.setdefault(name, []).append((iteration, float(value)))
     return series

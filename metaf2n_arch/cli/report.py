@@ -1,0 +1,21 @@
+"""`metaf2n report`: what experiments have shown, as Markdown and as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    experiments: Annotated[list[str], typer.Argument(help='Names, or folders below experiments/ or results/.')],
+    out: Annotated[Path, typer.Option('--out', '-o', help='Folder to write.')] = Path('report'),
+    panels: Annotated[int, typer.Option(min=0, help='Images of each data set to show.')] = 3,
+    published: Annotated[bool, typer.Option(help='Show published values of the same sets beside ours.')] = True,
+) -> None:
+    """Write tables, loss curves, side-by-side pictures and spectra of experiments, compared with one another."""
+    from metaf2n_arch.report.build import build_report
+
+    for path in build_report(experiments, out, panels, published):
+        typer.echo(f'Written: {path}')

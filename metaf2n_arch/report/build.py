@@ -1,0 +1,216 @@
+"""Builds the report of one or several experiments: tables, curves, pictures, spectra, times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from metaf2n_arch.models.validation import RESULT, UNADAPTED
+from metaf2n_arch.report.document import Block, Document, Grid, Heading, Paragraph, Picture
+from metaf2n_arch.report.figures import loss_curves, side_by_side, spectra_plot
+from metaf2n_arch.report.panels import picture_row, spread
+from metaf2n_arch.report.published import FAMILIES, Family
+from metaf2n_arch.report.runs import Run, read_run
+from metaf2n_arch.report.spectra import mean_spectrum
+from metaf2n_arch.utils.checks import DataError
+
+LABELS = {
+    'psnr': 'PSNR ↑', 'ssim': 'SSIM ↑', 'lpips': 'LPIPS ↓', 'dists': 'DISTS ↓', 'fid': 'FID ↓', 'niqe': 'NIQE ↓',
+    'brisque': 'BRISQUE ↓', 'spectrum': 'spectrum ↓',
+}  # fmt: skip
+DIGITS = {'psnr': 2, 'fid': 2, 'niqe': 2, 'brisque': 2, 'spectrum': 5}
+SPECTRUM_IMAGES = 100
+"""How many images of a set are transformed at most, evenly spaced."""
+
+
+def build_report(experiments: Sequence[str | Path], out: Path, panels: int = 3, published: bool = True) -> list[Path]:
+    """Writes ``report.md``, ``report.html`` and ``figures/`` about experiments, compared with one another.
+
+    Args:
+        experiments: names or folders, see `read_run`.
+        out: folder to write.
+        panels: images per data set that are shown.
+        published: whether published values of the same data sets stand in the tables.
+
+    Raises:
+        DataError: an experiment is missing, empty or given twice.
+    """
+    runs = [read_run(experiment) for experiment in experiments]
+    names = [run.name for run in runs]
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f'{doubles[0]} is given twice; give each experiment once.')
+    document = Document(f'Report: {", ".join(names)}')
+    figures = out / 'figures'
+    document.add(*_tables(runs, published))
+    for run in runs:
+        document.add(*_training(run, figures))
+    for dataset in _datasets(runs):
+        document.add(*_pictures(runs, dataset, figures, panels), *_spectra(runs, dataset, figures))
+    return [*document.write(out)]
+
+
+def _datasets(runs: Iterable[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in sorted(run.measured)))
+
+
+# tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _tables(runs: list[Run], published: bool) -> list[Block]:
+    measured = _datasets(runs)
+    if not measured:
+        return [Heading('Results'), Paragraph('No metrics have been computed.')]
+    blocks: list[Block] = [Heading('Results')]
+    rest = list(measured)
+    for family in FAMILIES if published else ():
+        if shown := [name for name in family.rows if name in measured]:
+            blocks += _family(family, shown, runs)
+            rest = [name for name in rest if name not in shown]
+    if rest:
+        title = 'Other sets' if len(blocks) > 1 else ''
+        blocks += _family(Family(title, (), {name: {} for name in rest}), rest, runs)
+    return [*blocks, *_how(runs)]
+
+
+def _family(family: Family, datasets: list[str], runs: list[Run]) -> list[Block]:
+    """One table: per data set the published rows as printed, then ours; nothing stands where nothing was computed."""
+    ours = [m for run in runs for d in datasets if d in run.measured for v in run.measured[d].mean.values() for m in v]
+    metrics = [*family.metrics, *dict.fromkeys(m for m in ours if m not in family.metrics)]
+    rows: list[list[str]] = []
+    marked: set[int] = set()
+    for dataset in datasets:
+        for model, values in family.rows.get(dataset, {}).items():
+            cells = [value or '-' for value in values] + ['-'] * (len(metrics) - len(values))
+            rows.append([dataset, model, *cells, 'published'])
+        for run in runs:
+            mean = run.measured[dataset].mean if dataset in run.measured else {}
+            for variant in [variant for variant in (UNADAPTED, RESULT) if variant in mean]:
+                means = mean[variant]
+                marked.add(len(rows))
+                cells = [_number(metric, means[metric]) if metric in means else '-' for metric in metrics]
+                rows.append([dataset, _label(run, dataset, variant), *cells, 'measured here'])
+    head = ['data set', 'model', *(LABELS.get(metric, metric) for metric in metrics), 'source']
+    blocks: list[Block] = [Heading(family.title, 3)] if family.title else []
+    note = [Paragraph(family.note)] if family.note else []
+    return [*blocks, Grid(head, rows, frozenset(marked)), *note]
+
+
+def _label(run: Run, dataset: str, variant: str) -> str:
+    if variant == UNADAPTED:
+        return f'{run.name}, not adapted'
+    return f'{run.name}, adapted' if UNADAPTED in run.measured[dataset].mean else run.name
+
+
+def _number(metric: str, value: float) -> str:
+    return f'{value:.{DIGITS.get(metric, 4)}f}'
+
+
+def _how(runs: list[Run]) -> list[Block]:
+    """How ours were measured: images, iteration, and the options of each metric."""
+    lines = []
+    for run in runs:
+        for name, measured in sorted(run.measured.items()):
+            lines.append(f'{run.name} on {name}: {len(measured.names)} images, iteration {measured.iteration}')
+    entries: dict[str, None] = {}
+    for run in runs:
+        for metric, options in (run.options.get('val', {}).get('metrics') or {}).items():
+            if isinstance(options, dict):
+                rest = ', '.join(f'{k} {v}' for k, v in options.items() if k not in ('type', 'better'))
+                entries[f'{metric}: {options.get("type")}{f" ({rest})" if rest else ""}'] = None
+    text = 'Measured here: ' + '; '.join(lines) + '.'
+    if entries:
+        text += ' Metrics: ' + '; '.join(entries) + '.'
+    return [Paragraph(text + ' A dash stands where nothing was computed or printed.')]
+
+
+# training -------------------------------------------------------------------------------------------------------------
+
+
+def _training(run: Run, figures: Path) -> list[Block]:
+    if not run.series:
+        return []
+    series = run.series
+    outer = ['l_g_total_unadapted', 'l_g_total']
+    inner = ['l_inner', 'l_inner_adapted']
+    terms = [name for name in sorted(series) if name.startswith('l_g_') and name not in outer]
+    critic = [name for name in sorted(series) if name.startswith(('l_d_', 'out_d_'))]
+    title = 'loss before and after adaptation' if outer[0] in series else 'loss'
+    groups = {title: outer, 'inner loss on the faces': inner, 'terms of the loss': terms, 'discriminator': critic}
+    picture = loss_curves(series, groups, figures / f'{run.name}_losses.png')
+    last = max(points[-1][0] for points in series.values())
+    blocks: list[Block] = [
+        Heading(f'Training of {run.name}'),
+        Picture(picture, f'Loss curves of {run.name} over {last:,} iterations'),
+    ]
+    return [*blocks, *_times(run, outer)]
+
+
+def _times(run: Run, losses: list[str]) -> list[Block]:
+    """Seconds per 100 iterations and the loss at a few iterations, as the log printed them."""
+    times = dict(run.series.get('time', []))
+    if not times:
+        return []
+    columns = [name for name in losses if name in run.series]
+    values = {name: dict(run.series[name]) for name in columns}
+    chosen = [int(i) for i in spread([str(i) for i in sorted(times)], 8)]
+    heads = {'l_g_total_unadapted': 'loss before adaptation', 'l_g_total': 'loss'}
+    if 'l_g_total_unadapted' in columns:
+        heads['l_g_total'] = 'loss after adaptation'
+    rows = [
+        [f'{i}', f'{100 * times[i]:.1f}', *(f'{values[n][i]:.4f}' if i in values[n] else '-' for n in columns)]
+        for i in chosen
+    ]
+    return [Grid(['iteration', 'seconds per 100 iterations', *(heads[name] for name in columns)], rows)]
+
+
+# pictures -------------------------------------------------------------------------------------------------------------
+
+
+def _pictures(runs: list[Run], dataset: str, figures: Path, count: int) -> list[Block]:
+    """LQ | outputs | GT with the metrics of the whole image underneath, for a few images spread over the set."""
+    having = [run for run in runs if dataset in run.measured]
+    names = [name for name in having[0].measured[dataset].names if all(r.picture(dataset, name) for r in having)]
+    rows = []
+    for name in spread(names, count):
+        outputs: dict[str, tuple[Path, str]] = {}
+        for run in having:
+            for variant in (UNADAPTED, RESULT):
+                path = run.picture(dataset, name, variant)
+                if path is not None:
+                    values = run.measured[dataset].of_image(name, variant)
+                    caption = '\n'.join(f'{metric} {_number(metric, value)}' for metric, value in values.items())
+                    outputs[_label(run, dataset, variant)] = path, caption
+        lq, gt = (having[0].source(dataset, name, side) for side in ('lq', 'gt'))
+        rows.append(picture_row(lq, outputs, gt, _scale(having[0])))
+    if not rows:
+        return []
+    target = side_by_side(rows, figures / f'{dataset}_pictures.png')
+    shown = ', '.join(spread(names, count))
+    return [Heading(f'Pictures of {dataset}'), Picture(target, f'{dataset}: {shown}; metrics of the whole images')]
+
+
+def _spectra(runs: list[Run], dataset: str, figures: Path) -> list[Block]:
+    """Mean spectra of the input, the outputs and the truth, over the images that all of them have."""
+    having = [run for run in runs if dataset in run.measured]
+    names = spread(having[0].measured[dataset].names, SPECTRUM_IMAGES)
+    truth = {name: having[0].source(dataset, name, 'gt') for name in names}
+    names = [name for name in names if truth[name] and all(run.picture(dataset, name) for run in having)]
+    files: dict[str, list[Path | None]] = {'LQ, bicubic': [having[0].source(dataset, name, 'lq') for name in names]}
+    for run in having:
+        for variant in (UNADAPTED, RESULT):
+            files[_label(run, dataset, variant)] = [run.picture(dataset, name, variant) for name in names]
+    files['GT'] = [truth[name] for name in names]
+    curves = {}
+    for label, paths in files.items():
+        present = [path for path in paths if path is not None]
+        enlarge = _scale(having[0]) if label.startswith('LQ') else 1
+        if present and len(present) == len(names) and (curve := mean_spectrum(present, enlarge)) is not None:
+            curves[label] = curve
+    if 'GT' not in curves or len(curves) < 2:
+        return []
+    target = spectra_plot(curves, figures / f'{dataset}_spectra.png')
+    return [Picture(target, f'Mean 1D power spectra of the luminance, {len(names)} images of {dataset}')]
+
+
+def _scale(run: Run) -> int:
+    return int(run.options.get('scale', 4))

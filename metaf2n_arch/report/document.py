@@ -1,0 +1,126 @@
+"""A report as Markdown with figures beside it, and as one HTML file that holds them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
+h1{font-size:1.7rem}h2{font-size:1.3rem;margin-top:2.4rem;border-bottom:1px solid #ddd}h3{font-size:1.05rem}
+table{border-collapse:collapse;margin:1rem 0;font-size:.92rem}th,td{padding:.3rem .7rem;border-bottom:1px solid #e3e3e3}
+th{text-align:left;background:#f6f6f6}td.n{text-align:right;font-variant-numeric:tabular-nums}
+tr.ours{background:#eef5ff}img{max-width:100%;height:auto}figure{margin:1.2rem 0}figcaption{color:#555;font-size:.9rem}
+"""
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; `ours` holds the numbers of the rows that were measured here."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    ours: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and what it shows."""
+
+    path: Path
+    caption: str
+
+
+Block = Heading | Paragraph | Grid | Picture
+
+
+@dataclass
+class Document:
+    """Blocks in reading order."""
+
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+
+    def add(self, *blocks: Block) -> None:
+        self.blocks.extend(blocks)
+
+    def markdown(self, folder: Path) -> str:
+        """Returns Markdown whose pictures are named relative to `folder`."""
+        parts = [f'# {self.title}', *(_markdown(block, folder) for block in self.blocks)]
+        return '\n\n'.join(parts) + '\n'
+
+    def html(self) -> str:
+        """Returns a page that needs no other file: pictures are embedded."""
+        title = html.escape(self.title)
+        body = '\n'.join(_html(block) for block in self.blocks)
+        return (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
+            f'<body><h1>{title}</h1>\n{body}\n</body></html>\n'
+        )
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """Writes ``report.md`` and ``report.html``, each whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name, text in (('report.md', self.markdown(folder)), ('report.html', self.html())):
+            temporary = folder / f'.{name}.tmp'
+            temporary.write_text(text, encoding='utf-8')
+            os.replace(temporary, folder / name)
+            written.append(folder / name)
+        return written[0], written[1]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is set as a number."""
+    try:
+        float(cell.split(' ')[0])
+    except ValueError:
+        return cell == '-'
+    return True
+
+
+def _markdown(block: Block, folder: Path) -> str:
+    if isinstance(block, Heading):
+        return f'{"#" * block.level} {block.text}'
+    if isinstance(block, Paragraph):
+        return block.text
+    if isinstance(block, Picture):
+        return f'![{block.caption}]({Path(os.path.relpath(block.path, folder)).as_posix()})\n\n*{block.caption}*'
+    lines = [block.head, ['---'] * len(block.head), *block.rows]
+    return '\n'.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in lines)
+
+
+def _html(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f'<h{block.level}>{html.escape(block.text)}</h{block.level}>'
+    if isinstance(block, Paragraph):
+        return f'<p>{html.escape(block.text)}</p>'
+    if isinstance(block, Picture):
+        data = base64.b64encode(block.path.read_bytes()).decode()
+        caption = html.escape(block.caption)
+        return (
+            f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+            f'<figcaption>{caption}</figcaption></figure>'
+        )
+    head = ''.join(f'<th>{html.escape(cell)}</th>' for cell in block.head)
+    rows = []
+    for number, row in enumerate(block.rows):
+        cells = ''.join(f'<td{" class=n" if is_number(cell) else ""}>{html.escape(cell)}</td>' for cell in row)
+        rows.append(f'<tr{" class=ours" if number in block.ours else ""}>{cells}</tr>')
+    return f'<table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -1,0 +1,196 @@
+"""What a run has left behind: metrics, logs, options and pictures, read back without guessing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metaf2n_arch.models.validation import RESULT, UNADAPTED
+from metaf2n_arch.report.log import Series, read_series
+from metaf2n_arch.utils.checks import DataError, nearest
+from metaf2n_arch.utils.images import is_image_name
+
+_OPEN, _CLOSE = re.compile(r'^\s+([\w.-]+):\[$'), re.compile(r'^\s+\]$')
+_VALUE = re.compile(r'^\s+([\w.-]+): (.*)$')
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of one data set, as ``metrics_<name>.json`` holds them; absent values are left out.
+
+    Attributes:
+        dataset: its name.
+        iteration: of the training, or the name of the test.
+        mean: variant of the output -> metric -> value.
+        images: variant -> metric -> image -> value.
+        folder: where its pictures are.
+    """
+
+    dataset: str
+    iteration: int | str
+    mean: dict[str, dict[str, float]]
+    images: dict[str, dict[str, dict[str, float]]]
+    folder: Path
+
+    def of_image(self, image: str, variant: str = RESULT) -> dict[str, float]:
+        """Returns the values of one image."""
+        return {metric: values[image] for metric, values in self.images.get(variant, {}).items() if image in values}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all images that were measured."""
+        return sorted({image for metrics in self.images.values() for values in metrics.values() for image in values})
+
+
+@dataclass
+class Run:
+    """One experiment: what training and testing under its name have written.
+
+    Attributes:
+        name: of the experiment.
+        root: working folder of the run, to which relative paths in its options refer.
+        measured: by data set; a test counts more than a validation in training.
+        series: logged quantities over iterations; empty without a training log.
+        options: of the run, as its newest log prints them: texts in nested mappings.
+    """
+
+    name: str
+    root: Path
+    measured: dict[str, Measured] = field(default_factory=dict)
+    series: Series = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Returns the options of a data set of this name, or an empty mapping."""
+        blocks = [block for block in self.options.get('datasets', {}).values() if isinstance(block, dict)]
+        return next((block for block in blocks if block.get('name') == name), {})
+
+    def picture(self, dataset: str, image: str, variant: str = RESULT) -> Path | None:
+        """Returns the file of a restored image, or None if none was saved."""
+        measured = self.measured[dataset]
+        suffix = _given(self.options.get('val', {}).get('suffix')) or self.name
+        test = measured.folder / 'visualization' / dataset / f'{image}_{suffix}.png'
+        files = [test] if test.is_file() else sorted((measured.folder / 'visualization' / image).glob(f'{image}_*.png'))
+        if not files:
+            return None
+        newest = max(files, key=lambda path: path.stat().st_mtime_ns)
+        path = newest if variant == RESULT else newest.parent / UNADAPTED / newest.name
+        return path if path.is_file() else None
+
+    def source(self, dataset: str, image: str, side: str) -> Path | None:
+        """Returns the file of an image's `side`, ``lq`` or ``gt``, if the data set's folder is still there."""
+        block = self.dataset(dataset)
+        folder = _given(block.get(f'dataroot_{side}'))
+        if folder is None and _given(block.get('dataroot')) is not None:
+            folder = f'{block["dataroot"]}/{side.upper()}'
+        if folder is None:
+            return None
+        template = _given(block.get('filename_tmpl')) or '{}'
+        stems = {image, template.format(image)} if side == 'lq' else {image, _without(template, image)}
+        place = self.root / Path(folder).expanduser()
+        found = [p for stem in sorted(stems) for p in place.glob(f'{_escaped(stem)}.*') if is_image_name(p)]
+        return min(found, default=None)
+
+
+def read_run(experiment: str | Path) -> Run:
+    """Reads an experiment by its name, or by its folder below ``experiments/`` or ``results/``.
+
+    Raises:
+        DataError: there is no such experiment, or it holds neither metrics nor a training log.
+    """
+    path = Path(experiment).expanduser()
+    if not path.is_dir():
+        known = {p.name for parent in ('experiments', 'results') for p in Path(parent).glob('*') if p.is_dir()}
+        if path.name not in known or len(path.parts) > 1:
+            hint = nearest(path.name, known) or (f' Known: {", ".join(sorted(known))}.' if known else '')
+            raise DataError(f'there is no experiment {experiment} in experiments/ or results/.{hint}')
+        path = Path('experiments') / path.name
+    path = path.absolute()
+    beside = path.parent.name in ('experiments', 'results')
+    root = path.parent.parent if beside else path
+    folders = [root / parent / path.name for parent in ('experiments', 'results')] if beside else [path]
+    run = Run(path.name, root)
+    for folder in folders:
+        for file in sorted(folder.glob('metrics_*.json')):
+            measured = _read_metrics(file)
+            run.measured[measured.dataset] = measured
+    logs = _logs(folders)
+    training = [log for log in logs if log.name.startswith('train_')]
+    for log in training:  # a resumed run has several: later ones go on from the iteration they resumed from
+        run.series = _joined(run.series, read_series(log))
+    for log in logs:
+        run.options = read_options(log) or run.options
+    if not run.measured and not run.series:
+        raise DataError(f'{path} holds neither metrics_*.json nor a training log with values; nothing can be reported.')
+    return run
+
+
+def _logs(folders: list[Path]) -> list[Path]:
+    found = [log for folder in folders for pattern in ('train_*.log', 'test_*.log') for log in folder.glob(pattern)]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _joined(earlier: Series, later: Series) -> Series:
+    first = min((points[0][0] for points in later.values()), default=0)
+    kept = {name: [point for point in points if point[0] < first] for name, points in earlier.items()}
+    return {name: kept.get(name, []) + later.get(name, []) for name in {**kept, **later}}
+
+
+def _read_metrics(file: Path) -> Measured:
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        mean = {v: _present(metrics) for v, metrics in content['mean'].items()}
+        images = {v: {m: _present(x) for m, x in metrics.items()} for v, metrics in content['images'].items()}
+        return Measured(content['dataset'], content['iteration'], mean, images, file.parent)
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise DataError(f'{file} cannot be read as metrics of a validation; run the test again.') from None
+
+
+def _present(values: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_options(log: Path) -> dict[str, Any]:
+    """Returns the options that BasicSR prints at the head of a log, values as texts; empty if there are none."""
+    root: dict[str, Any] = {}
+    stack = [root]
+    for line in _option_lines(log):
+        if opened := _OPEN.match(line):
+            block: dict[str, Any] = {}
+            stack[-1][opened[1]] = block
+            stack.append(block)
+        elif _CLOSE.match(line):
+            if len(stack) > 1:
+                stack.pop()
+        elif value := _VALUE.match(line):
+            stack[-1][value[1]] = value[2]
+    return root
+
+
+def _option_lines(log: Path) -> Iterator[str]:
+    """Lines from the one that prints the name of the run to the next message."""
+    begun = False
+    for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
+        begun = begun or line.startswith('  name: ')
+        if begun and ' INFO: ' in line:
+            return
+        if begun:
+            yield line
+
+
+def _given(value: str | None) -> str | None:
+    return None if value in (None, 'None', '') else value
+
+
+def _without(template: str, image: str) -> str:
+    """Undoes ``filename_tmpl``: results are called like the low-quality image."""
+    before, _, after = template.partition('{}')
+    return image.removeprefix(before).removesuffix(after)
+
+
+def _escaped(stem: str) -> str:
+    return re.sub(r'([\[*?])', r'[\1]', stem)

@@ -1,0 +1,35 @@
+"""Mean one-dimensional power spectra of folders of images, for plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.utils.images import read_image, to_tensor
+
+BINS = 65
+
+
+def mean_spectrum(files: Iterable[Path], enlarge: int = 1, bins: int = BINS) -> np.ndarray | None:
+    """Returns the mean over images of log10 of their 1D power spectrum over its constant (Durall et al., CVPR 2020).
+
+    Args:
+        files: images; those with a side under 2 (bins - 1) are left out.
+        enlarge: bicubic enlargement before the transform, for low-quality images beside their restorations.
+        bins: number of frequencies from 0 to half a cycle per pixel.
+
+    Returns:
+        (bins,) float64, or None if no image is large enough.
+    """
+    spectra = []
+    for file in files:
+        image = to_tensor(read_image(file))[None].double()
+        if enlarge > 1:
+            image = torch.nn.functional.interpolate(image, scale_factor=enlarge, mode='bicubic').clamp(0, 1)
+        if min(image.shape[-2:]) >= 2 * (bins - 1):
+            spectra.append(normalised_spectrum(luminance(image)[0, 0], 'decades', bins))
+    return torch.stack(spectra).mean(0).numpy() if spectra else None
