@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metaf2n_arch.bridge.repairs import (
     checkpoints,
+    cosine_restarts,
     data_files,
     exact_resume,
     messages,
@@ -30,4 +31,5 @@ REPAIRS: list[Repair] = [
     *prefetching.REPAIRS,
     *messages.REPAIRS,
     *exact_resume.REPAIRS,
+    *cosine_restarts.REPAIRS,
 ]
