@@ -21,7 +21,7 @@ from metaf2n_arch.faces.pairs import FacePair, face_pairs
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions, build_restorer
 from metaf2n_arch.meta.params import Params, functional, select
 from metaf2n_arch.meta.photo import FaceAdaptation, Gain, adapt_to_faces
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.images import to_tensor
 from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
 from metaf2n_arch.utils.options import Strict, parse_block
@@ -167,7 +167,13 @@ class MetaF2N:
         return self.generator.scale
 
     def __call__(
-        self, image: np.ndarray, *, unadapted: bool = False, seed: int | None = None, outscale: float | None = None
+        self,
+        image: np.ndarray,
+        *,
+        unadapted: bool = False,
+        require_face: bool = False,
+        outscale: float | None = None,
+        seed: int | None = None,
     ) -> Restoration:
         """Finds the faces, adapts to them, restores the photo.
 
@@ -175,14 +181,18 @@ class MetaF2N:
             image: (H, W, 3) RGB or (H, W) grey; with alpha (H, W, 4) or (H, W, 2). uint8, uint16, or floats in
                 [0, 1]. Alpha is enlarged on its own, bicubically.
             unadapted: also restores the photo without adaptation, at the cost of another pass.
-            seed: instead of that of the options.
+            require_face: a photo without a face is an error.
             outscale: size of the result in sizes of the photo, instead of the generator's own.
+            seed: instead of that of the options.
 
         Raises:
+            DataError: no face in it, if one is required.
             ValueError: another shape, dtype, or values that are not finite.
         """
         photo = as_rgb(image)
         faces = self.find_faces(photo)
+        if require_face and not faces:
+            raise DataError('no face found.')
         found = self.adapt(faces, self.options.seed if seed is None else seed)
         adapted = found is not None and (found.gain is None or found.gain.finite)
         x = to_tensor(photo)[None]

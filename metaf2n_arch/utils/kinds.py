@@ -37,9 +37,14 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 def output_size(image: np.ndarray, factor: float) -> tuple[int, int]:
     """Height and width of `image` enlarged `factor` times, at least one pixel each."""
-    if not factor > 0:
-        raise OptionError(f'outscale is {factor}, expected a positive number.')
+    check_outscale(factor)
     return max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor))
+
+
+def check_outscale(factor: float | None) -> None:
+    """Raises `OptionError` unless `factor` is a size, or None."""
+    if factor is not None and not 0 < factor <= 64:
+        raise OptionError(f'outscale is {factor}, expected a positive number up to 64.')
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,146 @@
+"""`metaf2n restore`: photos in, restored photos out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from metaf2n_arch.inference import MetaF2N
+    from metaf2n_arch.photos import Job, Summary
+
+
+def restore(
+    paths: Annotated[list[str], typer.Argument(help='Photos, folders of photos, or patterns (quoted).')],
+    out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the results.')],
+    weights: Annotated[
+        str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')
+    ] = 'realesrgan_x4plus',
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
+    ] = None,
+    mask_weights: Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')] = None,
+    mask_architecture: Annotated[str | None, typer.Option(help="For instance '{upsample: authors}'.")] = None,
+    detector: Annotated[
+        str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.')
+    ] = 'retinaface_resnet50',
+    restorer: Annotated[
+        str, typer.Option(help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}.')
+    ] = 'gpen',
+    steps: Annotated[int, typer.Option(help='Steps of the inner loop; 0 does not adapt.')] = 1,
+    inner_lr: Annotated[float, typer.Option(help='Step size of the inner loop.')] = 1e-2,
+    patches: Annotated[int, typer.Option(help='Random patches per face.')] = 16,
+    seed: Annotated[int, typer.Option(help='Decides where the patches lie.')] = 0,
+    outscale: Annotated[float | None, typer.Option(help='Size of the results in sizes of the photos.')] = None,
+    tile: Annotated[
+        int, typer.Option(help='Longest side given to the generator at once; 0 for the whole photo.')
+    ] = 512,
+    overlap: Annotated[int, typer.Option(help='Surroundings that a tile sees, in pixels of the photo.')] = 24,
+    half: Annotated[bool, typer.Option('--half', help='Restore in float16 (GPU).')] = False,
+    bf16: Annotated[bool, typer.Option('--bf16', help='Restore in bfloat16.')] = False,
+    device: Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')] = None,
+    format_: Annotated[
+        str | None, typer.Option('--format', help="png, jpg, webp, tiff or bmp; each photo's own if not given.")
+    ] = None,
+    compare: Annotated[bool, typer.Option('--compare', help='Also write LQ | not adapted | adapted.')] = False,
+    skip_existing: Annotated[bool, typer.Option('--skip-existing', help='Leave results that are there.')] = False,
+    require_face: Annotated[bool, typer.Option('--require-face', help='A photo without a face is an error.')] = False,
+) -> None:
+    """Restore photos, adapting to the faces in each."""
+    if half and bf16:
+        raise typer.BadParameter('--half and --bf16 exclude each other.')
+    from metaf2n_arch.photos import Summary, collect, remove_done
+    from metaf2n_arch.utils.kinds import check_outscale
+
+    check_outscale(outscale)
+    jobs = collect(paths, out, format_)
+    todo = remove_done(jobs) if skip_existing else jobs
+    summary = Summary(skipped=len(jobs) - len(todo))
+    if todo:
+        from metaf2n_arch.inference import MetaF2N
+
+        sr = MetaF2N.load(
+            weights,
+            architecture=_network(architecture, 'network_g', '--architecture'),
+            mask_weights=mask_weights,
+            mask_architecture=_network(mask_architecture, 'network_m', '--mask-architecture'),
+            detector=_block(detector, '--detector'),
+            restorer=_block(restorer, '--restorer'),
+            device=device,
+            inner_lr=inner_lr,
+            inner_steps=steps,
+            patches=patches,
+            seed=seed,
+            tile=tile,
+            overlap=overlap,
+            precision='float16' if half else 'bfloat16' if bf16 else 'float32',
+        )
+        _run(sr, todo, summary, compare=compare, require_face=require_face, outscale=outscale)
+    _report(summary)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _run(sr: MetaF2N, jobs: list[Job], summary: Summary, **options: Any) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from metaf2n_arch.photos import restore_photos
+
+    console = Console(stderr=True)
+    columns = TextColumn('restoring'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task('', total=len(jobs))
+        try:
+            for outcome in restore_photos(sr, jobs, **options):
+                summary.add(outcome)
+                bar.advance(task)
+                if outcome.failed is None:
+                    typer.echo(str(outcome))
+        except KeyboardInterrupt:
+            bar.stop()
+            _report(summary)
+            raise
+
+
+def _report(summary: Summary) -> None:
+    for outcome in summary.failed:
+        typer.echo(f'failed: {outcome}', err=True)
+    typer.echo(str(summary))
+
+
+def _block(text: str, name: str) -> Any:
+    """A plain name, or an option block written as YAML."""
+    return _mapping(text, name) if text.lstrip().startswith('{') else text
+
+
+def _network(text: str | None, key: str, name: str) -> Any:
+    """A network's block, written as YAML or taken from an option file."""
+    if text is None or text.lstrip().startswith('{'):
+        return None if text is None else _mapping(text, name)
+    from metaf2n_arch.utils.checks import OptionError
+
+    try:
+        options = _mapping(Path(text).read_text(encoding='utf-8'), text)
+    except OSError as error:
+        raise OptionError(f'{name} {text}: {error.strerror}; give an option file, or {{type: ..., ...}}.') from None
+    if not isinstance(options.get(key), dict):
+        raise OptionError(f'{name} {text}: the file has no block {key}.')
+    return options[key]
+
+
+def _mapping(text: str, name: str) -> dict[str, Any]:
+    import yaml
+
+    from metaf2n_arch.utils.checks import OptionError
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise OptionError(f'{name}: no valid YAML ({" ".join(str(error).split())[:160]}).') from None
+    if not isinstance(value, dict):
+        raise OptionError(f'{name} is {text[:80]!r}, expected {{type: ..., ...}}.')
+    return value
