@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from metaf2n_arch.models.validation import RESULT, UNADAPTED
+from metaf2n_arch.report.confidence import confidence_rows
 from metaf2n_arch.report.document import Block, Document, Grid, Heading, Paragraph, Picture
 from metaf2n_arch.report.figures import loss_curves, side_by_side, spectra_plot
 from metaf2n_arch.report.panels import picture_row, spread
@@ -46,6 +47,7 @@ def build_report(experiments: Sequence[str | Path], out: Path, panels: int = 3, 
         document.add(*_training(run, figures))
     for dataset in _datasets(runs):
         document.add(*_pictures(runs, dataset, figures, panels), *_spectra(runs, dataset, figures))
+        document.add(*_confidence(runs, dataset, figures, panels))
     return [*document.write(out)]
 
 
@@ -210,6 +212,15 @@ def _spectra(runs: list[Run], dataset: str, figures: Path) -> list[Block]:
         return []
     target = spectra_plot(curves, figures / f'{dataset}_spectra.png')
     return [Picture(target, f'Mean 1D power spectra of the luminance, {len(names)} images of {dataset}')]
+
+
+def _confidence(runs: list[Run], dataset: str, figures: Path, count: int) -> list[Block]:
+    blocks: list[Block] = []
+    for run in runs:
+        if dataset in run.measured and (rows := confidence_rows(run, dataset, count)):
+            target = side_by_side(rows, figures / f'{run.name}_{dataset}_confidence.png')
+            blocks.append(Picture(target, f'Where {run.name} trusts the restored faces of {dataset}, bright the most'))
+    return blocks
 
 
 def _scale(run: Run) -> int:

@@ -140,3 +140,27 @@ def test_a_wave_is_a_peak_of_the_mean_spectrum_at_its_frequency(tmp_path):
     assert 1 + mean_spectrum([tmp_path / '2.png'])[1:].argmax() == 40
     write_image(tmp_path / 'small.png', np.zeros((20, 20, 3), np.uint8))
     assert mean_spectrum([tmp_path / 'small.png']) is None
+
+
+def test_confidence_maps_are_mask_nets_own(tmp_path, astronaut):
+    import torch
+
+    from metaf2n_arch.archs.mask_net_arch import MaskNet
+    from metaf2n_arch.report.confidence import confidence_rows, heat
+    from metaf2n_arch.report.runs import read_run
+    from metaf2n_arch.utils.images import to_tensor
+
+    run = read_run(make_run(tmp_path, 'mine'))
+    assert confidence_rows(run, 'FFHQ_iid', 2) == []  # neither weights nor faces
+    hq = np.ascontiguousarray(astronaut[40:168, 160:288])
+    for folder, face in (('Face_HQ', hq), ('Face_LQ', np.ascontiguousarray(hq[::4, ::4]))):
+        (tmp_path / 'datasets' / folder).mkdir()
+        write_image(tmp_path / 'datasets' / folder / 'img_1_0.png', face)
+    net = MaskNet(num_feat=4, num_conv=3, bias_last=1.0)
+    (tmp_path / 'experiments' / 'mine' / 'models').mkdir()
+    torch.save({'params': net.state_dict()}, tmp_path / 'experiments' / 'mine' / 'models' / 'net_m_latest.pth')
+    run.options['network_m'] = {'type': 'MaskNet', 'num_feat': '4', 'num_conv': '3'}
+    [row] = confidence_rows(run, 'FFHQ_iid', 2)
+    expected = net(to_tensor(hq[::4, ::4])[None], to_tensor(hq)[None])[0, 0].detach().numpy()
+    np.testing.assert_array_equal(row[2].image, heat(expected))
+    assert row[2].caption.startswith(f'mean {expected.mean():.3f}')
