@@ -64,7 +64,7 @@ def _row(net: Confidence, lq: Path, hq: Path) -> list[Panel]:
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """Returns (H, W) values as (H, W, 3) uint8: dark the lowest, bright the highest value, one colour if all are equal."""
+    """Returns (H, W) values as (H, W, 3) uint8, dark the lowest and bright the highest; one colour if all are equal."""
     from matplotlib import colormaps
 
     low, high = float(values.min()), float(values.max())
