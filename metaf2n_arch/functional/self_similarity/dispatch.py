@@ -50,6 +50,7 @@ def self_similarity_graph(
         ValueError: wrong shapes or dtypes, or an image smaller than its reflect padding.
         OptionError: a wrong option.
 
+    >>> import torch
     >>> mask = torch.zeros(1, 1, 8, 8)
     >>> mask[..., 4, 4] = 1
     >>> self_similarity_graph(torch.rand(1, 3, 8, 8), mask, search_size=5, patch_size=3).shape
@@ -98,6 +99,7 @@ def self_similarity_loss(
         ValueError: wrong shapes or dtypes, or an image smaller than its reflect padding.
         OptionError: a wrong option.
 
+    >>> import torch
     >>> x = torch.rand(1, 3, 16, 16)
     >>> self_similarity_loss(x, x, torch.ones(1, 16, 16), search_size=5, patch_size=3).item()
     0.0
