@@ -36,7 +36,8 @@ def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Pat
     for axis, (name, keys) in zip(axes[0], present.items()):
         for key in keys:
             iterations, values = (np.array(column) for column in zip(*series[key]))
-            line = axis.plot(iterations, values, linewidth=0.8, alpha=0.35)[0]
+            dots = 'o' if len(values) == 1 else None
+            line = axis.plot(iterations, values, linewidth=0.8, alpha=0.35, marker=dots)[0]
             axis.plot(iterations, running_mean(values), label=key, linewidth=1.6, color=line.get_color())
         if _spans_decades([v for key in keys for _, v in series[key]]):
             axis.set_yscale('log')
