@@ -86,7 +86,10 @@ setup(
     packages=find_packages(include=['metaf2n_arch', 'metaf2n_arch.*']),
     package_data={'': ['*.pth', '*.md', '*.json', '*.npz']},
     install_requires=requirements(),
-    extras_require={'test': ['pytest>=8', 'hypothesis>=6', 'safetensors>=0.4', 'ruff>=0.6', 'mypy>=1.10']},
+    extras_require={
+        'test': ['pytest>=8', 'hypothesis>=6', 'safetensors>=0.4', 'ruff>=0.6', 'mypy>=1.10'],
+        'web': ['gradio>=5.30'],
+    },
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},
     cmdclass={'build_py': BuildWithStartup, 'editable_wheel': EditableWithStartup},
 )

@@ -212,7 +212,8 @@ def _write(job: Job, photo: Photo, result: Restoration, compare: bool) -> Outcom
     try:
         if compare:
             assert result.unadapted is not None
-            write_photo(job.compare, Photo(comparison(photo.pixels, result.unadapted, result.image)))
+            last = 'adapted' if result.adapted else 'not adapted: no face' if not result.faces else 'not adapted'
+            write_photo(job.compare, Photo(comparison(photo.pixels, result.unadapted, result.image, last)))
         write_photo(job.target, replace(photo, pixels=result.image))
     except (DataError, MemoryError) as error:
         return Outcome(job, _reason(error, job))
@@ -229,25 +230,28 @@ def _reason(error: Exception, job: Job) -> str:
     return f'{type(error).__name__}: {text}'
 
 
-def comparison(lq: np.ndarray, unadapted: np.ndarray, adapted: np.ndarray) -> np.ndarray:
-    """LQ | not adapted | adapted, in one (H, W, 3) uint8 RGB image, pixel by pixel: LQ enlarged without smoothing."""
+def comparison(lq: np.ndarray, unadapted: np.ndarray, adapted: np.ndarray, last: str = 'adapted') -> np.ndarray:
+    """LQ | not adapted | adapted, in one (H, W, 3) uint8 RGB image, pixel by pixel: LQ enlarged without smoothing.
+
+    `last` is the title of the last.
+    """
     import cv2
     from PIL import Image, ImageDraw, ImageFont
 
-    panels = [_colours(each) for each in (lq, unadapted, adapted)]
+    panels = [shown(each) for each in (lq, unadapted, adapted)]
     height, width = panels[1].shape[:2]
     panels[0] = cv2.resize(panels[0], (width, height), interpolation=cv2.INTER_NEAREST)
     gap, caption = 8, max(16, min(48, width // 20))
     sheet = Image.new('RGB', (3 * width + 2 * gap, height + 2 * caption), 'white')
     draw = ImageDraw.Draw(sheet)
-    for number, (panel, title) in enumerate(zip(panels, ('LQ', 'not adapted', 'adapted'))):
+    for number, (panel, title) in enumerate(zip(panels, ('LQ', 'not adapted', last))):
         left = number * (width + gap)
         draw.text((left + caption // 2, caption // 2), title, 'black', ImageFont.load_default(caption))
         sheet.paste(Image.fromarray(panel), (left, 2 * caption))
     return np.array(sheet)
 
 
-def _colours(image: np.ndarray) -> np.ndarray:
+def shown(image: np.ndarray) -> np.ndarray:
     """A photo as (H, W, 3) uint8, on white where it is transparent: what lies below may be anything."""
     colours = as_rgb(image).astype(np.float32) / np.iinfo(image.dtype).max
     if image.ndim == 3 and image.shape[2] in (2, 4):

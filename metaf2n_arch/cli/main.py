@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from metaf2n_arch import __version__
-from metaf2n_arch.cli import evaluate, prepare, report, restore, weights
+from metaf2n_arch.cli import evaluate, prepare, report, restore, web, weights
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(prepare.app, name='prepare')
 app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.command()(restore.restore)
+app.command()(web.web)
 
 
 def _version(wanted: bool) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metaf2n_arch.cli.blocks import network_block, part
+
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
     from metaf2n_arch.photos import Job, Summary
@@ -64,11 +66,11 @@ def restore(
 
         sr = MetaF2N.load(
             weights,
-            architecture=_network(architecture, 'network_g', '--architecture'),
+            architecture=network_block(architecture, 'network_g', '--architecture'),
             mask_weights=mask_weights,
-            mask_architecture=_network(mask_architecture, 'network_m', '--mask-architecture'),
-            detector=_block(detector, '--detector'),
-            restorer=_block(restorer, '--restorer'),
+            mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
+            detector=part(detector, '--detector'),
+            restorer=part(restorer, '--restorer'),
             device=device,
             inner_lr=inner_lr,
             inner_steps=steps,
@@ -110,37 +112,3 @@ def _report(summary: Summary) -> None:
     for outcome in summary.failed:
         typer.echo(f'failed: {outcome}', err=True)
     typer.echo(str(summary))
-
-
-def _block(text: str, name: str) -> Any:
-    """A plain name, or an option block written as YAML."""
-    return _mapping(text, name) if text.lstrip().startswith('{') else text
-
-
-def _network(text: str | None, key: str, name: str) -> Any:
-    """A network's block, written as YAML or taken from an option file."""
-    if text is None or text.lstrip().startswith('{'):
-        return None if text is None else _mapping(text, name)
-    from metaf2n_arch.utils.checks import OptionError
-
-    try:
-        options = _mapping(Path(text).read_text(encoding='utf-8'), text)
-    except OSError as error:
-        raise OptionError(f'{name} {text}: {error.strerror}; give an option file, or {{type: ..., ...}}.') from None
-    if not isinstance(options.get(key), dict):
-        raise OptionError(f'{name} {text}: the file has no block {key}.')
-    return options[key]
-
-
-def _mapping(text: str, name: str) -> dict[str, Any]:
-    import yaml
-
-    from metaf2n_arch.utils.checks import OptionError
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise OptionError(f'{name}: no valid YAML ({" ".join(str(error).split())[:160]}).') from None
-    if not isinstance(value, dict):
-        raise OptionError(f'{name} is {text[:80]!r}, expected {{type: ..., ...}}.')
-    return value

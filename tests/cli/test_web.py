@@ -1,0 +1,147 @@
+"""`metaf2n web`: what the page answers, and the page itself where gradio is installed."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from metaf2n_arch.archs.loading import Generator
+from metaf2n_arch.archs.mask_net_arch import MaskNet
+from metaf2n_arch.cli.main import app
+from metaf2n_arch.cli.web import answer, build_page, load_gradio, serve
+from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
+from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.inference import MetaF2N, RestoreOptions
+from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.photo_files import Photo, read_photo, write_photo
+
+
+class FaceInWidePhotos(Detector):
+    """Says that every photo wider than high shows one face."""
+
+    def __init__(self) -> None:
+        super().__init__(DetectorOptions(type='cascade'))
+
+    def _search(self, image: np.ndarray) -> list[Face]:
+        return [Face((4.0, 4.0, 24.0, 28.0), None, 0.75)] if image.shape[1] > image.shape[0] else []
+
+
+@pytest.fixture
+def sr() -> MetaF2N:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2)).requires_grad_(False)
+    mask = MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False)
+    options = RestoreOptions(patch_size=16, inner_lr=0.1)
+    parts = Generator(net, 2), mask, FaceInWidePhotos(), build_restorer('identity')
+    return MetaF2N(*parts, torch.device('cpu'), options)
+
+
+@pytest.fixture
+def upload(tmp_path, astronaut) -> Path:
+    path = tmp_path / 'upload' / 'photo.png'
+    write_photo(path, Photo(astronaut[60:100, 200:250]))
+    return path
+
+
+def test_a_photo_is_answered_with_its_faces_and_the_result(sr, upload, tmp_path, astronaut):
+    result = sr(astronaut[60:100, 200:250])
+    found = answer(sr, str(upload), str(tmp_path), 1.0)
+    assert found.text.startswith(f'1 face found. On them, adaptation gained {result.gain.psnr:+.2f} dB')
+    before, after = found.slider
+    assert before.shape == after.shape == (80, 100, 3)
+    assert np.array_equal(after, result.image)
+    (lq, first), (hq, _), (confidence, last) = found.faces
+    assert (lq.shape, hq.shape, confidence.shape) == ((24, 20, 3), (48, 40, 3), (48, 40, 3))
+    assert first == 'face 1, score 0.75'
+    assert last == f'confidence, mean {result.confidence[0].mean():.2f}'
+    assert Path(found.file).name == 'photo_restored.png'
+    assert np.array_equal(read_photo(found.file).pixels, result.image)
+    assert not upload.exists()
+
+
+def test_a_photo_without_a_face_says_so(sr, tmp_path, astronaut):
+    path = tmp_path / 'high.png'
+    write_photo(path, Photo(astronaut[60:110, 200:240].astype(np.uint16) * 257))
+    found = answer(sr, str(path), str(tmp_path), 1.0)
+    assert found.text == 'No face found: restored without adaptation.'
+    assert found.faces == []
+    assert read_photo(found.file).pixels.dtype == np.uint16
+
+
+def test_mistakes_are_texts_and_leave_nothing(sr, upload, tmp_path, monkeypatch):
+    assert answer(sr, None, str(tmp_path), 1.0).text == 'No photo.'
+    text = answer(sr, str(upload), str(tmp_path / 'place'), 0.001).text
+    assert text == 'photo.png is 50 x 40, 0.0 megapixels; the limit is 0.001.'
+    assert not upload.exists()
+    upload.write_text('no picture', encoding='utf-8')
+    assert answer(sr, str(upload), str(tmp_path / 'place'), 1.0).text.startswith('Error: photo.png cannot be read')
+    assert not upload.exists()
+    Image.new('RGB', (9, 9)).save(upload, 'gif')
+    assert 'is no PNG' in answer(sr, str(upload), str(tmp_path / 'place'), 1.0).text
+    assert not (tmp_path / 'place').exists()
+
+
+def test_without_gradio_the_command_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'gradio', None)
+    with pytest.raises(OptionError, match=r'pip install "metaf2n-arch\[web\]"'):
+        load_gradio()
+    result = CliRunner().invoke(app, ['web'])
+    assert isinstance(result.exception, OptionError)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def page(sr, tmp_path, monkeypatch):
+    pytest.importorskip('gradio', reason='the page needs gradio: pip install ".[web]"')
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path / 'served'))
+    gradio = load_gradio()
+    built = build_page(gradio, sr, str(tmp_path), 1.0)
+    port = free_port()
+    serve(gradio, built, '127.0.0.1', port, max_mb=1, wait=False)
+    yield f'http://127.0.0.1:{port}/'
+    built.close()
+
+
+def test_the_page_restores_an_upload(page, sr, upload, tmp_path, astronaut):
+    from gradio_client import Client, handle_file
+
+    with urllib.request.urlopen(page, timeout=30) as reply:
+        assert reply.status == 200
+    client = Client(page, verbose=False)
+    text, slider, faces, file = client.predict(handle_file(str(upload)), api_name='/restore')
+    assert text.startswith('1 face found.')
+    assert len(slider) == 2
+    assert len(faces) == 3
+    assert np.array_equal(read_photo(file).pixels, sr(astronaut[60:100, 200:250]).image)
+    broken = tmp_path / 'broken.png'
+    broken.write_text('no picture', encoding='utf-8')
+    assert client.predict(handle_file(str(broken)), api_name='/restore')[0].startswith('Error: broken.png')
+
+
+def test_an_upload_that_is_too_large_is_refused(page, tmp_path):
+    from gradio_client import Client, handle_file
+
+    large = tmp_path / 'large.png'
+    large.write_bytes(bytes(2_000_000))
+    with pytest.raises(Exception, match=r'(?i)413|size|large'):
+        Client(page, verbose=False).predict(handle_file(str(large)), api_name='/restore')
+
+
+def test_a_port_in_use_is_one_line(page, sr, tmp_path):
+    gradio = load_gradio()
+    port = int(page.rsplit(':', 1)[1].strip('/'))
+    with pytest.raises(OptionError, match='give another --port'):
+        serve(gradio, build_page(gradio, sr, str(tmp_path), 1.0), '127.0.0.1', port, max_mb=1, wait=False)
