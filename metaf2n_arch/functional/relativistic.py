@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+_means_of_own_batch: ContextVar[bool] = ContextVar('means_of_own_batch', default=False)
+
+
+@contextmanager
+def means_of_own_batch() -> Iterator[None]:
+    """Keeps `global_mean` to the process's own batch inside the block.
+
+    For batches that do not belong together, such as tasks of different degradations: what one process makes of them one
+    after the other is then what several make of them side by side.
+    """
+    token = _means_of_own_batch.set(True)
+    try:
+        yield
+    finally:
+        _means_of_own_batch.reset(token)
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -30,12 +48,13 @@ def global_mean(x: Tensor) -> Tensor:
 
     Differentiable: with each process's loss back-propagated and the gradients averaged over the processes (as
     DistributedDataParallel does), the result is the gradient of one process on the joined batch. Every process must
-    take part in the forward and the backward.
+    take part in the forward and the backward, except inside `means_of_own_batch`.
 
     >>> global_mean(torch.tensor([1.0, 3.0]))
     tensor(2.)
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    if not several or _means_of_own_batch.get():
         return x.mean()
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     total, count = _SumOverProcesses.apply(torch.stack([wide.sum(), wide.new_tensor(wide.numel())]))

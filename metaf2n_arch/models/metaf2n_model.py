@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.functional.relativistic import means_of_own_batch
 from metaf2n_arch.meta import (
     MetaGradient,
     Params,
@@ -67,6 +68,10 @@ class MetaF2NModel(BaseGANSRModel):
             self.num_tasks = len(data['face'])
         else:
             self._feed_photo(data)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        with means_of_own_batch():  # a task's images are compared with each other, not with another process's task
+            super().optimize_parameters(current_iter)
 
     def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
         theta, phi = parameters(self.net_g), parameters(self.net_m)

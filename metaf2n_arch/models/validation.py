@@ -165,15 +165,15 @@ class ValidationMixin:
                     evaluator.add(image_name, variant, visuals[variant], gt)
             if save_img:
                 self._save_visuals(visuals, name, image_name, current_iter)
-        result = evaluator.finish()
+        result, notes = evaluator.finish(), summed_over_processes(self.validation_notes())
         if self.opt['rank'] == 0:
-            self._report(evaluator, result, name, current_iter, tb_logger)
+            self._report(evaluator, result, notes, name, current_iter, tb_logger)
 
     def start_validation(self) -> None:
         """Called before the first image, for counters of a model."""
 
     def validation_notes(self) -> dict[str, float]:
-        """Further facts of this validation to log, such as the number of images without faces."""
+        """Further counts of this validation to log, such as the number of images without faces; summed over ranks."""
         return {}
 
     def _save_visuals(self, visuals: dict[str, Image], dataset: str, image: str, current_iter: int | str) -> None:
@@ -192,13 +192,13 @@ class ValidationMixin:
         self,
         evaluator: Evaluator,
         result: dict[str, dict[str, float]],
+        notes: Mapping[str, float],
         dataset: str,
         current_iter: int | str,
         tb_logger: Any,
     ) -> None:
         metrics = result[RESULT]
         self.metric_results = metrics
-        notes = self.validation_notes()
         lines = [f'Validation {dataset}']
         for metric, value in metrics.items():
             lines.append(self._metric_line(evaluator, result, dataset, metric, value, current_iter))
@@ -231,6 +231,15 @@ class ValidationMixin:
             best = self.best_metric_results[dataset][metric]
             line += f'\tBest: {best["val"]:.4f} @ {best["iter"]} iter'
         return line
+
+
+def summed_over_processes(counts: Mapping[str, float]) -> Mapping[str, float]:
+    """The sum of each named count over all processes."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return counts
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, dict(counts))
+    return {name: sum(each[name] for each in gathered) for name in counts}
 
 
 def to_images(visuals: Mapping[str, Tensor]) -> dict[str, Image]:

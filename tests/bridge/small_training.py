@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,10 @@ def options(photos: Path) -> dict[str, Any]:
     }
 
 
-def _train(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
+def _train(folder: Path, arguments: tuple[str, ...], log: Path, environment: dict[str, str]) -> None:
     """What `python -m basicsr.train <arguments>` does in `folder`."""
     os.chdir(folder)
+    os.environ.update(environment)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -120,19 +122,23 @@ def _train(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
 class Training:
     """One process of the stock runner in `folder`, with what it has said so far."""
 
-    def __init__(self, folder: Path, opt: dict[str, Any], *arguments: str) -> None:
+    def __init__(self, folder: Path, opt: dict[str, Any], *arguments: str, **environment: str) -> None:
         folder.mkdir(exist_ok=True)
-        (folder / 'small.yml').write_text(yaml.safe_dump(opt), encoding='utf-8')
+        # At once, because the other process may be reading it.
+        (folder / 'new.yml').write_text(yaml.safe_dump(opt), encoding='utf-8')
+        (folder / 'new.yml').replace(folder / 'small.yml')
         self.folder = folder
         self.log = folder / f'said_{len(list(folder.glob("said_*")))}.txt'
+        self.log.touch()
         context = multiprocessing.get_context('forkserver')
         context.set_forkserver_preload(['basicsr.train', 'metaf2n_arch.models.metaf2n_model'])
-        self.process = context.Process(target=_train, args=(folder, ('-opt', 'small.yml', *arguments), self.log))
+        command = ('-opt', 'small.yml', *arguments)
+        self.process = context.Process(target=_train, args=(folder, command, self.log, environment))
         self.process.start()
 
     @property
     def said(self) -> str:
-        return self.log.read_text() if self.log.exists() else ''
+        return self.log.read_text()
 
     def wait(self, timeout: float = 120) -> int:
         """Waits for the end; returns the exit code, which is minus the signal's number for a killed process."""
@@ -160,6 +166,16 @@ class Training:
 
     def state(self, iteration: int) -> dict[str, Any]:
         return torch.load(self.experiment / 'training_states' / f'{iteration}.state', weights_only=False)
+
+
+def train_in_two_processes(folder: Path, opt: dict[str, Any], *arguments: str) -> list[Training]:
+    """What torchrun does, for two processes on one machine."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    group = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+    command = ('--launcher', 'pytorch', *arguments)
+    return [Training(folder, opt, *command, RANK=rank, LOCAL_RANK=rank, **group) for rank in '01']
 
 
 def assert_bitwise_equal(found: dict[Any, torch.Tensor], expected: dict[Any, torch.Tensor]) -> None:
