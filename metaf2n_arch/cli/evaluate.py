@@ -61,7 +61,8 @@ def _table(evaluation: Evaluation) -> Table:
     best = {metric: evaluation.best(metric) for metric in evaluation.metrics}
     for folder, means in evaluation.mean.items():
         cells = []
-        for metric, value in means.items():
+        for metric in evaluation.metrics:  # not in the order of `means`, where set-level metrics come last
+            value = means[metric]
             values = evaluation.images.get(folder, {}).get(metric, {}).values()
             absent = sum(math.isnan(v) for v in values)
             text = 'missing' if math.isnan(value) else f'{value:.4f}' + (f' ({absent} missing)' if absent else '')

@@ -137,6 +137,17 @@ def test_the_command_prints_a_table_and_writes_every_value(sets):
     assert content['metrics']['psnr'] == {'type': 'calculate_psnr_y', 'better': 'higher', 'crop_border': 4}
 
 
+def test_each_value_stands_under_its_metric_whatever_the_order(sets):
+    code, output = run(
+        sets / 'weak', sets / 'strong', sets / 'gt', '--metrics', 'spectrum,psnr,ssim', '--json', sets / 'out.json'
+    )
+    assert code == 0
+    row = next(line for line in output.splitlines() if 'weak' in line)
+    cells = [cell.strip() for cell in row.strip('│').split('│')]
+    means = json.loads((sets / 'out.json').read_text())['mean']['weak']
+    assert cells == ['weak', *(f'{means[metric]:.4f}' for metric in ('spectrum', 'psnr', 'ssim'))]
+
+
 def test_what_cannot_be_measured_is_missing_and_not_a_number(sets, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(sets))
     small = cv2.imread(str(sets / 'gt' / 'img_1.png'))[:64, :64]
