@@ -190,6 +190,14 @@ class MetaF2NModel(BaseGANSRModel):
             visuals['gt'] = self.gt.cpu()
         return visuals
 
+    def grid_of(self, visuals: Mapping[str, Tensor]) -> Tensor:
+        """With the confidence map of the photo's first face, where there is one."""
+        if not self.faces:
+            return super().grid_of(visuals)
+        lq, hq = self.faces[0]
+        with torch.no_grad():
+            return super().grid_of({**visuals, 'confidence': self.net_m(lq[None], hq[None])})
+
 
 def parameters(net: nn.Module) -> Params:
     """The parameters of a network by name."""

@@ -23,8 +23,12 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from metaf2n_arch.models.image_grid import image_grid
+
 Image = np.ndarray
 RESULT, UNADAPTED = 'result', 'unadapted'
+MAX_GRIDS = 8
+"""How many images of a set tensorboard shows at each validation."""
 
 
 class MetricTable:
@@ -154,11 +158,14 @@ class ValidationMixin:
         self.start_validation()
         loader = DataLoader(images, batch_size=1, shuffle=False, num_workers=0)
         silent = not options.get('pbar', False) or self.opt['rank'] != 0
-        for data in track(loader, description=f'Validating {name}', disable=silent, transient=True):
+        for number, data in enumerate(track(loader, description=f'Validating {name}', disable=silent, transient=True)):
             image_name = Path(data['lq_path'][0]).stem
             self.feed_data(data)
             self.test()
-            visuals = to_images(self.get_current_visuals())
+            made = self.get_current_visuals()
+            if tb_logger and number < MAX_GRIDS:
+                tb_logger.add_image(f'images/{name}/{image_name}', self.grid_of(made), current_iter)
+            visuals = to_images(made)
             gt = visuals.get('gt')
             for variant in (RESULT, UNADAPTED):
                 if variant in visuals:
@@ -168,6 +175,10 @@ class ValidationMixin:
         result, notes = evaluator.finish(), summed_over_processes(self.validation_notes())
         if self.opt['rank'] == 0:
             self._report(evaluator, result, notes, name, current_iter, tb_logger)
+
+    def grid_of(self, visuals: Mapping[str, Tensor]) -> Tensor:
+        """The picture that tensorboard shows of one image, see `image_grid`."""
+        return image_grid(visuals)
 
     def start_validation(self) -> None:
         """Called before the first image, for counters of a model."""

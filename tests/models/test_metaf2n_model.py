@@ -217,3 +217,14 @@ def test_a_photo_without_a_face_is_restored_unadapted_and_counted(tmp_path, astr
 def test_a_wrong_option_is_one_clear_error(tmp_path, changes, message):
     with pytest.raises(OptionError, match=message):
         build_model(options(tmp_path, **changes))
+
+
+def test_tensorboard_gets_a_grid_with_the_confidence_of_a_face(tmp_path, astronaut_tensor):
+    model = build_model(options(tmp_path, is_train=False, face={'patches': 4, 'patch_size': 32}))
+    widths = []
+    for with_face in (True, False):
+        model.feed_data(photo(astronaut_tensor, with_face))
+        model.test()
+        widths.append(model.grid_of(model.get_current_visuals()).shape[-1])
+    face = 128  # a square face, brought to the height of the photo
+    assert widths[0] - widths[1] == face + 4
