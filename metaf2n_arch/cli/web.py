@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -100,14 +101,18 @@ def build_page(gradio: Any, sr: MetaF2N, place: str, max_pixels: float) -> Any:
 
 def serve(gradio: Any, page: Any, host: str, port: int, max_mb: int, wait: bool = True) -> Any:
     """Serves the page until Ctrl-C (or, without `wait`, until it is closed)."""
+    launch = page.queue(max_size=8).launch
+    # Newer versions offer a history of what was run.
+    history = {'run_history': False} if 'run_history' in inspect.signature(launch).parameters else {}
     try:
-        return page.queue(max_size=8).launch(
+        return launch(
             server_name=host,
             server_port=port,
             share=False,
             max_file_size=f'{max_mb}mb',
             prevent_thread_lock=not wait,
             quiet=not wait,
+            **history,
         )
     except OSError as error:
         raise OptionError(f'the page cannot be served at {host}:{port} ({error}); give another --port.') from None
@@ -134,7 +139,7 @@ def answer(sr: MetaF2N, upload: str | None, place: str, max_pixels: float) -> An
             size = f'{width} x {height}'
             return Answer(f'{path.name} is {size}, {height * width / 1e6:.1f} megapixels; the limit is {max_pixels:g}.')
         photo = read_photo(path)
-        result = sr(photo.pixels, unadapted=True)
+        result = sr(photo.pixels)
         suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else '.png'
         target = Path(tempfile.mkdtemp(dir=place)) / f'{path.stem}_restored{suffix}'
         write_photo(target, replace(photo, pixels=result.image))

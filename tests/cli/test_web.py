@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sys
 import urllib.request
@@ -129,6 +130,30 @@ def test_the_page_restores_an_upload(page, sr, upload, tmp_path, astronaut):
     broken = tmp_path / 'broken.png'
     broken.write_text('no picture', encoding='utf-8')
     assert client.predict(handle_file(str(broken)), api_name='/restore')[0].startswith('Error: broken.png')
+
+
+@pytest.mark.slow
+def test_a_browser_shows_faces_confidence_and_the_slider(page, upload):
+    chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if chromium is None:
+        pytest.skip('needs a Chromium on the PATH')
+    playwright = pytest.importorskip('playwright.sync_api', reason='drives the browser: pip install playwright')
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        tab = browser.new_page()
+        mistakes: list[str] = []
+        tab.on('pageerror', lambda error: mistakes.append(str(error)))
+        tab.goto(page)
+        tab.wait_for_selector('input[type=file]', state='attached')
+        tab.set_input_files('input[type=file]', str(upload))
+        tab.wait_for_function(
+            "[...document.querySelectorAll('textarea')].some(t => t.value.startsWith('1 face found'))"
+        )
+        # Before and after, then the face, the restored face and its confidence, all loaded.
+        widths = '[...document.querySelectorAll("img")].slice(0, 5).map(image => image.naturalWidth)'
+        tab.wait_for_function(f'String({widths}) == "100,100,20,40,40"')
+        browser.close()
+    assert mistakes == []
 
 
 def test_an_upload_that_is_too_large_is_refused(page, tmp_path):
