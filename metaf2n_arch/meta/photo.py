@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.meta.inner import adapt
-from metaf2n_arch.meta.params import Params, functional
+from metaf2n_arch.meta.params import Params, Rates, functional
 from metaf2n_arch.meta.support import Pair, random_patches, weighted_l1
 
 
@@ -61,7 +61,7 @@ def adapt_to_faces(
     *,
     patches: int = 16,
     patch_size: int = 16,
-    inner_lr: float = 1e-2,
+    inner_lr: Rates = 1e-2,
     inner_steps: int = 1,
     adapted: Collection[str] | None = None,
     measure: bool = False,
@@ -78,7 +78,7 @@ def adapt_to_faces(
         rng: where the patches' positions are drawn from.
         patches: per face.
         patch_size: side of a patch in pixels of X.
-        inner_lr: α.
+        inner_lr: α, or a rate for each adapted tensor.
         inner_steps: K.
         adapted: names of the parameters that move; None for all.
         measure: also computes the gain: one more forward pass on the patches.

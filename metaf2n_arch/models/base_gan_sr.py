@@ -171,11 +171,13 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         """Networks beside the generator that a checkpoint holds, by label."""
         return {} if self.net_d is None else {'d': self.net_d}
 
+    def beside_generator(self) -> dict[str, nn.Module]:
+        """What the generator's file holds beside the generator itself, by key."""
+        return {'params_ema': self.net_g_ema} if self.ema_decay > 0 else {}
+
     def save(self, epoch: int, current_iter: int) -> None:
-        if self.ema_decay > 0:
-            self.save_network([self.net_g, self.net_g_ema], 'net_g', current_iter, param_key=['params', 'params_ema'])
-        else:
-            self.save_network(self.net_g, 'net_g', current_iter)
+        content = {'params': self.net_g, **self.beside_generator()}
+        self.save_network(list(content.values()), 'net_g', current_iter, param_key=list(content))
         for label, net in self.other_networks().items():
             self.save_network(net, f'net_{label}', current_iter)
         self.save_training_state(epoch, current_iter)

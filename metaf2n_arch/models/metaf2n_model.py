@@ -28,8 +28,10 @@ from metaf2n_arch.meta import (
 from metaf2n_arch.meta.photo import adapt_to_faces
 from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
+from metaf2n_arch.models.inner_rates import KEY, InnerRates
 from metaf2n_arch.models.options import FaceOptions, MetaOptions
 from metaf2n_arch.models.tasks import Task, make_tasks
+from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
 
@@ -50,12 +52,31 @@ class MetaF2NModel(BaseGANSRModel):
         self.face = parse_block(FaceOptions, self.opt.get('face'), 'face')
         self.net_m = self.make_network('m')
         self.adapted = select((name for name, _ in self.net_g.named_parameters()), self.meta.adapted)
+        self.rates = self._make_rates() if self.meta.inner_lr == 'learned' else None
         self.restorer = build_restorer(self.face.restorer) if self.is_train else None
         if self.restorer is not None:
             self.restorer.to(self.device)
 
+    def _make_rates(self) -> InnerRates:
+        rates = InnerRates(self.adapted, self.meta.inner_lr_start)
+        path = self.opt['path'].get('pretrain_network_g')
+        if path is not None:
+            rates.load(locate(path), required=not self.is_train)
+        self.model_to_device(rates)
+        return rates
+
     def trained_parameters(self) -> list[Any]:
-        return [*super().trained_parameters(), *self.net_m.parameters()]
+        rates = [] if self.rates is None else self.rates.parameters()
+        return [*super().trained_parameters(), *self.net_m.parameters(), *rates]
+
+    def beside_generator(self) -> dict[str, nn.Module]:
+        return {**super().beside_generator(), **({} if self.rates is None else {KEY: self.rates})}
+
+    def inner_lr(self) -> float | Params:
+        """α, or the learned rates by the names of the tensors they belong to."""
+        if self.rates is not None:
+            return self.rates.by_name()
+        return float(self.meta.inner_lr)
 
     def other_networks(self) -> Mapping[str, nn.Module]:
         return {'m': self.net_m, **super().other_networks()}
@@ -89,7 +110,11 @@ class MetaF2NModel(BaseGANSRModel):
         gradient = accumulate(gradients())
         assign_gradients(theta, gradient.theta)
         assign_gradients(phi, gradient.phi)
-        return mean_values(collected), pairs
+        values = mean_values(collected)
+        if self.rates is not None:
+            assign_gradients(self.rates.by_name(), gradient.inner_lr or {})
+            values['inner_lr_mean'] = torch.stack([rate.detach() for rate in self.rates.parameters()]).mean()
+        return values, pairs
 
     def _task_gradient(
         self, theta: Params, phi: Params, task: Task, current_iter: int, detailed: bool
@@ -102,7 +127,7 @@ class MetaF2NModel(BaseGANSRModel):
             phi,
             inner_loss,
             outer,
-            inner_lr=self.meta.inner_lr,
+            inner_lr=self.inner_lr(),
             inner_steps=self.meta.inner_steps,
             mode=self.meta.mode,
             adapted=self.adapted,
@@ -178,7 +203,7 @@ class MetaF2NModel(BaseGANSRModel):
             numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key),
             patches=self.face.patches,
             patch_size=self.face.patch_size // self.opt['scale'],
-            inner_lr=self.meta.inner_lr,
+            inner_lr=self.inner_lr(),
             inner_steps=self.meta.inner_steps,
             adapted=self.adapted,
         )

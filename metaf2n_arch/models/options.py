@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,9 @@ class MetaOptions(Strict):
     Attributes:
         mode: gradient of the outer loss through the inner loop: ``second`` exact, ``first_mask`` without the Hessian
             but with the MaskNet term, ``first`` with neither (MaskNet then learns from its regulariser alone).
-        inner_lr: α, step size of the inner loop.
+        inner_lr: α, step size of the inner loop; ``learned`` learns one for each adapted tensor along with the
+            generator (`InnerRates`), kept in its checkpoint.
+        inner_lr_start: what learned rates begin at.
         inner_steps: number of inner steps; 1 in the paper.
         adapted: name patterns (``conv_*``, ``body.*``) of the generator's tensors that the inner loop may move; all if
             None.
@@ -28,7 +30,8 @@ class MetaOptions(Strict):
     """
 
     mode: Literal['first', 'first_mask', 'second'] = 'second'
-    inner_lr: float = Field(1e-2, ge=0)
+    inner_lr: Annotated[float, Field(ge=0)] | Literal['learned'] = 1e-2
+    inner_lr_start: float = Field(1e-2, gt=0)
     inner_steps: int = Field(1, ge=1)
     adapted: tuple[str, ...] | None = None
     annealing_iters: int = Field(0, ge=0)
