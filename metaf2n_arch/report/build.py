@@ -135,6 +135,7 @@ def _training(run: Run, figures: Path) -> list[Block]:
     outer = ['l_g_total_unadapted', 'l_g_total']
     inner = ['l_inner', 'l_inner_adapted']
     terms = [name for name in sorted(series) if name.startswith('l_g_') and name not in outer]
+    terms = terms if len(terms) > 1 else []  # a single term is the loss itself
     critic = [name for name in sorted(series) if name.startswith(('l_d_', 'out_d_'))]
     title = 'loss before and after adaptation' if outer[0] in series else 'loss'
     groups = {title: outer, 'inner loss on the faces': inner, 'terms of the loss': terms, 'discriminator': critic}
