@@ -50,9 +50,7 @@ def web(
 ) -> None:
     """Open a local page: drop a photo, see its faces, the confidence maps, before and after."""
     with tempfile.TemporaryDirectory(prefix='metaf2n_web_') as place:
-        # Gradio keeps what it serves in files: here, so that nothing of it outlives the command.
-        os.environ['GRADIO_TEMP_DIR'] = place
-        gradio = load_gradio()
+        gradio = load_gradio(place)
         from metaf2n_arch.inference import MetaF2N
 
         sr = MetaF2N.load(
@@ -63,17 +61,19 @@ def web(
             restorer=part(restorer, '--restorer'),
             device=device,
         )
-        serve(gradio, build_page(gradio, sr, place, max_pixels), host, port, max_mb)
+        typer.echo(f'http://{host}:{port} - Ctrl-C ends it.')
+        serve(build_page(gradio, sr, place, max_pixels), host, port, max_mb)
 
 
-def load_gradio() -> Any:
-    """The gradio package.
+def load_gradio(place: str) -> Any:
+    """The gradio package, told to keep the files it serves in `place`, so that nothing of them outlives the command.
 
     Raises:
         OptionError: it is not installed.
     """
-    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    settings = {'GRADIO_TEMP_DIR': place, 'GRADIO_ANALYTICS_ENABLED': 'False'}
     try:
+        os.environ.update(settings)  # read once, at the import
         import gradio
     except ModuleNotFoundError:
         raise OptionError('metaf2n web needs gradio; run: pip install "metaf2n-arch[web]"') from None
@@ -99,7 +99,7 @@ def build_page(gradio: Any, sr: MetaF2N, place: str, max_pixels: float) -> Any:
     return page
 
 
-def serve(gradio: Any, page: Any, host: str, port: int, max_mb: int, wait: bool = True) -> Any:
+def serve(page: Any, host: str, port: int, max_mb: int, wait: bool = True) -> Any:
     """Serves the page until Ctrl-C (or, without `wait`, until it is closed)."""
     launch = page.queue(max_size=8).launch
     # Newer versions offer a history of what was run.
@@ -111,7 +111,7 @@ def serve(gradio: Any, page: Any, host: str, port: int, max_mb: int, wait: bool 
             share=False,
             max_file_size=f'{max_mb}mb',
             prevent_thread_lock=not wait,
-            quiet=not wait,
+            quiet=True,
             **history,
         )
     except OSError as error:

@@ -103,7 +103,7 @@ def test_a_result_that_cannot_be_written_is_a_failure_of_that_photo(sr, folder, 
 
 def test_lack_of_memory_is_said_in_a_way_that_helps(sr, folder, tmp_path, monkeypatch):
     def fail(*_, **__):
-        raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 8 GiB.')
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 8 GiB.')
 
     monkeypatch.setattr(type(sr), 'find_faces', fail)
     [outcome] = restore_photos(sr, collect([folder / 'a.png'], tmp_path / 'out'))
