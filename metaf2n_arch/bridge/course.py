@@ -22,6 +22,7 @@ class Course:
         random: state of the generators to put back before the next iteration.
         from_program: whether the stock runner is driving, so that signals are ours to handle.
         tb_logger: tensorboard's writer, if there is one.
+        bar: the progress bar, on a terminal.
     """
 
     sampler: Any = None
@@ -31,6 +32,7 @@ class Course:
     random: dict[str, Any] | None = None
     from_program: bool = False
     tb_logger: Any = None
+    bar: Any = None
 
     def begin(self, sampler: Any, batch_size: int) -> None:
         """Notes a new training loader."""

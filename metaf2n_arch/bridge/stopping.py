@@ -22,9 +22,8 @@ _asked: dict[str, float] = {}
 
 
 def listen() -> None:
-    """Installs the handlers, in the main thread of a training that the stock runner drives."""
-    if course.from_program and threading.current_thread() is threading.main_thread():
-        course.from_program = False
+    """Installs the handlers; only the main thread may."""
+    if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _note)
 
@@ -52,7 +51,6 @@ def leave_if_asked(model: Any, next_iter: int) -> None:
     number = _agreed(model)
     if number:
         _leave(model, next_iter - 1, number)
-    listen()
 
 
 def _agreed(model: Any) -> int:

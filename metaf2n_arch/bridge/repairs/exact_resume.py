@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from metaf2n_arch.bridge import stopping
+from metaf2n_arch.bridge import progress, stopping
 from metaf2n_arch.bridge.course import course
 from metaf2n_arch.bridge.schedules import load_optimizers
 from metaf2n_arch.bridge.table import ORIGINALS, Repair, replace
@@ -61,11 +61,23 @@ def _resume_best_metrics(model: Any, best: dict[str, dict[str, Any]]) -> None:
 def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
     """Begins an iteration: the first thing the runner does in each."""
     stopping.leave_if_asked(self, current_iter)
+    if course.from_program:
+        _begin_program(self, current_iter)
+    if course.bar is not None:
+        course.bar.advance(current_iter - 1)
     if course.random is not None:
         random_state.restore(course.random)
         course.random = None
     course.steps += 1
     ORIGINALS['basicsr.models.base_model.BaseModel.update_learning_rate'](self, current_iter, warmup_iter)
+
+
+def _begin_program(model: Any, current_iter: int) -> None:
+    """At the first iteration of the stock runner: from here on signals can be obeyed, and there is progress."""
+    course.from_program = False
+    stopping.listen()
+    if model.opt.get('rank', 0) == 0:
+        course.bar = progress.begin(model.opt['name'], current_iter - 1, int(model.opt['train']['total_iter']))
 
 
 def _resume(module: ModuleType) -> bool:
@@ -101,13 +113,20 @@ def _epochs(module: ModuleType) -> bool:
 
 
 def _writer(module: ModuleType) -> bool:
-    original = module.MessageLogger.__init__
+    original, call = module.MessageLogger.__init__, module.MessageLogger.__call__
 
     def __init__(self: Any, opt: dict[str, Any], start_iter: int = 1, tb_logger: Any = None) -> None:
         course.tb_logger = tb_logger
         original(self, opt, start_iter, tb_logger)
 
+    def __call__(self: Any, log_vars: dict[str, Any]) -> None:
+        if course.bar is not None:
+            course.bar.show(log_vars)
+            course.bar.advance(log_vars['iter'])
+        call(self, log_vars)
+
     replace(module.MessageLogger, '__init__', __init__)
+    replace(module.MessageLogger, '__call__', __call__)
     return True
 
 
@@ -115,5 +134,5 @@ REPAIRS = [
     Repair('exact resume', 'basicsr.models.base_model', _resume, 'forgets generators, place, best metrics'),
     Repair('validation apart', 'basicsr.models.base_model', _validation, "draws from training's generators"),
     Repair('place in the epoch', 'basicsr.data.data_sampler', _epochs, 'begins an epoch anew after a resume'),
-    Repair('writer', 'basicsr.utils.logger', _writer, "loses tensorboard's last minutes when a run is stopped"),
+    Repair('writer and bar', 'basicsr.utils.logger', _writer, "loses tensorboard's last minutes, shows no progress"),
 ]
