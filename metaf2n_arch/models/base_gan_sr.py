@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from metaf2n_arch.losses.terms import LossTerms
 from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
-from metaf2n_arch.models.options import GANTrainOptions
+from metaf2n_arch.models.options import GANTrainOptions, PerformanceOptions
+from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.download import locate
@@ -48,6 +49,9 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
                 f'num_gpu is {opt["num_gpu"]} in a single process; start one process per GPU: '
                 f'torchrun --nproc_per_node={opt["num_gpu"]} -m basicsr.train -opt ... --launcher pytorch'
             )
+        self.performance = Performance(
+            parse_block(PerformanceOptions, self.opt.get('performance'), 'performance'), self.device
+        )
         self.net_g = self.make_network('g')
         self.build_networks()
         if self.is_train:
@@ -74,7 +78,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             self.load_network(net, str(locate(path)), self.opt['path'].get(f'strict_load_{label}', True), param_key)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        net = net.to(self.device)
+        net = self.performance.lay_out(net.to(self.device))
         if self.opt['dist']:
             broadcast_from_first(net)
         return net
@@ -147,7 +151,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         """The discriminator's logits, spectral norms held still."""
         assert self.net_d is not None
         with power_iteration(self.net_d, enabled=False):
-            return self.net_d(images)
+            return self.performance.faster(self.net_d)(images)
 
     def _optimize_discriminator(self, pairs: list[tuple[Tensor, Tensor]], current_iter: int) -> Values:
         """One step of D on outputs the generator's step already made; gradients are means over the pairs."""

@@ -24,6 +24,11 @@ class GANSRModel(BaseGANSRModel):
     other terms; without an adversarial term there is no discriminator.
     """
 
+    def init_training_settings(self) -> None:
+        super().init_training_settings()
+        if self.performance.options.compile is not None:
+            self.net_g.compile(backend=self.performance.options.compile)
+
     def feed_data(self, data: Mapping[str, Any]) -> None:
         self.gt: Tensor | None = data['gt'].to(self.device) if 'gt' in data else None
         self.mask = data['mask'].to(self.device) if 'mask' in data else None
@@ -34,7 +39,7 @@ class GANSRModel(BaseGANSRModel):
 
     def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
         assert self.gt is not None, 'training needs ground truth'
-        pred = self.net_g(self.lq)
+        pred = self.performance.faster(self.net_g)(self.lq)
         data = {**self.targets(self.gt), 'lq': self.lq, 'mask': self.mask}
         critic = self.critic if self.net_d is not None else None
         total, values = self.losses.generator(pred, data, critic, current_iter)

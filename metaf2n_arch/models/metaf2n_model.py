@@ -31,6 +31,7 @@ from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
 from metaf2n_arch.models.inner_rates import KEY, InnerRates
 from metaf2n_arch.models.options import FaceOptions, MetaOptions
 from metaf2n_arch.models.tasks import Task, make_tasks
+from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
@@ -50,6 +51,11 @@ class MetaF2NModel(BaseGANSRModel):
     def build_networks(self) -> None:
         self.meta = parse_block(MetaOptions, self.opt.get('meta'), 'meta')
         self.face = parse_block(FaceOptions, self.opt.get('face'), 'face')
+        if self.performance.options.compile is not None:
+            raise OptionError(
+                'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
+                'leave it out.'
+            )
         self.net_m = self.make_network('m')
         self.adapted = select((name for name, _ in self.net_g.named_parameters()), self.meta.adapted)
         self.rates = self._make_rates() if self.meta.inner_lr == 'learned' else None
@@ -157,7 +163,7 @@ class MetaF2NModel(BaseGANSRModel):
         return step_weights(self.meta.inner_steps, current_iter, self.meta.annealing_iters)
 
     def _inner_loss(self, net: nn.Module, lq: Tensor, hq: Tensor) -> Callable[[Params, Params], Tensor]:
-        return weighted_l1(functional(net), functional(self.net_m), lq, hq)
+        return weighted_l1(self.performance.pure(net), self.performance.pure(self.net_m), lq, hq)
 
     # restoring a photo ------------------------------------------------------------------------------------------------
 
@@ -245,7 +251,7 @@ class OuterLoss:
         pred = self._generate(theta, task.query_lq)
         confidence = None
         if model.losses.needs('confidence'):
-            confidence = functional(model.net_m)(phi, task.support_lq, task.support_hq)
+            confidence = model.performance.pure(model.net_m)(phi, task.support_lq, task.support_hq)
         data = {**self.targets, 'lq': task.query_lq, 'confidence': confidence}
         critic = model.critic if model.net_d is not None else None
         total, self.values = model.losses.generator(pred, data, critic, self.current_iter)
@@ -253,7 +259,7 @@ class OuterLoss:
         return total
 
     def _generate(self, theta: Params, lq: Tensor) -> Tensor:
-        generate = functional(self.model.net_g)
+        generate = self.model.performance.pure(self.model.net_g)
         if not self.model.meta.checkpointing:
             return generate(theta, lq)
         return checkpoint(generate, theta, lq, use_reentrant=False)

@@ -24,7 +24,14 @@ from basicsr.utils.registry import (
 )
 
 from metaf2n_arch.losses.terms import TermOptions
-from metaf2n_arch.models.options import FaceOptions, GANTrainOptions, LoggerOptions, MetaOptions, ValOptions
+from metaf2n_arch.models.options import (
+    FaceOptions,
+    GANTrainOptions,
+    LoggerOptions,
+    MetaOptions,
+    PerformanceOptions,
+    ValOptions,
+)
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.options import Strict, parse_block
 
@@ -33,7 +40,7 @@ Options = Mapping[str, Any]
 # Keys the host itself writes into the mapping after reading the file.
 _OF_HOST = ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path')
 _TOP = ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'path', 'train', 'val', 'logger')
-_TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face')
+_TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performance')
 _PATH_PREFIXES = ('pretrain_network_', 'param_key_', 'strict_load_')
 _PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'models', 'training_states', 'log')
 _PATH_RARE = ('visualization', 'results_root')
@@ -83,6 +90,7 @@ def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
         'face': FaceOptions,
         'val': ValOptions,
         'logger': LoggerOptions,
+        'performance': PerformanceOptions,
     }
     if opt.get('is_train', True):
         schemas['train'] = GANTrainOptions

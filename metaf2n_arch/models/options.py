@@ -54,6 +54,28 @@ class FaceOptions(Strict):
     patch_size: int = Field(64, ge=4)
 
 
+class PerformanceOptions(Strict):
+    """The block ``performance``: arithmetic that trades a little accuracy, or nothing but layout, for time.
+
+    Validation and restoring stay in float32.
+
+    Attributes:
+        autocast: ``bf16`` computes the networks of a training in bfloat16 (8 bits of precision) where torch holds that
+            to be safe; weights, gradients, losses and second derivatives' sums stay in float32. None computes all in
+            float32.
+        channels_last: keeps images and weights with their channels innermost, which convolutions prefer on CPUs with
+            oneDNN and on GPUs with tensor cores; results differ by rounding.
+        tf32: whether GPUs may round the factors of float32 products to 10 bits; None leaves torch's own choice.
+        compile: a backend of `torch.compile` for the generator (``inductor``); only for models that differentiate it
+            once, as compiled graphs refuse a second time.
+    """
+
+    autocast: Literal['bf16'] | None = None
+    channels_last: bool = False
+    tf32: bool | None = None
+    compile: str | None = None
+
+
 class SafetyOptions(Strict):
     """The block ``train.safety``: what happens to gradients that would do harm.
 
