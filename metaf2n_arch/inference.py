@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from metaf2n_arch.archs.loading import Generator, load_generator, load_mask_net
+from metaf2n_arch.archs.loading import AnySize, Generator, load_generator, load_mask_net
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, build_detector
 from metaf2n_arch.faces.pairs import FacePair, face_pairs
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions, build_restorer
@@ -118,7 +118,9 @@ class MetaF2N:
         self.options = options
         # Convolutions of many channels are faster so, by a third on CPUs.
         generator.net.to(device).to(memory_format=torch.channels_last)
-        self.adapted = select((name for name, _ in generator.net.named_parameters()), options.adapted)
+        inside = 'net.' if isinstance(generator.net, AnySize) else ''
+        names = [name.removeprefix(inside) for name, _ in generator.net.named_parameters()]
+        self.adapted = [inside + name for name in select(names, options.adapted)]
         self._own = threading.local()
 
     @classmethod
@@ -246,9 +248,7 @@ class MetaF2N:
         call = functional(net, torch.channels_last)
 
         def run(x: Tensor) -> Tensor:
-            height, width = x.shape[-2] * self.scale, x.shape[-1] * self.scale
-            output = call(state, self.generator.pad(x).to(dtype))
-            return output[..., :height, :width].float()
+            return call(state, x.to(dtype)).float()
 
         options = self.options
         x = image.to(self.device)

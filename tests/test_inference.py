@@ -212,6 +212,39 @@ def test_a_real_generator_adapts_to_the_faces_of_a_real_photo(data_dir, photo):
     assert 0 < np.abs(result.image.astype(int) - result.unadapted).mean() < 5
 
 
+def test_attention_in_windows_adapts_to_a_face_smaller_than_a_patch(photo, tmp_path):
+    """SwinIR takes sides that are multiples of its window only: photo, tiles and face have none such."""
+    from basicsr.archs.swinir_arch import SwinIR
+
+    torch.manual_seed(0)
+    options = {'upscale': 2, 'window_size': 8, 'depths': [2], 'num_heads': [2], 'embed_dim': 8, 'img_size': 16}
+    options |= {'upsampler': 'pixelshuffledirect', 'mlp_ratio': 2}
+    torch.save({'params': SwinIR(**options).state_dict()}, tmp_path / 'swin.pth')
+    sr = MetaF2N.load(
+        tmp_path / 'swin.pth',
+        architecture={'type': 'SwinIR', **options},
+        detector=GivenFaces((30.0, 10.0, 41.0, 23.0)),
+        restorer='identity',
+        device='cpu',
+        tile=70,
+        overlap=4,
+        adapted=('*.qkv.weight',),
+    )
+    result = sr(photo[:77, :111])
+    assert result.adapted
+    assert result.image.shape == (154, 222, 3)
+    assert {name.rsplit('.', 2)[1] for name in sr.adapted} == {'qkv'}
+
+
+def test_tiles_of_a_real_generator_show_no_seam(data_dir, photo):
+    """Its 18 convolutions look 18 pixels far."""
+    weights = data_dir / 'weights' / 'realesr-animevideov3.pth'
+    parts = {'detector': GivenFaces(), 'restorer': 'identity', 'device': 'cpu'}
+    whole = MetaF2N.load(weights, **parts)(photo).image.astype(int)
+    tiled = MetaF2N.load(weights, **parts, tile=92, overlap=18)(photo).image
+    assert np.abs(whole - tiled).max() <= 1
+
+
 def test_wrong_options_and_missing_weights_are_one_line(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv('METAF2N_WEIGHTS', str(tmp_path))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
@@ -24,21 +25,41 @@ class Generator:
     """A super-resolution network of RGB images in [0, 1], frozen, in evaluation mode.
 
     Attributes:
-        net: (B, 3, h, w) -> (B, 3, s·h, s·w), for sides that are multiples of `multiple`, at least `least`.
+        net: (B, 3, h, w) -> (B, 3, s·h, s·w).
         scale: s.
     """
 
     net: nn.Module
     scale: int
-    multiple: int = 1
-    least: int = 1
+
+
+class AnySize(nn.Module):
+    """Lets a network that takes some sizes only take any: mirrors its input at the bottom and right, crops its output.
+
+    Args:
+        net: (B, 3, h, w) -> (B, 3, s·h, s·w).
+        scale: s.
+        multiple: what sides must be multiples of.
+        least: shortest side.
+    """
+
+    def __init__(self, net: nn.Module, scale: int, multiple: int, least: int = 1) -> None:
+        super().__init__()
+        self.net = net
+        self.scale = scale
+        self.multiple = multiple
+        self.least = -(-least // multiple) * multiple
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        output = self.net(self.pad(image))
+        return output[..., : height * self.scale, : width * self.scale]
 
     def pad(self, image: Tensor) -> Tensor:
-        """(B, 3, h, w) mirrored at the bottom and right to sides that the network takes."""
+        """The image at a size that the network takes."""
         image = pad_to_multiple(image, self.multiple)
-        least = -(-self.least // self.multiple) * self.multiple
-        down, right = max(0, least - image.shape[-2]), max(0, least - image.shape[-1])
-        return torch.nn.functional.pad(image, (0, right, 0, down), mode='replicate') if down or right else image
+        down, right = max(0, self.least - image.shape[-2]), max(0, self.least - image.shape[-1])
+        return F.pad(image, (0, right, 0, down), mode='replicate') if down or right else image
 
 
 def load_generator(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> Generator:
@@ -119,7 +140,11 @@ def _recognised(state: Mapping[str, Tensor], path: Path) -> Generator:
         raise DataError(f'{path} holds a {found.architecture.name}, which does not map RGB images to RGB images.')
     net = found.model.float().requires_grad_(False).eval()
     needs = found.size_requirements
-    return Generator(net, found.scale, needs.multiple_of, needs.minimum)
+    return _generator(net, found.scale, needs.multiple_of, needs.minimum)
+
+
+def _generator(net: nn.Module, scale: int, multiple: int, least: int = 1) -> Generator:
+    return Generator(net if max(multiple, least) == 1 else AnySize(net, scale, multiple, least).eval(), scale)
 
 
 @torch.no_grad()
@@ -135,6 +160,6 @@ def _measured(net: nn.Module, kind: str) -> Generator:
             continue
         fits = isinstance(output, Tensor) and output.ndim == 4 and output.shape[:2] == (1, 3)
         if fits and output.shape[-1] == output.shape[-2] and output.shape[-1] % side == 0:
-            return Generator(net, output.shape[-1] // side, multiple)
+            return _generator(net, output.shape[-1] // side, multiple)
         reason = f'it makes {tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}'
     raise OptionError(f'architecture: {kind} does not map (1, 3, h, w) to (1, 3, s·h, s·w): {reason}.')

@@ -9,7 +9,7 @@ import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
-from metaf2n_arch.archs.loading import Generator, load_generator, load_mask_net
+from metaf2n_arch.archs.loading import AnySize, load_generator, load_mask_net
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.utils.checks import DataError, OptionError
 
@@ -34,7 +34,7 @@ def test_a_file_gives_the_network_it_was_saved_from(rrdb, astronaut_tensor, arch
     net, path = rrdb
     loaded = load_generator(path, architecture)
     x = astronaut_tensor[..., :20, :24]
-    assert (loaded.scale, loaded.multiple) == (4, 1)
+    assert loaded.scale == 4
     assert torch.allclose(loaded.net(x), net(x), atol=1e-6)
     assert not any(p.requires_grad for p in loaded.net.parameters())
 
@@ -45,15 +45,17 @@ def test_scale_and_sides_of_a_named_network_are_found_by_trying(tmp_path):
     two = {**RRDB, 'scale': 2}
     unshuffling = save(RRDBNet(**{k: v for k, v in two.items() if k != 'type'}), tmp_path / 'two.pth')
     loaded = load_generator(unshuffling, two)
-    assert (loaded.scale, loaded.multiple) == (2, 2)
+    assert (loaded.scale, loaded.net.multiple) == (2, 2)
+    assert loaded.net(torch.zeros(1, 3, 7, 13)).shape == (1, 3, 14, 26)
 
 
 def test_padding_reaches_what_the_network_takes_and_keeps_the_image(astronaut_tensor):
     image = astronaut_tensor[..., :13, :30]
-    padded = Generator(torch.nn.Identity(), 1, multiple=8, least=20).pad(image)
+    padded = AnySize(torch.nn.Identity(), 1, multiple=8, least=20).pad(image)
     assert padded.shape == (1, 3, 24, 32)
     assert torch.equal(padded[..., :13, :30], image)
     assert torch.equal(padded[..., 13, :30], image[..., 11, :])
+    assert torch.equal(AnySize(torch.nn.Identity(), 1, multiple=8, least=20)(image), image)
 
 
 def test_a_real_pretrained_generator_is_recognised(data_dir):
