@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+import torch
 from small_training import ITERATIONS, Training, assert_bitwise_equal, options
 
 
@@ -58,3 +59,20 @@ def test_any_moment_will_do(tmp_path, photos, finished, workers):
         resumed_at.append(resumed.said.partition('Start training from epoch: ')[2].partition('\n')[0])
     print(f'continued from: {resumed_at}')
     assert len(set(resumed_at)) > 3, 'the moments were different ones'
+
+
+def test_a_model_of_the_host_resumes_exactly_too(tmp_path, tiny):
+    """With its own data set, whose flips and turns draw from the global generators, read ahead by a worker."""
+    tiny['name'] = 'small'
+    tiny['train']['total_iter'] = 9
+    tiny['datasets']['train'].update(num_worker_per_gpu=1, prefetch_mode='cpu')
+    tiny['logger']['use_tb_logger'] = False
+    whole = Training(tmp_path / 'whole', tiny).finish()
+    killed = Training(tmp_path / 'run', tiny)
+    kill_when(killed, 'iter:       5,')  # an epoch has two iterations: a state lies at the end of each
+    killed.wait()
+    resumed = Training(tmp_path / 'run', tiny, '--auto_resume').finish()
+    assert 'Resuming training from' in resumed.said
+    contents = [torch.load(run.experiment / 'models' / 'net_g_latest.pth') for run in (resumed, whole)]
+    for key in ('params', 'params_ema'):
+        assert_bitwise_equal(contents[0][key], contents[1][key])
