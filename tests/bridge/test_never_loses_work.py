@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -163,3 +164,20 @@ def test_the_option_file_wins_over_the_state_and_the_log_says_so(tmp_path, finis
     assert [o['param_groups'][0]['lr'] for o in run.state(10)['optimizers']] == [0.005, 0.00125]
     moments = run.state(10)['optimizers'][0]['state'][0]['step']
     assert int(moments) == 10, 'the moments were kept'
+
+
+@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='needs limits on another process, which Linux has')
+def test_a_training_whose_disk_fills_ends_in_one_error_and_goes_on_to_the_same_bits(tmp_path, photos, finished):
+    """From some moment on no file may be larger than the log, as if the disk had filled."""
+    opt = options(photos)
+    opt['train']['total_iter'] = 1000
+    training = Training(tmp_path, opt)
+    wait_until_it_says(training, 'iter:       3,')
+    resource.prlimit(training.process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    assert training.wait() == 1
+    assert re.search(r'DataError: \S+: could not be written \(File too large\); free space there', training.said)
+    assert 'Tries left: 1.' in training.said
+    assert not list(tmp_path.rglob('.*.tmp')), 'nothing half-written stays'
+    resumed = Training(tmp_path, options(photos), '--auto_resume').finish()
+    assert 'Resuming training from' in resumed.said
+    assert_bitwise_equal(resumed.networks(), finished.networks())
