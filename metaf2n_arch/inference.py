@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +20,12 @@ from metaf2n_arch.faces.pairs import FacePair, face_pairs
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions, build_restorer
 from metaf2n_arch.meta.params import Params, functional, select
 from metaf2n_arch.meta.photo import FaceAdaptation, Gain, adapt_to_faces
+from metaf2n_arch.models.inner_rates import InnerRates
 from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.images import to_tensor
 from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
+from metaf2n_arch.utils.modules import pick_device, shell
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.utils.tiling import check_tile, run_tiled
@@ -36,6 +38,8 @@ class RestoreOptions(Strict):
 
     Attributes:
         inner_lr: α of the inner loop; the paper's 0.01.
+        learned_rates: takes, instead of `inner_lr`, the rate of each tensor that training with ``inner_lr: learned``
+            has left in the generator's file.
         inner_steps: steps of the inner loop; 1 in the paper, 0 does not adapt.
         patches: random patches per face; 16 in the authors' program.
         patch_size: their side in pixels of the restored photo; 64 in the authors' program.
@@ -48,6 +52,7 @@ class RestoreOptions(Strict):
     """
 
     inner_lr: float = Field(1e-2, ge=0)
+    learned_rates: bool = False
     inner_steps: int = Field(1, ge=0)
     patches: int = Field(16, ge=1)
     patch_size: int = Field(64, ge=4)
@@ -121,6 +126,7 @@ class MetaF2N:
         inside = 'net.' if isinstance(generator.net, AnySize) else ''
         names = [name.removeprefix(inside) for name, _ in generator.net.named_parameters()]
         self.adapted = [inside + name for name in select(names, options.adapted)]
+        self.rates: float | Params = options.inner_lr
         self._own = threading.local()
 
     @classmethod
@@ -154,7 +160,7 @@ class MetaF2N:
         """
         parsed = parse_block(RestoreOptions, options, '')
         place = pick_device(device)
-        return cls(
+        sr = cls(
             load_generator(weights, architecture),
             None if mask_weights is None else load_mask_net(mask_weights, mask_architecture),
             detector if isinstance(detector, Detector) else build_detector(detector, place),
@@ -162,6 +168,15 @@ class MetaF2N:
             place,
             parsed,
         )
+        if parsed.learned_rates:
+            sr._learn_rates(locate(weights))
+        return sr
+
+    def _learn_rates(self, path: Path) -> None:
+        inside = 'net.' if isinstance(self.generator.net, AnySize) else ''
+        learned = InnerRates([name.removeprefix(inside) for name in self.adapted], self.options.inner_lr)
+        learned.load(path, required=True)
+        self.rates = {inside + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
 
     @property
     def scale(self) -> int:
@@ -230,7 +245,7 @@ class MetaF2N:
             numpy_generator(seed),
             patches=options.patches,
             patch_size=max(1, options.patch_size // self.scale),
-            inner_lr=options.inner_lr,
+            inner_lr=self.rates,
             inner_steps=options.inner_steps,
             adapted=self.adapted,
             measure=True,
@@ -274,24 +289,3 @@ class MetaF2N:
 
     def _move(self, image: Tensor) -> Tensor:
         return image.to(self.device)
-
-
-def shell(net: nn.Module) -> nn.Module:
-    """A copy of a network's structure that holds the very same tensors."""
-    return deepcopy(net, {id(tensor): tensor for tensor in [*net.parameters(), *net.buffers()]})
-
-
-def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device of that name, a GPU if there is one where None is given.
-
-    Raises:
-        OptionError: no such device.
-    """
-    if device is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f'device is {str(device)!r}: {str(error).splitlines()[0][:120]}') from None
-    return found

@@ -18,7 +18,7 @@ from metaf2n_arch.archs.loading import Generator
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorer import build_restorer
-from metaf2n_arch.inference import RestoreOptions, pick_device, shell
+from metaf2n_arch.inference import RestoreOptions
 from metaf2n_arch.meta.support import random_patches
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.rng import numpy_generator
@@ -133,15 +133,6 @@ def test_threads_give_what_one_after_the_other_gives_and_leave_the_weights_alone
     assert all(torch.equal(p, before[name]) for name, p in after.items())
 
 
-def test_a_shell_shares_the_weights_and_not_the_structure():
-    net = Sharpening()
-    copy = shell(net)
-    assert copy is not net
-    assert copy.first is not net.first
-    tensors = zip([*net.parameters(), *net.buffers()], [*copy.parameters(), *copy.buffers()])
-    assert all(a is b for a, b in tensors)
-
-
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32, np.float64])
 def test_the_same_photo_of_another_kind_gives_the_same_picture(photo, dtype):
     sr = build()
@@ -236,6 +227,30 @@ def test_attention_in_windows_adapts_to_a_face_smaller_than_a_patch(photo, tmp_p
     assert {name.rsplit('.', 2)[1] for name in sr.adapted} == {'qkv'}
 
 
+def test_learned_rates_are_those_of_the_file(photo, tmp_path):
+    from basicsr.archs.srvgg_arch import SRVGGNetCompact
+
+    from metaf2n_arch.models.inner_rates import InnerRates
+
+    architecture = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 2}
+    torch.manual_seed(0)
+    net = SRVGGNetCompact(num_feat=8, num_conv=1, upscale=2)
+    rates = InnerRates([name for name, _ in net.named_parameters()], 0.05)
+    torch.nn.init.constant_(rates.rates['body/0/weight'], 0.0)
+    path = tmp_path / 'learned.pth'
+    torch.save({'params': net.state_dict(), 'inner_lr': rates.state_dict()}, path)
+    parts = {'architecture': architecture, 'detector': GivenFaces(FACE), 'restorer': 'identity', 'device': 'cpu'}
+    sr = MetaF2N.load(path, **parts, learned_rates=True, patch_size=16)
+    learned, fixed = sr.adapt(sr.find_faces(photo)), MetaF2N.load(path, **parts, inner_lr=0.05, patch_size=16)
+    expected = fixed.adapt(fixed.find_faces(photo)).fast_params
+    for name, p in learned.fast_params.items():
+        same = net.state_dict()[name] if name == 'body.0.weight' else expected[name]
+        assert torch.allclose(p, same, atol=1e-7)
+    torch.save({'params': net.state_dict()}, path)
+    with pytest.raises(DataError, match='no learned inner rates'):
+        MetaF2N.load(path, **parts, learned_rates=True)
+
+
 def test_tiles_of_a_real_generator_show_no_seam(data_dir, photo):
     """Its 18 convolutions look 18 pixels far."""
     weights = data_dir / 'weights' / 'realesr-animevideov3.pth'
@@ -263,10 +278,6 @@ def test_wrong_options_and_missing_weights_are_one_line(data_dir, tmp_path, monk
         assert '\n' not in str(caught.value)
     with pytest.raises(DataError, match='weights fetch realesrgan_x4plus'):
         MetaF2N.load('realesrgan_x4plus')
-
-
-def test_a_device_is_picked_where_none_is_named():
-    assert pick_device(None).type == ('cuda' if torch.cuda.is_available() else 'cpu')
 
 
 def test_exporting_it_loads_nothing():

@@ -34,6 +34,9 @@ def restore(
     ] = 'gpen',
     steps: Annotated[int, typer.Option(help='Steps of the inner loop; 0 does not adapt.')] = 1,
     inner_lr: Annotated[float, typer.Option(help='Step size of the inner loop.')] = 1e-2,
+    learned_rates: Annotated[
+        bool, typer.Option('--learned-rates', help="The step sizes in the generator's file, instead of --inner-lr.")
+    ] = False,
     patches: Annotated[int, typer.Option(help='Random patches per face.')] = 16,
     seed: Annotated[int, typer.Option(help='Decides where the patches lie.')] = 0,
     outscale: Annotated[float | None, typer.Option(help='Size of the results in sizes of the photos.')] = None,
@@ -73,6 +76,7 @@ def restore(
             restorer=part(restorer, '--restorer'),
             device=device,
             inner_lr=inner_lr,
+            learned_rates=learned_rates,
             inner_steps=steps,
             patches=patches,
             seed=seed,

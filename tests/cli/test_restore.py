@@ -232,12 +232,19 @@ def test_every_option_reaches_the_network(data_dir, real, tmp_path, monkeypatch)
     monkeypatch.setattr(MetaF2N, 'load', load)
     file = tmp_path / 'options.yml'
     file.write_text('network_g: {type: MSRResNet, upscale: 4}', encoding='utf-8')
-    given = '--steps 3 --inner-lr 0.5 --patches 8 --seed 9 --tile 100 --overlap 10 --half --mask-weights m.pth'
-    CliRunner().invoke(app, [*command(data_dir, real, '-o', tmp_path / 'out', '--architecture', file), *given.split()])
+    given = '--steps 3 --inner-lr 0.5 --patches 8 --seed 9 --tile 100 --overlap 10 --half --learned-rates'
+    given = [*given.split(), '--mask-weights', 'm.pth', '--architecture', file]
+    CliRunner().invoke(app, command(data_dir, real, '-o', tmp_path / 'out', *given))
     assert seen['architecture'] == {'type': 'MSRResNet', 'upscale': 4}
     assert seen['detector']['type'] == 'yunet'
     wanted = {'inner_steps': 3, 'inner_lr': 0.5, 'patches': 8, 'seed': 9, 'tile': 100, 'overlap': 10}
-    wanted |= {'precision': 'float16', 'mask_weights': 'm.pth', 'device': 'cpu', 'restorer': 'identity'}
+    wanted |= {
+        'precision': 'float16',
+        'mask_weights': 'm.pth',
+        'learned_rates': True,
+        'device': 'cpu',
+        'restorer': 'identity',
+    }
     assert {key: seen[key] for key in wanted} == wanted
 
 
