@@ -66,3 +66,14 @@ def test_an_option_the_optimizer_does_not_have_is_named():
         build_optimizer(
             {'type': 'SGD', 'lr': 1e-4, 'momentun': 0.9}, linear_with_gradient(0).parameters(), 'train.optim_g'
         )
+
+
+def test_the_counters_of_a_guard_survive_a_resume():
+    guard, again = GuardedStep(SafetyOptions()), GuardedStep(SafetyOptions(max_bad_steps=3))
+    guard.skipped, guard.in_a_row = 5, 2
+    again.load_state_dict(guard.state_dict())
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.full((1,), float('nan'))
+    with pytest.raises(TrainingDiverged, match='3 steps in a row'):
+        again(torch.optim.SGD([weight], lr=1.0), 9)
+    assert again.skipped == 6

@@ -38,11 +38,18 @@ def further_state(model: Any) -> dict[str, Any]:
 
 def resume_training(self: Any, resume_state: dict[str, Any]) -> None:
     """Takes everything from the state; of the learning rates and schedules, what the option file says counts."""
+    from basicsr.utils import get_root_logger
+
     load_optimizers(self, resume_state)
     course.saved = resume_state['iter']
     random = resume_state.get('random', [])
     if len(random) == self.opt.get('world_size', 1):
         course.random = random[self.opt.get('rank', 0)]
+    elif random:
+        get_root_logger().warning(
+            f'The state was written by {len(random)} processes and is resumed by {self.opt["world_size"]}: '
+            'the generators start over, the tasks go on where they were.'
+        )
     if 'position' in resume_state and course.sampler is not None:
         course.sampler.start_at(resume_state['epoch'], resume_state['position'])
     _resume_best_metrics(self, resume_state.get('best_metrics', {}))
