@@ -24,6 +24,7 @@ FLOORS = {
     'models': 4,
     'report': 4,
     'inference': 4,
+    'photos': 4,
     'cli': 5,
     'bridge': 5,
 }
