@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -78,6 +79,10 @@ def test_a_signal_to_one_process_stops_all_and_they_go_on_together(tmp_path, opt
     assert [training.wait() for training in both] == [128 + signal.SIGTERM] * 2
     (state,) = (both[0].experiment / 'training_states').iterdir()
     assert len(torch.load(state, weights_only=True)['random']) == 2, 'each process has generators of its own'
+    shutil.copytree(tmp_path / 'experiments', tmp_path / 'one' / 'experiments')
+    by_one = Training(tmp_path / 'one', opt, '--auto_resume').finish()
+    assert 'written by 2 processes and is resumed by 1' in by_one.said
+    assert_close(by_one.networks(), alone.networks())
     resumed = train_in_two_processes(tmp_path, halved(opt), '--auto_resume')
     for training in resumed:
         training.finish()
