@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -19,6 +21,23 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 2.0
 
 _asked: dict[str, float] = {}
+_state = {'validating': False}
+
+
+class ValidationCut(SystemExit):
+    """A signal came while a single process validated: no weight moves there, so that nothing need be finished."""
+
+
+@contextmanager
+def cut_short() -> Iterator[None]:
+    """Lets a signal end the block, in a single process; several would wait for the one that has left."""
+    _state['validating'] = not (dist.is_available() and dist.is_initialized())
+    try:
+        yield
+    except ValidationCut:
+        _state['validating'] = False
+    finally:
+        _state['validating'] = False
 
 
 def listen() -> None:
@@ -40,6 +59,8 @@ def _note(number: int, frame: FrameType | None) -> None:
     text = f'{signal.Signals(number).name}: finishing the iteration, then saving. Once more leaves at once.\n'
     if os.environ.get('RANK', '0') == '0':
         os.write(2, text.encode())
+    if _state['validating']:
+        raise ValidationCut(128 + number)
 
 
 def leave_if_asked(model: Any, next_iter: int) -> None:

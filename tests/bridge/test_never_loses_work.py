@@ -181,3 +181,27 @@ def test_a_training_whose_disk_fills_ends_in_one_error_and_goes_on_to_the_same_b
     resumed = Training(tmp_path, options(photos), '--auto_resume').finish()
     assert 'Resuming training from' in resumed.said
     assert_bitwise_equal(resumed.networks(), finished.networks())
+
+
+def test_a_signal_during_validation_does_not_wait_for_its_end(tmp_path, opt, finished):
+    """The validation would take minutes: it is the same three photos many times over."""
+    opt['val'].update(val_freq=3, save_img=False)
+    photos = tmp_path / 'photos'
+    for name in ('GT', 'LQ', 'Face_LQ', 'Face_HQ'):
+        (photos / name).mkdir(parents=True)
+        for file in sorted((Path(opt['datasets']['val']['dataroot']) / name).iterdir()):
+            for copy in range(1000):
+                (photos / name / f'{copy}x{file.name}').symlink_to(file)
+    few = opt['datasets']['val']['dataroot']
+    opt['datasets']['val']['dataroot'] = str(photos)
+    stopped = Training(tmp_path, opt)
+    wait_until_it_says(stopped, 'iter:       3,')
+    time.sleep(0.5)
+    os.kill(stopped.process.pid, signal.SIGTERM)
+    asked = time.monotonic()
+    assert stopped.wait() == 128 + signal.SIGTERM
+    assert time.monotonic() - asked < 20
+    assert 'Stopped by SIGTERM after iteration 3, which is saved' in stopped.said
+    assert 'Validation photos' not in stopped.said
+    opt['datasets']['val']['dataroot'] = few
+    assert_bitwise_equal(Training(tmp_path, opt, '--auto_resume').finish().networks(), finished.networks())

@@ -99,10 +99,15 @@ def _validation(module: ModuleType) -> bool:
     def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
         """Validates; a state of this iteration then gets the best metrics as well."""
         before = random_state.capture()
-        inner(self, dataloader, current_iter, tb_logger, save_img)
+        with stopping.cut_short():
+            inner(self, dataloader, current_iter, tb_logger, save_img)
         random_state.restore(before)
-        if self.opt['is_train'] and course.saved == current_iter and course.sampler is not None:
+        if not self.opt['is_train'] or course.sampler is None:
+            return
+        current_iter = min(current_iter, int(self.opt['train']['total_iter']))
+        if course.saved == current_iter:
             self.save_training_state(course.epoch, current_iter)
+        stopping.leave_if_asked(self, current_iter + 1)
 
     replace(module.BaseModel, 'validation', validation)
     return True
