@@ -35,7 +35,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from metaf2n_arch.models.validation import write_json
+    from metaf2n_arch.models.evaluation import write_json
     from metaf2n_arch.report.evaluation import entries_of_option_file, metric_entries
     from metaf2n_arch.report.evaluation import evaluate as evaluate_folders
     from metaf2n_arch.utils.checks import OptionError

@@ -195,7 +195,18 @@ def _build_data_sets(opt: Options) -> None:
     for phase, options in (opt.get('datasets') or {}).items():
         if is_ours(DATASET_REGISTRY, options['type']):
             try:
-                find(DATASET_REGISTRY, options['type'])(deepcopy(dict(options)))
+                _require_a_batch(find(DATASET_REGISTRY, options['type'])(deepcopy(dict(options))), options)
             except (DataError, OptionError) as error:
                 message = str(error)
                 raise type(error)(message if phase in message else f'datasets.{phase}: {message}') from None
+
+
+def _require_a_batch(dataset: Any, options: Options) -> None:
+    """The host drops an incomplete batch: a smaller data set would train nothing and end as if it had."""
+    visits = len(dataset) * options.get('dataset_enlarge_ratio', 1)
+    batch = options.get('batch_size_per_gpu', 1)
+    if options.get('phase') == 'train' and visits < batch:
+        raise OptionError(
+            f'batch_size_per_gpu is {batch}, but an epoch has {visits:g} items, so that no batch is ever full; '
+            'lower it, or raise dataset_enlarge_ratio.'
+        )

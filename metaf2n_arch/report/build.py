@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from metaf2n_arch.models.validation import RESULT, UNADAPTED
+from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
 from metaf2n_arch.report.confidence import confidence_rows
 from metaf2n_arch.report.document import Block, Document, Grid, Heading, Paragraph, Picture
 from metaf2n_arch.report.figures import loss_curves, side_by_side, spectra_plot

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from metaf2n_arch import metrics as our_metrics
-from metaf2n_arch.models.validation import Evaluator
+from metaf2n_arch.models.evaluation import Evaluator
 from metaf2n_arch.report.folders import Match, match_results, read_bgr
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 

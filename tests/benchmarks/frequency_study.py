@@ -22,7 +22,7 @@ from basicsr.models import build_model
 from basicsr.utils.matlab_functions import imresize
 from torch import Tensor
 
-from metaf2n_arch.models.validation import Evaluator
+from metaf2n_arch.models.evaluation import Evaluator
 from metaf2n_arch.utils.images import read_image, to_tensor, to_uint8
 from metaf2n_arch.utils.rng import numpy_generator
 

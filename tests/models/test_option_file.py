@@ -89,6 +89,13 @@ def test_a_missing_folder_is_found_before_anything_is_made(demo):
     assert not Path('experiments').exists()
 
 
+def test_a_batch_that_can_never_be_full_is_refused(demo):
+    with pytest.raises(OptionError, match=r'datasets\.train: batch_size_per_gpu is 4, but an epoch has 3 items'):
+        check_option_file(
+            put(put(demo, 'datasets.train.tasks_per_epoch', 3), 'datasets.train.batch_size_per_gpu', 4), FILE
+        )
+
+
 def test_files_of_stock_models_are_left_alone_but_for_parts_of_ours(demo):
     stock = {'model_type': 'SRModel', 'anything': 1, 'datasets': {'train': demo['datasets']['train']}}
     check_option_file(stock, FILE)

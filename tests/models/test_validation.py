@@ -13,7 +13,7 @@ from basicsr.models import build_model
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import DataLoader, Dataset
 
-from metaf2n_arch.models.validation import Evaluator, MetricTable, write_json
+from metaf2n_arch.models.evaluation import Evaluator, MetricTable, write_json
 
 PSNR = {'type': 'calculate_psnr', 'crop_border': 2, 'better': 'higher'}
 

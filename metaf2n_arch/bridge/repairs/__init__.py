@@ -15,6 +15,7 @@ from metaf2n_arch.bridge.repairs import (
     resume,
     sampling,
     torchvision_import,
+    validation,
 )
 from metaf2n_arch.bridge.table import Repair
 
@@ -32,4 +33,5 @@ REPAIRS: list[Repair] = [
     *messages.REPAIRS,
     *exact_resume.REPAIRS,
     *cosine_restarts.REPAIRS,
+    *validation.REPAIRS,
 ]

@@ -1,0 +1,149 @@
+"""Metric values of a set of images: variants of an output, missing values, set-level metrics, several processes.
+
+The stock loop averages one number per image and metric; a NaN poisons the mean, and a metric over a whole set (FID)
+cannot be expressed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from basicsr.metrics import calculate_metric
+from basicsr.utils import get_root_logger, tensor2img
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor
+
+Image = np.ndarray
+RESULT, UNADAPTED = 'result', 'unadapted'
+
+
+class MetricTable:
+    """Metric values by variant of the output, metric and image; NaN stands for a value that could not be computed."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, dict[str, float]]] = {}
+
+    def add(self, variant: str, metric: str, image: str, value: float) -> None:
+        self.values.setdefault(variant, {}).setdefault(metric, {})[image] = float(value)
+
+    def merge(self, other: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+        for variant, metrics in other.items():
+            for metric, images in metrics.items():
+                for image, value in images.items():
+                    self.add(variant, metric, image, value)
+
+    def mean(self, variant: str, metric: str) -> float:
+        """Mean over the images that have a value; NaN if none has."""
+        present = [v for v in self.values.get(variant, {}).get(metric, {}).values() if not math.isnan(v)]
+        return sum(present) / len(present) if present else math.nan
+
+    def missing(self, variant: str, metric: str) -> int:
+        return sum(math.isnan(v) for v in self.values.get(variant, {}).get(metric, {}).values())
+
+
+class Evaluator:
+    """Computes the metrics of ``val.metrics`` for one data set, image by image and over the set.
+
+    Args:
+        options: name -> ``{type, ...}``; a function of the registry counts per image, a class is a set-level metric
+            with ``update(img, img2)``, ``state()``, ``merge(states)`` and ``compute()``.
+    """
+
+    def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+        self.table = MetricTable()
+        self.variants: dict[str, None] = {}
+        self.per_image: dict[str, dict[str, Any]] = {}
+        self._set_options: dict[str, dict[str, Any]] = {}
+        self._set_metrics: dict[tuple[str, str], Any] = {}
+        for name, entry in options.items():
+            target = self._set_options if inspect.isclass(METRIC_REGISTRY.get(entry['type'])) else self.per_image
+            target[name] = dict(entry)
+
+    def add(self, image_name: str, variant: str, image: Image, gt: Image | None) -> dict[str, float]:
+        """Evaluates one image, (H, W, 3) uint8 BGR as the host's metrics want it; returns its per-image values."""
+        self.variants[variant] = None
+        values = {}
+        for name, options in self.per_image.items():
+            values[name] = self._value(options, image, gt)
+            self.table.add(variant, name, image_name, values[name])
+        for name in self._set_options:
+            self._set_metric(variant, name).update(image, gt)
+        return values
+
+    def _value(self, options: dict[str, Any], image: Image, gt: Image | None) -> float:
+        needs_gt = _needs_reference(METRIC_REGISTRY.get(options['type']))
+        if needs_gt and gt is None:
+            return math.nan
+        data = {'img': image} if gt is None else {'img': image, 'img2': gt}
+        try:
+            return float(calculate_metric(data, options))
+        except (ArithmeticError, ValueError, RuntimeError, AssertionError, np.linalg.LinAlgError) as error:
+            get_root_logger().warning(f'Metric {options["type"]} cannot be computed for this image: {error}')
+            return math.nan
+
+    def _set_metric(self, variant: str, name: str) -> Any:
+        if (variant, name) not in self._set_metrics:
+            options = dict(self._set_options[name])
+            options.pop('better', None)
+            self._set_metrics[variant, name] = METRIC_REGISTRY.get(options.pop('type'))(**options)
+        return self._set_metrics[variant, name]
+
+    def finish(self) -> dict[str, dict[str, float]]:
+        """Gathers all processes' values; returns variant -> metric -> value over the set, the same on every rank."""
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            self._gather()
+        result: dict[str, dict[str, float]] = {}
+        for variant in self.variants or {RESULT: None}:
+            result[variant] = {name: self.table.mean(variant, name) for name in self.per_image}
+            for name in self._set_options:
+                result[variant][name] = float(self._set_metric(variant, name).compute())
+        return result
+
+    def _gather(self) -> None:
+        """A process may have had no image at all; what the others have then decides what there is."""
+        states = {key: metric.state() for key, metric in self._set_metrics.items()}
+        gathered: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, (list(self.variants), self.table.values, states))
+        for variants, values, _ in gathered:
+            self.variants.update(dict.fromkeys(variants))
+            self.table.merge(values)
+        for variant in self.variants:
+            for name in self._set_options:
+                parts = [state[variant, name] for _, _, state in gathered if (variant, name) in state]
+                self._set_metric(variant, name).merge(parts)
+
+
+def to_images(visuals: Mapping[str, Tensor]) -> dict[str, Image]:
+    """(1, 3, H, W) RGB in [0, 1] -> (H, W, 3) uint8 BGR, by the host's own rounding."""
+    return {name: tensor2img([tensor]) for name, tensor in visuals.items()}
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Writes a JSON file as a whole or not at all; NaN becomes null."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix('.json.tmp')
+    temporary.write_text(json.dumps(_without_nan(content), indent=1, ensure_ascii=False), encoding='utf-8')
+    os.replace(temporary, target)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {k: _without_nan(v) for k, v in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(v) for v in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+def _needs_reference(metric: Any) -> bool:
+    parameter = inspect.signature(metric).parameters.get('img2')
+    return parameter is not None and parameter.default is inspect.Parameter.empty
