@@ -27,6 +27,7 @@ from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.download import locate
+from metaf2n_arch.utils.memory import peak_memory
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
 
@@ -146,6 +147,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         if skipped:
             values['skipped_steps'] = torch.tensor(float(skipped), device=self.device)
         self.log_dict = self.reduce_loss_dict(OrderedDict(sorted(values.items())))
+        self.log_dict['peak_memory_gb'] = peak_memory(self.device) / 1e9
 
     def critic(self, images: Tensor) -> Tensor:
         """The discriminator's logits, spectral norms held still."""

@@ -149,14 +149,14 @@ def _training(run: Run, figures: Path) -> list[Block]:
 
 
 def _times(run: Run, losses: list[str]) -> list[Block]:
-    """Seconds per 100 iterations and the loss at a few iterations, as the log printed them."""
+    """Time, memory and the loss at a few iterations, as the log printed them."""
     times = dict(run.series.get('time', []))
     if not times:
         return []
-    columns = [name for name in losses if name in run.series]
+    columns = [name for name in (*losses, 'peak_memory_gb') if name in run.series]
     values = {name: dict(run.series[name]) for name in columns}
     chosen = [int(i) for i in spread([str(i) for i in sorted(times)], 8)]
-    heads = {'l_g_total_unadapted': 'loss before adaptation', 'l_g_total': 'loss'}
+    heads = {'l_g_total_unadapted': 'loss before adaptation', 'l_g_total': 'loss', 'peak_memory_gb': 'peak memory, GB'}
     if 'l_g_total_unadapted' in columns:
         heads['l_g_total'] = 'loss after adaptation'
     rows = [

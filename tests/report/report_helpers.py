@@ -19,7 +19,8 @@ OPTIONS: dict[str, Any] = {
 }
 LINE = (
     '2026-01-01 00:00:00,000 INFO: [mine..][epoch:  0, iter:     {}, lr:(1.000e-04,)] [eta: 0:00:01, '
-    'time (data): 0.250 (0.001)] l_g_total: {:.4e} l_g_total_unadapted: {:.4e} l_inner: 3.0000e-02 l_g_l1: 1.0e-01 \n'
+    'time (data): 0.250 (0.001)] l_g_total: {:.4e} l_g_total_unadapted: {:.4e} l_inner: 3.0000e-02 l_g_l1: 1.0e-01 '
+    'peak_memory_gb: 1.2500e+00 \n'
 )
 IMAGES = {'img_1': 23.0, 'img_1_2': 25.0}
 

@@ -45,8 +45,8 @@ def test_sets_that_were_not_measured_are_not_shown(report):
 
 
 def test_times_and_losses_are_those_of_the_log(report):
-    assert '| 100 | 25.0 | 0.6000 | 0.5000 |' in report[0]
-    assert '| 200 | 25.0 | 0.4000 | 0.2500 |' in report[0]
+    assert '| 100 | 25.0 | 0.6000 | 0.5000 | 1.2500 |' in report[0]
+    assert '| 200 | 25.0 | 0.4000 | 0.2500 | 1.2500 |' in report[0]
 
 
 def test_the_page_needs_no_other_file_and_holds_the_figures(report):
