@@ -62,6 +62,8 @@ def _line(item: Any, schema: type[BaseModel], where: str) -> str:
     if item['type'] == 'missing':
         return f'{path}: missing; it must be given.'
     message = item['msg'].removeprefix('Value error, ').rstrip('.')
+    if isinstance(item['input'], Mapping):  # several keys do not fit together: the message names them
+        return f'{path}: {message[0].lower()}{message[1:]}.'
     return f'{path} is {item["input"]!r}: {message[0].lower()}{message[1:]}.'
 
 
