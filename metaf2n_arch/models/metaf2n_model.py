@@ -138,6 +138,8 @@ class MetaF2NModel(BaseGANSRModel):
             mode=self.meta.mode,
             adapted=self.adapted,
             step_weights=self._step_weights(current_iter),
+            keep_graph=self.meta.keep_graph,
+            curvature=self.meta.curvature,
         )
         result = self._with_unadapted_loss(result, theta, phi, task, current_iter)
         values = {**outer.values, 'l_inner': result.inner_losses[0], 'l_g_total': result.outer_losses[-1]}

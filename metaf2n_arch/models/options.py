@@ -27,6 +27,9 @@ class MetaOptions(Strict):
         unadapted_weight: w ≥ 0 adds w · L(θ), the outer loss without adaptation, so that a photo without faces is
             served well too; 0, the paper's, leaves θ free to be good at nothing but adapting.
         checkpointing: recompute the generator's activations on the query in its backward pass: less memory, more time.
+        keep_graph: keep the graph of the last inner step while the outer loss is differentiated: faster, more memory.
+        curvature: how second derivatives are taken; all routes are exact. ``auto`` goes forward where the generator's
+            operations allow it; ``reverse`` saves the attempt where they do not (SwinIR).
     """
 
     mode: Literal['first', 'first_mask', 'second'] = 'second'
@@ -37,6 +40,8 @@ class MetaOptions(Strict):
     annealing_iters: int = Field(0, ge=0)
     unadapted_weight: float = Field(0, ge=0)
     checkpointing: bool = False
+    keep_graph: bool = False
+    curvature: Literal['auto', 'forward', 'reverse'] = 'auto'
 
 
 class FaceOptions(Strict):

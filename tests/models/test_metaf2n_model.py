@@ -138,6 +138,19 @@ def test_the_unadapted_weight_adds_the_gradient_of_the_loss_without_adaptation(t
     torch.testing.assert_close(grads[1], grads[0] + 0.5 * grads[2], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize('meta', [{'keep_graph': True}, {'curvature': 'reverse'}, {'checkpointing': True}])
+def test_switches_of_time_and_memory_leave_the_gradient_alone(tmp_path, batch, meta):
+    grads = []
+    for switches in ({}, meta):
+        torch.manual_seed(0)
+        model = build_model(options(tmp_path, meta={'inner_lr': 0.05, **switches}))
+        model.feed_data(batch)
+        model.generator_gradients(1)
+        grads.append(torch.cat([p.grad.flatten() for net in (model.net_g, model.net_m) for p in net.parameters()]))
+    error = (grads[0] - grads[1]).norm() / grads[0].norm()
+    assert error < 1e-4
+
+
 def test_an_iteration_moves_all_networks_and_logs_both_sides_of_the_adaptation(tmp_path, batch):
     torch.manual_seed(0)
     opt = options(tmp_path)
