@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -62,19 +62,27 @@ def _line(item: Any, schema: type[BaseModel], where: str) -> str:
     if item['type'] == 'missing':
         return f'{path}: missing; it must be given.'
     message = item['msg'].removeprefix('Value error, ').rstrip('.')
-    if isinstance(item['input'], Mapping):  # several keys do not fit together: the message names them
+    if _block_at(schema, location) is not None:  # several keys do not fit together: the message names them
         return f'{path}: {message[0].lower()}{message[1:]}.'
     return f'{path} is {item["input"]!r}: {message[0].lower()}{message[1:]}.'
 
 
 def _known_keys(schema: type[BaseModel], location: list[str]) -> list[str]:
-    """Keys of the (nested) schema that `location` leads to, as far as it can be followed."""
-    current: Any = schema
+    """Keys of the (nested) block that `location` leads to; of the whole schema if it leads to none."""
+    return list((_block_at(schema, location) or schema).model_fields)
+
+
+def _block_at(schema: type[BaseModel], location: list[str]) -> type[BaseModel] | None:
+    """The nested schema that `location` leads to, or None if a plain value stands there."""
+    current: type[BaseModel] | None = schema
     for part in location:
-        field = getattr(current, 'model_fields', {}).get(part)
-        nested = getattr(field, 'annotation', None)
-        candidates = [nested, *getattr(nested, '__args__', ())]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if models:
-            current = models[0]
-    return list(getattr(current, 'model_fields', {}))
+        field = current.model_fields.get(part) if current is not None else None
+        nested: Any = field.annotation if field is not None else None
+        models = [c for c in (nested, *getattr(nested, '__args__', ())) if _is_schema(c)]
+        current = models[0] if models else None
+    return current
+
+
+def _is_schema(candidate: Any) -> bool:
+    # Python 3.10 takes list[int] for a type, and issubclass refuses it.
+    return get_origin(candidate) is None and isinstance(candidate, type) and issubclass(candidate, BaseModel)
