@@ -143,4 +143,22 @@ TABLE: tuple[Weights, ...] = (
         licence='BSD-3-Clause',
         purpose='small generator SRVGGNetCompact x4',
     ),
+    Weights(
+        name='esrgan_x4',
+        file='ESRGAN_SRx4_DF2KOST_official-ff704c30.pth',
+        url=_REALESRGAN + 'v0.1.1/ESRGAN_SRx4_DF2KOST_official-ff704c30.pth',
+        size=None,
+        sha256='ff704c30ff560305e48ed1f4db895e525ab6bc81a46fafe80c0094a271c806d9',
+        licence='Apache-2.0',
+        purpose='ESRGAN, to compare with',
+    ),
+    Weights(
+        name='edsr_x4',
+        file='edsr_x4-4f62e9ef.pt',
+        url='https://cv.snu.ac.kr/research/EDSR/models/edsr_x4-4f62e9ef.pt',
+        size=None,
+        sha256=None,
+        licence='MIT',
+        purpose='EDSR, to compare with',
+    ),
 )
