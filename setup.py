@@ -89,6 +89,7 @@ setup(
     extras_require={
         'test': ['pytest>=8', 'hypothesis>=6', 'safetensors>=0.4', 'ruff>=0.6', 'mypy>=1.10'],
         'web': ['gradio>=5.30'],
+        'tensorflow': ['tensorflow>=2.16'],
     },
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},
     cmdclass={'build_py': BuildWithStartup, 'editable_wheel': EditableWithStartup},

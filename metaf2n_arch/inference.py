@@ -148,7 +148,7 @@ class MetaF2N:
             weights: of the generator: a file, or a name of ``metaf2n weights list``.
             architecture: the generator as option files spell it, ``{type: RRDBNet, ...}``; None recognises it.
             mask_weights: of MaskNet; without them W = 1, every pixel of a restored face is trusted alike.
-            mask_architecture: what cannot be read off MaskNet's file, ``{upsample: authors}``.
+            mask_architecture: of MaskNet, ``{upsample: authors}``, where its file does not record it.
             detector: its type or option block, see `DetectorOptions`.
             restorer: its type or option block, see `RestorerOptions`.
             device: ``cuda``, ``cuda:1``, ``cpu``, ...; None takes a GPU where there is one.

@@ -15,7 +15,7 @@ from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.images import pad_to_multiple
 from metaf2n_arch.utils.layouts import in_names_of
-from metaf2n_arch.utils.weights import load_state_dict, load_strictly
+from metaf2n_arch.utils.weights import load_state_dict, load_strictly, with_recorded
 
 # What sides an input may have to be multiples of: windows of attention, pixel-unshuffling at the entry.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
@@ -86,11 +86,11 @@ def load_generator(weights: str | Path, architecture: Mapping[str, Any] | None =
 
 
 def load_mask_net(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> nn.Module:
-    """Reads a MaskNet; its sizes are read off the file, what cannot be (`upsample`) off `architecture`.
+    """Reads a MaskNet; its options are read off the file, those that it does not hold off `architecture`.
 
     Raises:
         DataError: no such file, or the weights of another network.
-        OptionError: wrong arguments.
+        OptionError: wrong arguments, or others than the file records.
     """
     path = locate(weights)
     state = load_state_dict(path)
@@ -99,7 +99,7 @@ def load_mask_net(weights: str | Path, architecture: Mapping[str, Any] | None = 
     if first is None or first.ndim != 4 or len(convs) < 2:
         raise DataError(f'{path} holds no MaskNet (conv1.weight, conv2.weight, ...) but {sorted(state)[:3]}.')
     sizes = {'type': 'MaskNet', 'num_in_ch': first.shape[1], 'num_feat': first.shape[0], 'num_conv': len(convs)}
-    net = build_registered({**sizes, **(architecture or {})})
+    net = build_registered({**sizes, **with_recorded(architecture or {}, path, 'mask_architecture')})
     load_strictly(net, state, path)
     return net.requires_grad_(False).eval()
 

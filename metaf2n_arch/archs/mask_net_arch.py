@@ -58,6 +58,11 @@ class MaskNet(nn.Module):
             nn.init.constant_(_bias(conv), 0.0 if name != self.names[-1] else bias_last)
             self.add_module(name, conv)
 
+    @property
+    def recorded_options(self) -> dict[str, str]:
+        """What a file of these weights holds beside them, so that nobody who loads it has to know."""
+        return {'upsample': self.upsample}
+
     def forward(self, face_lq: Tensor, face_hq: Tensor) -> Tensor:
         """Returns the confidence of each pixel of the restored face.
 

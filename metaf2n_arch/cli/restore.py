@@ -25,7 +25,10 @@ def restore(
         typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
     ] = None,
     mask_weights: Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')] = None,
-    mask_architecture: Annotated[str | None, typer.Option(help="For instance '{upsample: authors}'.")] = None,
+    mask_architecture: Annotated[
+        str | None,
+        typer.Option(help="'{upsample: authors}', or an option file with network_m; read off MaskNet's own files."),
+    ] = None,
     detector: Annotated[
         str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.')
     ] = 'retinaface_resnet50',

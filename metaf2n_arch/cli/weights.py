@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help='Published weights by name: list, fetch, path.', no_args_is_help=True)
+from metaf2n_arch.cli.blocks import network_block
+
+app = typer.Typer(help="Weights: list, fetch, path of published ones; convert the authors' own.", no_args_is_help=True)
 
 
 @app.command('list')
@@ -44,3 +47,23 @@ def path(name: Annotated[str, typer.Argument(help='A name as `metaf2n weights li
     from metaf2n_arch.utils.download import locate
 
     typer.echo(locate(name))
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[
+        str, typer.Argument(help='model-100000, one of its files (.index, .meta, .data-*), or their folder.')
+    ],
+    out: Annotated[Path, typer.Option('--out', '-o', help='Folder for net_g.pth and net_m.pth.')],
+    architecture: Annotated[
+        str | None, typer.Option(help="Generator, as in `metaf2n restore`; the authors' RRDBNet if not given.")
+    ] = None,
+) -> None:
+    """Turn a checkpoint of the authors' MetaF2N program into weights files; needs TensorFlow (extra [tensorflow]).
+
+    MaskNet's file records the grid it was trained on: --weights net_g.pth --mask-weights net_m.pth is all that
+    `metaf2n restore` needs, pretrain_network_g and pretrain_network_m all that an option file needs.
+    """
+    from metaf2n_arch.archs.authors_checkpoint import convert as convert_checkpoint
+
+    typer.echo(convert_checkpoint(checkpoint, out, network_block(architecture, 'network_g', '--architecture')))

@@ -35,6 +35,7 @@ from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
+from metaf2n_arch.utils.weights import with_recorded
 
 
 @MODEL_REGISTRY.register()
@@ -56,6 +57,9 @@ class MetaF2NModel(BaseGANSRModel):
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
                 'leave it out.'
             )
+        mask_weights = self.opt['path'].get('pretrain_network_m')
+        if mask_weights is not None and self.opt.get('network_m') is not None:
+            self.opt['network_m'] = with_recorded(self.opt['network_m'], locate(mask_weights), 'network_m')
         self.net_m = self.make_network('m')
         self.adapted = select((name for name, _ in self.net_g.named_parameters()), self.meta.adapted)
         self.rates = self._make_rates() if self.meta.inner_lr == 'learned' else None

@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaf2n_arch.utils.checks import DataError, nearest
+from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 
 # Counter: milestones of a multi-step schedule inside a training state. Older torch does not know it to be harmless.
 torch.serialization.add_safe_globals([Counter])
 
 # How torch's restricted unpickler says that a file holds an object.
 _OBJECT = re.compile(r'unsupported (global|class)|can only (build|create)|unrecognized function', re.IGNORECASE)
+
+OPTIONS = 'options'
+"""Where a weights file holds, beside ``params``, what its network must be built with and no tensor's shape tells."""
 
 
 def read_checkpoint(path: str | Path) -> Any:
@@ -75,6 +78,31 @@ def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> d
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise DataError(f"{path}: what it holds under '{param_key}' is no state dict; set param_key to another key.")
     return {name.removeprefix('module.'): value for name, value in content.items()}
+
+
+def with_recorded(architecture: Mapping[str, Any], path: str | Path, where: str) -> dict[str, Any]:
+    """Adds to a network's option block those that its weights file records beside the weights.
+
+    Args:
+        architecture: ``{type: MaskNet, ...}``.
+        path: the weights file.
+        where: key path of the block, for messages.
+
+    Raises:
+        DataError: the file cannot be read.
+        OptionError: the block says otherwise than the file.
+    """
+    content = read_checkpoint(path)
+    recorded = content.get(OPTIONS) if isinstance(content, Mapping) else None
+    if not isinstance(recorded, Mapping):
+        return dict(architecture)
+    for key, value in recorded.items():
+        if architecture.get(key, value) != value:
+            raise OptionError(
+                f'{where}.{key} is {architecture[key]!r}, but the weights in {path} were trained with {value!r}; '
+                'remove it, or give other weights.'
+            )
+    return {**architecture, **recorded}
 
 
 def load_into(net: nn.Module, path: str | Path, param_key: str | None = 'params_ema') -> None:

@@ -101,6 +101,16 @@ def test_without_gradio_the_command_says_how_to_install_it(monkeypatch):
     assert isinstance(result.exception, OptionError)
 
 
+def test_the_command_hands_the_mask_networks_options_over(monkeypatch):
+    given: dict = {}
+    monkeypatch.setattr(MetaF2N, 'load', lambda weights, **options: given.update(options))
+    for name in ('load_gradio', 'build_page', 'serve'):
+        monkeypatch.setattr(f'metaf2n_arch.cli.web.{name}', lambda *arguments: None)
+    arguments = ['web', '--mask-weights', 'm.pth', '--mask-architecture', '{upsample: authors}']
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert (given['mask_weights'], given['mask_architecture']) == ('m.pth', {'upsample': 'authors'})
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))

@@ -22,7 +22,7 @@ from metaf2n_arch.bridge.repairs.exact_resume import further_state
 from metaf2n_arch.bridge.table import Repair, replace, still_says
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.layouts import in_names_of
-from metaf2n_arch.utils.weights import load_state_dict, load_strictly, save_atomically
+from metaf2n_arch.utils.weights import OPTIONS, load_state_dict, load_strictly, save_atomically
 
 TRIES = 3
 
@@ -36,6 +36,8 @@ def save_network(
 ) -> None:
     """Writes one or several networks into `<net_label>_<iteration>.pth`, each under its key, as the host does.
 
+    What a network must be built with and no tensor's shape tells (`recorded_options`) goes beside it.
+
     Raises:
         DataError: the file could not be written; the one before, if any, is untouched.
     """
@@ -46,7 +48,11 @@ def save_network(
     if self.opt.get('rank', 0) != 0:
         return
     name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-    content = {key: _on_cpu(self.get_bare_model(each)) for each, key in zip(nets, keys)}
+    bare = [self.get_bare_model(each) for each in nets]
+    content = {key: _on_cpu(each) for each, key in zip(bare, keys)}
+    for each in bare:
+        if hasattr(each, 'recorded_options'):
+            content[OPTIONS] = each.recorded_options
     _write(content, Path(self.opt['path']['models']) / name)
 
 

@@ -1,0 +1,105 @@
+"""Checkpoints of TensorFlow's Saver as NumPy arrays, read in a process of their own.
+
+TensorFlow and Triton carry an LLVM each, and a process that loads both ends without a word to Python; what else
+TensorFlow does at its import (logging, threads, memory) stays out of ours too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from metaf2n_arch.utils.checks import DataError, OptionError
+
+# What a Saver's file names end in, after the checkpoint's own name.
+_PARTS = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
+
+Tensors = dict[str, np.ndarray]
+Reader = Callable[[Path, str], tuple[Tensors, list[str]]]
+"""(checkpoint, pattern) -> arrays of the variables whose names fit the pattern, and the names of all others."""
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Returns a checkpoint's name, without the endings of its files.
+
+    Args:
+        path: that name; one of its files; or their folder: then the newest, as the file ``checkpoint`` in it says, or
+            the only one.
+
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _in_folder(path)
+    path = path.with_name(_PARTS.sub('', path.name))
+    if path.is_file() or path.with_name(f'{path.name}.index').is_file():
+        return path
+    raise DataError(f'{path}: no TensorFlow checkpoint; expected the files {path.name}.index and {path.name}.data-*.')
+
+
+def _in_folder(folder: Path) -> Path:
+    names = sorted(file.name.removesuffix('.index') for file in folder.glob('*.index'))
+    try:
+        listed = (folder / 'checkpoint').read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        listed = ''
+    newest = re.search(r'^model_checkpoint_path:\s*"([^"]+)"', listed, re.MULTILINE)
+    # The file may hold the path of the machine it was written on.
+    name = re.split(r'[/\\]', newest[1])[-1] if newest else None
+    if name in names:
+        return folder / str(name)
+    if len(names) == 1:
+        return folder / names[0]
+    found = f'{len(names)} TensorFlow checkpoints ({", ".join(names[:3])})' if names else 'no TensorFlow checkpoint'
+    raise DataError(f'{folder} holds {found}; name one, without its ending .index.')
+
+
+def read_tensors(checkpoint: Path, pattern: str) -> tuple[Tensors, list[str]]:
+    """Reads the variables whose names fit a regular expression from the beginning; a `Reader`.
+
+    Raises:
+        OptionError: TensorFlow is not installed.
+        DataError: the files are damaged or incomplete.
+    """
+    if importlib.util.find_spec('tensorflow') is None:
+        raise OptionError(
+            'reading a TensorFlow checkpoint needs TensorFlow; run: pip install "metaf2n-arch[tensorflow]"'
+        )
+    with tempfile.TemporaryDirectory(prefix='metaf2n_tensorflow_') as place:
+        target = Path(place) / 'tensors.npz'
+        command = [sys.executable, '-m', __name__, str(checkpoint.absolute()), pattern, str(target)]
+        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode or not target.is_file():
+            raise DataError(f'{checkpoint}: TensorFlow cannot read it ({_last_words(done)}).')
+        with np.load(target) as file:
+            names, others = file['names'].tolist(), file['others'].tolist()
+            return {name: file[f'tensor{number}'] for number, name in enumerate(names)}, others
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return f'{lines[-1][:200]}' if lines else f'its process ended with {done.returncode}'
+
+
+def _main(checkpoint: str, pattern: str, target: str) -> None:
+    """What the process of its own does; imports TensorFlow."""
+    from tensorflow.train import load_checkpoint
+
+    reader = load_checkpoint(checkpoint)
+    known = sorted(reader.get_variable_to_shape_map())
+    names = [name for name in known if re.match(pattern, name)]
+    arrays = {f'tensor{number}': reader.get_tensor(name) for number, name in enumerate(names)}
+    others = [name for name in known if name not in set(names)]
+    np.savez(target, names=np.array(names, str), others=np.array(others, str), **arrays)
+
+
+if __name__ == '__main__':
+    _main(*sys.argv[1:])
