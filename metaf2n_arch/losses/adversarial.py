@@ -27,8 +27,11 @@ class AdversarialLoss(nn.Module):
     L_D = L(D(real), 1) + L(D(fake), 0), not halved; `loss_weight` multiplies the generator's side only.
 
     Attributes:
+        mean_over_images: whether each player's loss of a batch is the mean of the losses of its images.
         stats: after `discriminator`, the detached mean logits ``out_d_real`` and ``out_d_fake``, for the log.
     """
+
+    mean_over_images = False
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -65,6 +68,8 @@ class StockAdversarialLoss(AdversarialLoss):
     >>> loss.generator(lambda x: x.mean((1, 2, 3)), torch.ones(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)).item()
     -1.0
     """
+
+    mean_over_images = True
 
     def __init__(self, loss: GANLoss) -> None:
         super().__init__(loss.loss_weight)

@@ -32,6 +32,8 @@ class DCTLoss(nn.Module):
     tensor(1.)
     """
 
+    mean_over_images = True
+
     def __init__(self, loss_weight: float = 1.0, order: int = 1) -> None:
         super().__init__()
         require_order('DCTLoss', order)

@@ -30,6 +30,8 @@ class DISTSLoss(nn.Module):
         ValueError: for images of another kind, or of two shapes.
     """
 
+    mean_over_images = True
+
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
         self.loss_weight = float(loss_weight)

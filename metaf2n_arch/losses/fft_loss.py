@@ -34,6 +34,8 @@ class FFTLoss(nn.Module):
     tensor(2.)
     """
 
+    mean_over_images = True
+
     def __init__(self, loss_weight: float = 1.0, order: int = 1) -> None:
         super().__init__()
         require_order('FFTLoss', order)

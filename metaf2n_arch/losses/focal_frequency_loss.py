@@ -59,6 +59,10 @@ class FocalFrequencyLoss(nn.Module):
         self.log_matrix = log_matrix
         self.batch_matrix = batch_matrix
 
+    @property
+    def mean_over_images(self) -> bool:
+        return not (self.ave_spectrum or self.batch_matrix)
+
     def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
         require_pair(pred, target)
         distance = focal_frequency_distance(

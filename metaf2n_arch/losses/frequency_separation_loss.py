@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metaf2n_arch.functional.bands import sinc_low_pass
 from metaf2n_arch.losses.adversarial import AdversarialLoss, Critic, as_adversarial, check_pair
-from metaf2n_arch.losses.pair import nested_loss, require_pair
+from metaf2n_arch.losses.pair import is_mean_over_images, nested_loss, require_pair
 from metaf2n_arch.utils.checks import OptionError, require_choice
 
 
@@ -39,6 +39,7 @@ class PixelFrequencySeparation(nn.Module):
         self.inner = inner
         self.band = band
         self.inputs = tuple(getattr(inner, 'inputs', ('pred', 'target')))
+        self.mean_over_images = is_mean_over_images(inner)
 
     def forward(self, *values: Any, **named: Any) -> Tensor:
         given = {**dict(zip(self.inputs, values)), **named}
@@ -56,6 +57,7 @@ class AdversarialFrequencySeparation(AdversarialLoss):
         super().__init__(inner.loss_weight)
         self.inner = inner
         self.band = band
+        self.mean_over_images = inner.mean_over_images
 
     def generator(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
         check_pair(fake, real)

@@ -47,6 +47,7 @@ class HighFrequencyConfusion(AdversarialLoss):
             raise OptionError(f'HighFrequencyConfusion cutoff is {cutoff!r}, expected a number in (0, 1.5].')
         self.inner = inner
         self.cutoff = float(cutoff)
+        self.mean_over_images = inner.mean_over_images
 
     def generator(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:
         check_pair(fake, real)

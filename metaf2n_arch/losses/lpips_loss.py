@@ -34,6 +34,8 @@ class LPIPSLoss(nn.Module):
     metaf2n_arch.utils.checks.OptionError: LPIPS net is 'alxe', expected one of ['alex', 'vgg', 'squeeze']. Did ...
     """
 
+    mean_over_images = True
+
     def __init__(self, net: str = 'alex', loss_weight: float = 1.0, trunk_path: str | None = None) -> None:
         super().__init__()
         self.net = net

@@ -1,4 +1,4 @@
-"""What the losses of two images share: the check of their inputs, and a loss inside another's options."""
+"""What the losses of two images share: the check of their inputs, how batches add up, a loss in another's options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from basicsr.losses import build_loss
+from basicsr.losses.basic_loss import CharbonnierLoss, L1Loss, MSELoss, PerceptualLoss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
@@ -18,6 +19,15 @@ def require_pair(pred: Tensor, target: Tensor, channels: int | None = None) -> N
     require_image_batch('pred', pred, channels)
     require_image_batch('target', target, channels)
     require_same_shape('pred', pred, 'target', target)
+
+
+def is_mean_over_images(loss: nn.Module) -> bool:
+    """Whether the loss of a batch is the mean of its images' losses: ours say so, BasicSR's are known here."""
+    if type(loss) in (L1Loss, MSELoss, CharbonnierLoss):
+        return loss.reduction == 'mean'
+    if type(loss) is PerceptualLoss:
+        return loss.criterion_type != 'fro'
+    return bool(getattr(loss, 'mean_over_images', False))
 
 
 def full_precision(x: Tensor) -> Tensor:

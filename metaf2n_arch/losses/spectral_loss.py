@@ -40,6 +40,8 @@ class SpectralLoss(nn.Module):
     True
     """
 
+    mean_over_images = True
+
     def __init__(self, loss_weight: float = 1.0, scale: str = 'power') -> None:
         super().__init__()
         require_choice('SpectralLoss scale', scale, ('power', 'log'))

@@ -89,14 +89,10 @@ class SSLLoss(nn.Module):
         Raises:
             ValueError: shapes that differ, a non-floating dtype, or images too small for the search window.
         """
-        if mask is None:
-            mask = edge_mask(target, self.mask_threshold, self.mask_stride)
-        else:
-            mask = thin_mask(mask != 0, self.mask_stride)
         loss = self_similarity_loss(
             pred,
             target,
-            mask,
+            self._pixels(target, mask),
             criterion=self.criterion,
             l1_weight=self.l1_weight,
             search_size=self.search_size,
@@ -105,6 +101,16 @@ class SSLLoss(nn.Module):
             border=self.border,
         )
         return self.loss_weight * loss
+
+    def shares(self, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Returns what each image's loss weighs in the batch's, (B,): its part of all pixels compared."""
+        counts = self._pixels(target, mask).flatten(1).sum(1)
+        return (counts / counts.sum().clamp_min(1)).to(target.dtype)
+
+    def _pixels(self, target: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:
+            return edge_mask(target, self.mask_threshold, self.mask_stride)
+        return thin_mask(mask != 0, self.mask_stride)
 
     def extra_repr(self) -> str:
         names = ('loss_weight', 'criterion', 'search_size', 'patch_size', 'h', 'mask_stride', 'border')

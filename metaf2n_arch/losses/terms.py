@@ -14,11 +14,14 @@ from basicsr.losses import build_loss
 from torch import Tensor, nn
 
 from metaf2n_arch.losses.adversarial import AdversarialLoss, as_adversarial
+from metaf2n_arch.losses.pair import is_mean_over_images
 from metaf2n_arch.utils.checks import OptionError, require_choice
 
 Critic = Callable[[Tensor], Tensor]
 Values = dict[str, Tensor]
 Data = Mapping[str, Tensor | None]
+# What the loss of one image alone weighs in a batch's loss, for each term that counts there.
+Shares = Mapping[str, float | Tensor]
 
 TARGETS = ('gt', 'gt_usm')
 _ADVERSARIAL_OF_HOST = ('GANLoss', 'MultiScaleGANLoss')
@@ -65,6 +68,18 @@ class Term:
     def inputs(self) -> tuple[str, ...]:
         return getattr(self.loss, 'inputs', ('pred', 'target'))
 
+    def shares(self, data: Data) -> list[float] | Tensor | None:
+        """What each image's loss weighs in the batch's; None if the batch's loss is no sum over its images."""
+        target = data[self.options.target]
+        assert target is not None
+        if not self.adversarial and 'pred' not in self.inputs:
+            return [1.0] + [0.0] * (len(target) - 1)  # counts once, whatever the images are
+        if not self.adversarial and 'confidence' in self.inputs:
+            return None  # the maps belong to other images
+        if hasattr(self.loss, 'shares'):
+            return self.loss.shares(target, data.get('mask'))
+        return [1 / len(target)] * len(target) if is_mean_over_images(self.loss) else None
+
 
 class LossTerms(nn.Module):
     """A weighted sum of losses, L = Σ_i w_i L_i, built from the YAML list ``train.losses``.
@@ -107,8 +122,30 @@ class LossTerms(nn.Module):
         """Whether any term eats `name`, for example ``confidence``."""
         return any(name in term.inputs for term in self.terms if not term.adversarial)
 
+    def shares(self, data: Data, current_iter: int | None = None) -> list[Shares] | None:
+        """How the loss of a batch is a sum over its images: Σ_i Σ_t s_it L_t(image i).
+
+        Args:
+            data: as for `generator`, of the whole batch.
+            current_iter: iteration, as for `generator`.
+
+        Returns:
+            s_i for each image, to be given to `generator` and `discriminator` with that image alone; None if a term
+            compares images with each other, as the relativistic means do.
+        """
+        found = {term.options.name: term.shares(data) for term in self._active(current_iter)}
+        if any(shares is None for shares in found.values()):
+            return None
+        number = len(data['gt'])  # type: ignore[arg-type]  # there is a target wherever there is a loss
+        return [{name: shares[i] for name, shares in found.items() if shares is not None} for i in range(number)]
+
     def generator(
-        self, pred: Tensor, data: Data, critic: Critic | None = None, current_iter: int | None = None
+        self,
+        pred: Tensor,
+        data: Data,
+        critic: Critic | None = None,
+        current_iter: int | None = None,
+        shares: Shares | None = None,
     ) -> tuple[Tensor, Values]:
         """Returns the generator's total loss and each term's (weighted, detached) share of it.
 
@@ -117,30 +154,41 @@ class LossTerms(nn.Module):
             data: ``gt`` of the same shape; ``gt_usm``, ``lq``, ``confidence``, ``mask`` where there are.
             critic: image -> logits, for the adversarial terms.
             current_iter: iteration, for terms with a `start_iter`; `None` counts every term.
+            shares: what each term is multiplied with; one entry of what the method `shares` returns.
         """
         total = pred.new_zeros(())
         values: Values = {}
-        for term in self._active(current_iter):
-            value = self._evaluate(term, pred, data, critic)
+        for term, share in self._weighed(current_iter, shares):
+            value = share * self._evaluate(term, pred, data, critic)
             total = total + value
             values[f'l_g_{term.options.name}'] = value.detach()
         return total, values
 
     def discriminator(
-        self, pred: Tensor, data: Data, critic: Critic, current_iter: int | None = None
+        self,
+        pred: Tensor,
+        data: Data,
+        critic: Critic,
+        current_iter: int | None = None,
+        shares: Shares | None = None,
     ) -> tuple[Tensor, Values]:
         """Returns the discriminator's total loss over all adversarial terms, and each term's share of it."""
         total = pred.new_zeros(())
         values: Values = {}
-        for term in self._active(current_iter):
+        for term, share in self._weighed(current_iter, shares):
             if not term.adversarial:
                 continue
-            value = term.loss.discriminator(critic, pred, data[term.options.target])
+            value = share * term.loss.discriminator(critic, pred, data[term.options.target])
             total = total + value
             values[f'l_d_{term.options.name}'] = value.detach()
             for key, statistic in getattr(term.loss, 'stats', {}).items():
-                values[f'{key}_{term.options.name}'] = statistic
+                values[f'{key}_{term.options.name}'] = share * statistic
         return total, values
+
+    def _weighed(self, current_iter: int | None, shares: Shares | None) -> list[tuple[Term, float | Tensor]]:
+        """The terms that count, each with its share."""
+        pairs = [(t, 1.0 if shares is None else shares[t.options.name]) for t in self._active(current_iter)]
+        return [(term, share) for term, share in pairs if isinstance(share, Tensor) or share != 0]
 
     def _active(self, current_iter: int | None) -> list[Term]:
         return [t for t in self.terms if current_iter is None or current_iter >= t.options.start_iter]
