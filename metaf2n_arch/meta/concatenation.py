@@ -1,0 +1,115 @@
+"""Concatenations that a backward pass makes again from their parts instead of keeping them.
+
+A dense block concatenates its input with what it has made so far before each convolution, so that autograd keeps the
+same numbers several times over: 640 channels where 192 differ, in RRDBNet. The parts are kept anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+
+_CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
+
+
+@contextmanager
+def saved_in_parts() -> Iterator[None]:
+    """Lets autograd save the result of `torch.cat` as its parts, for all graphs made inside the block.
+
+    The values and gradients are bitwise the same; each use of a saved concatenation costs one copy. Backward passes
+    that make a graph of their own (``create_graph=True``) belong inside the block as well, others need not be.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with saved_in_parts():
+    ...     loss = torch.cat([x, 2 * x]).square().sum()
+    >>> torch.autograd.grad(loss, x)
+    (tensor([10., 10.]),)
+    """
+    known = _Known()
+    with saved_tensors_hooks(known.pack, known.unpack), _Watch(known):
+        yield
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """Tensors outside any graph, with the versions they had: autograd's own check passes what hooks have packed by."""
+
+    tensors: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+    dim: int | None = None
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor], dim: int | None = None) -> _Saved:
+        return cls(tuple(t.detach() for t in tensors), tuple(t._version for t in tensors), dim)
+
+    def restore(self) -> Tensor:
+        if tuple(t._version for t in self.tensors) != self.versions:
+            raise RuntimeError(
+                'One of the tensors a gradient needs was changed in place after it was used. A part of a concatenation '
+                'may not be, inside saved_in_parts(); a network that does so must be called outside it.'
+            )
+        return self.tensors[0] if self.dim is None else torch.cat(self.tensors, self.dim)
+
+
+class _Known:
+    """The concatenations alive: whose storage it is, which version of it, and what it was made from."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, tuple[StorageWeakRef, torch.Size, int, _Saved]] = {}
+
+    def add(self, whole: Tensor, parts: _Saved) -> None:
+        # An entry keeps its parts alive; those whose whole is gone go first, so that few are there at any time.
+        self.entries = {key: entry for key, entry in self.entries.items() if not entry[0].expired()}
+        storage = whole.untyped_storage()
+        # While the weak reference is held, no other storage is given this address.
+        self.entries[storage._cdata] = StorageWeakRef(storage), whole.shape, whole._version, parts
+
+    def pack(self, tensor: Tensor) -> _Saved:
+        entry = self.entries.get(tensor.untyped_storage()._cdata)
+        if entry is None or (tensor.shape, tensor._version) != entry[1:3]:
+            return _Saved.of([tensor])
+        return entry[3]
+
+    def unpack(self, saved: _Saved) -> Tensor:
+        with torch.no_grad():
+            tensor = saved.restore()
+        if saved.dim is not None:
+            self.add(tensor, saved)  # a backward pass that makes a graph saves it again
+        return tensor
+
+
+class _Watch(TorchFunctionMode):
+    """Tells `_Known` of every concatenation."""
+
+    def __init__(self, known: _Known) -> None:
+        super().__init__()
+        self.known = known
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func in _CONCATENATIONS and torch.is_grad_enabled():
+            tensors, dim = _arguments(*args, **(kwargs or {}))
+            if dim is not None and all(t.dtype == made.dtype for t in tensors):
+                self.known.add(made, _Saved.of(tensors, dim))
+        return made
+
+
+def _arguments(
+    tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None
+) -> tuple[Sequence[Tensor], int | None]:
+    """The parts and the dimension of a call of `torch.cat`; no dimension where the result has another owner."""
+    return tensors, None if out is not None else dim if axis is None else axis
