@@ -20,7 +20,8 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.img_process_util import USMSharp
 from torch import Tensor, nn
 
-from metaf2n_arch.losses.terms import LossTerms
+from metaf2n_arch.losses.terms import Data, LossTerms, Shares
+from metaf2n_arch.models.critic import SharedCritic
 from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
 from metaf2n_arch.models.options import GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.performance import Performance
@@ -37,8 +38,8 @@ Values = dict[str, Tensor]
 class BaseGANSRModel(ValidationMixin, SRGANModel):
     """A generator trained with a list of losses, with or without a discriminator.
 
-    A subclass says in `generator_gradients` how the generator's gradients come about, and may add networks in
-    `build_networks`. Everything else, from options to checkpoints, is here.
+    A subclass says in `compute_gradients` how gradients come about, and may add networks in `build_networks`.
+    Everything else, from options to checkpoints, is here.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -121,9 +122,10 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
 
     # one iteration ----------------------------------------------------------------------------------------------------
 
-    def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
-        """Leaves gradients in the generator's ``.grad`` and returns the values to log and the (output, target) pairs
-        made.
+    def compute_gradients(self, current_iter: int) -> Values:
+        """Leaves the gradients of all trained networks in their ``.grad`` and returns the values to log.
+
+        The discriminator's come from `teach_critic`, with the same outputs as the generator's.
 
         Raises:
             NotImplementedError: always, here; each model has its own.
@@ -133,16 +135,16 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     def optimize_parameters(self, current_iter: int) -> None:
         options = self.train_options
         trains_generator = current_iter % options.net_d_iters == 0 and current_iter > options.net_d_init_iters
-        if self.net_d is not None:
-            self.net_d.requires_grad_(False)
-            advance_power_iteration(self.net_d)  # once per step, not with each forward
         self.optimizer_g.zero_grad(set_to_none=True)
-        values, pairs = self.generator_gradients(current_iter)
+        if self.net_d is not None:
+            self.optimizer_d.zero_grad(set_to_none=True)
+            advance_power_iteration(self.net_d)  # once per step, not with each forward
+        with self.performance.saving():
+            values = self.compute_gradients(current_iter)
         if trains_generator and self.step_g(self.optimizer_g, current_iter) and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         if self.net_d is not None:
-            self.net_d.requires_grad_(True)
-            values.update(self._optimize_discriminator(pairs, current_iter))
+            self.step_d(self.optimizer_d, current_iter)
         skipped = self.step_g.skipped + self.step_d.skipped
         if skipped:
             values['skipped_steps'] = torch.tensor(float(skipped), device=self.device)
@@ -155,17 +157,28 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         with power_iteration(self.net_d, enabled=False):
             return self.performance.faster(self.net_d)(images)
 
-    def _optimize_discriminator(self, pairs: list[tuple[Tensor, Tensor]], current_iter: int) -> Values:
-        """One step of D on outputs the generator's step already made; gradients are means over the pairs."""
-        self.optimizer_d.zero_grad(set_to_none=True)
-        collected: list[Values] = []
-        for output, target in pairs:
-            loss, values = self.losses.discriminator(output.detach(), self.targets(target), self.critic, current_iter)
-            if loss.requires_grad:  # no adversarial term counts yet
-                (loss / len(pairs)).backward()
-            collected.append(values)
-        self.step_d(self.optimizer_d, current_iter)
-        return mean_values(collected)
+    def teach_critic(
+        self,
+        output: Tensor,
+        data: Data,
+        critic: SharedCritic,
+        current_iter: int,
+        shares: Shares | None = None,
+        weight: float = 1.0,
+    ) -> Values:
+        """Adds the discriminator's gradient on the generator's output to its ``.grad``; returns the values to log.
+
+        Called before the generator's gradient is taken, while the graph of the logits that `critic` remembers is there.
+        """
+        assert self.net_d is not None
+        loss, values = self.losses.discriminator(output.detach(), data, critic, current_iter, shares)
+        if loss.requires_grad:  # else no adversarial term counts yet
+            weights = [p for p in self.net_d.parameters() if p.requires_grad]
+            found = torch.autograd.grad(weight * loss, weights, retain_graph=True, allow_unused=True)
+            for p, g in zip(weights, found):
+                if g is not None:
+                    p.grad = g.detach() if p.grad is None else p.grad + g
+        return values
 
     def targets(self, gt: Tensor) -> dict[str, Tensor | None]:
         """What losses may compare with: the ground truth and, where a term asks for it, its sharpened version."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metaf2n_arch.degradation import apply_batch
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values
+from metaf2n_arch.models.critic import SharedCritic
 
 
 @MODEL_REGISTRY.register()
@@ -37,15 +38,17 @@ class GANSRModel(BaseGANSRModel):
         else:
             self.lq = data['lq'].to(self.device)
 
-    def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
+    def compute_gradients(self, current_iter: int) -> Values:
         assert self.gt is not None, 'training needs ground truth'
         pred = self.performance.faster(self.net_g)(self.lq)
-        data = {**self.targets(self.gt), 'lq': self.lq, 'mask': self.mask}
-        critic = self.critic if self.net_d is not None else None
-        total, values = self.losses.generator(pred, data, critic, current_iter)
+        targets = self.targets(self.gt)
+        critic = SharedCritic(self.critic) if self.net_d is not None else None
+        total, values = self.losses.generator(pred, {**targets, 'lq': self.lq, 'mask': self.mask}, critic, current_iter)
+        if critic is not None:
+            values.update(self.teach_critic(pred, targets, critic, current_iter))
         if total.requires_grad:  # not while every term still waits for its start_iter
-            total.backward()
-        return {**values, 'l_g_total': total.detach()}, [(pred.detach(), self.gt)]
+            total.backward(inputs=self.trained_parameters())
+        return {**values, 'l_g_total': total.detach()}
 
     def test(self) -> None:
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.net_g

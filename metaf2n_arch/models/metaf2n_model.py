@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from metaf2n_arch.faces.restorer import build_restorer
 from metaf2n_arch.functional.relativistic import means_of_own_batch
@@ -30,6 +29,7 @@ from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
 from metaf2n_arch.models.inner_rates import KEY, InnerRates
 from metaf2n_arch.models.options import FaceOptions, MetaOptions
+from metaf2n_arch.models.outer_loss import OuterLoss
 from metaf2n_arch.models.tasks import Task, make_tasks
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.download import locate
@@ -104,17 +104,15 @@ class MetaF2NModel(BaseGANSRModel):
         with means_of_own_batch():  # a task's images are compared with each other, not with another process's task
             super().optimize_parameters(current_iter)
 
-    def generator_gradients(self, current_iter: int) -> tuple[Values, list[tuple[Tensor, Tensor]]]:
+    def compute_gradients(self, current_iter: int) -> Values:
         theta, phi = parameters(self.net_g), parameters(self.net_m)
         detailed = current_iter % self.opt['logger']['print_freq'] == 0
         collected: list[Values] = []
-        pairs: list[tuple[Tensor, Tensor]] = []
 
         def gradients() -> Iterator[MetaGradient]:
             for task in self.tasks:  # one after the other, so that memory does not grow with their number
-                gradient, values, output = self._task_gradient(theta, phi, task, current_iter, detailed)
+                gradient, values = self._task_gradient(theta, phi, task, current_iter, detailed)
                 collected.append(values)
-                pairs.append((output, task.query_gt))
                 yield gradient
 
         gradient = accumulate(gradients())
@@ -124,19 +122,27 @@ class MetaF2NModel(BaseGANSRModel):
         if self.rates is not None:
             assign_gradients(self.rates.by_name(), gradient.inner_lr or {})
             values['inner_lr_mean'] = torch.stack([rate.detach() for rate in self.rates.parameters()]).mean()
-        return values, pairs
+        return values
 
     def _task_gradient(
         self, theta: Params, phi: Params, task: Task, current_iter: int, detailed: bool
-    ) -> tuple[MetaGradient, Values, Tensor]:
-        """One task's gradient, the values to log, and the adapted output on the query."""
-        inner_loss = self._inner_loss(self.net_g, task.support_lq, task.support_hq)
-        outer = OuterLoss(self, task, current_iter)
+    ) -> tuple[MetaGradient, Values]:
+        """One task's gradient and the values to log; the discriminator's gradient is added where it belongs.
+
+        The confidence map does not depend on θ: it is made once, and what the loops say of it pulled back through
+        MaskNet.
+        """
+        confidence = self.performance.pure(self.net_m)(phi, task.support_lq, task.support_hq)
+        trust = {'confidence': confidence.detach()}
+        inner_loss = weighted_l1(
+            self.performance.pure(self.net_g), lambda trust, *_: trust['confidence'], task.support_lq, task.support_hq
+        )
+        outer = OuterLoss(self, task, current_iter, last_step=self.meta.inner_steps)
         result = meta_gradient(
             theta,
-            phi,
+            trust,
             inner_loss,
-            outer,
+            outer.terms,
             inner_lr=self.inner_lr(),
             inner_steps=self.meta.inner_steps,
             mode=self.meta.mode,
@@ -145,31 +151,33 @@ class MetaF2NModel(BaseGANSRModel):
             keep_graph=self.meta.keep_graph,
             curvature=self.meta.curvature,
         )
-        result = self._with_unadapted_loss(result, theta, phi, task, current_iter)
+        by_phi = torch.autograd.grad(confidence, list(phi.values()), result.phi['confidence'])
+        result = replace(result, phi=dict(zip(phi, by_phi)))
+        result = self._with_unadapted_loss(result, theta, trust, task, current_iter)
         values = {**outer.values, 'l_inner': result.inner_losses[0], 'l_g_total': result.outer_losses[-1]}
         if detailed:
             with torch.no_grad():
-                values['l_inner_adapted'] = inner_loss(result.fast_params, phi)
-                values['l_g_total_unadapted'] = OuterLoss(self, task, current_iter)(theta, phi, 0)
-        return result, values, outer.output
+                values['l_inner_adapted'] = inner_loss(result.fast_params, trust)
+                unadapted = [term(theta, trust, 0) for term in OuterLoss(self, task, current_iter).terms]
+                values['l_g_total_unadapted'] = torch.stack(unadapted).sum()
+        return result, values
 
     def _with_unadapted_loss(
-        self, result: MetaGradient, theta: Params, phi: Params, task: Task, current_iter: int
+        self, result: MetaGradient, theta: Params, trust: Params, task: Task, current_iter: int
     ) -> MetaGradient:
         """Adds w ∇_θ L(θ) to the gradient; w is `MetaOptions.unadapted_weight`."""
         weight = self.meta.unadapted_weight
         if weight == 0:
             return result
-        loss = weight * OuterLoss(self, task, current_iter)(theta, phi, 0)
-        grads = torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
-        own = {name: grad for name, grad in zip(theta, grads) if grad is not None}
-        return replace(result, theta={n: g + own[n] if n in own else g for n, g in result.theta.items()})
+        by_theta = result.theta
+        for term in OuterLoss(self, task, current_iter).terms:
+            loss = weight * term(theta, trust, 0)
+            own = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+            by_theta = {name: by_theta[name] + g for name, g in zip(theta, own)}
+        return replace(result, theta=by_theta)
 
     def _step_weights(self, current_iter: int) -> tuple[float, ...]:
         return step_weights(self.meta.inner_steps, current_iter, self.meta.annealing_iters)
-
-    def _inner_loss(self, net: nn.Module, lq: Tensor, hq: Tensor) -> Callable[[Params, Params], Tensor]:
-        return weighted_l1(self.performance.pure(net), self.performance.pure(self.net_m), lq, hq)
 
     # restoring a photo ------------------------------------------------------------------------------------------------
 
@@ -239,33 +247,3 @@ class MetaF2NModel(BaseGANSRModel):
 def parameters(net: nn.Module) -> Params:
     """The parameters of a network by name."""
     return dict(net.named_parameters())
-
-
-class OuterLoss:
-    """The outer loss of one task, (θ', φ, step) -> scalar, which remembers its last output and the values to log."""
-
-    def __init__(self, model: MetaF2NModel, task: Task, current_iter: int) -> None:
-        self.model = model
-        self.task = task
-        self.current_iter = current_iter
-        self.targets = model.targets(task.query_gt)
-        self.output: Tensor
-        self.values: Values = {}
-
-    def __call__(self, theta: Params, phi: Params, step: int) -> Tensor:
-        model, task = self.model, self.task
-        pred = self._generate(theta, task.query_lq)
-        confidence = None
-        if model.losses.needs('confidence'):
-            confidence = model.performance.pure(model.net_m)(phi, task.support_lq, task.support_hq)
-        data = {**self.targets, 'lq': task.query_lq, 'confidence': confidence}
-        critic = model.critic if model.net_d is not None else None
-        total, self.values = model.losses.generator(pred, data, critic, self.current_iter)
-        self.output = pred.detach()
-        return total
-
-    def _generate(self, theta: Params, lq: Tensor) -> Tensor:
-        generate = self.model.performance.pure(self.model.net_g)
-        if not self.model.meta.checkpointing:
-            return generate(theta, lq)
-        return checkpoint(generate, theta, lq, use_reentrant=False)

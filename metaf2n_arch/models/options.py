@@ -27,7 +27,8 @@ class MetaOptions(Strict):
         unadapted_weight: w ≥ 0 adds w · L(θ), the outer loss without adaptation, so that a photo without faces is
             served well too; 0, the paper's, leaves θ free to be good at nothing but adapting.
         checkpointing: recompute the generator's activations on the query in its backward pass: less memory, more time.
-        keep_graph: keep the graph of the last inner step while the outer loss is differentiated: faster, more memory.
+        keep_graph: keep the graph of the last inner step while the outer loss is differentiated, instead of making it
+            again: faster; false saves memory.
         curvature: how second derivatives are taken; all routes are exact. ``auto`` goes forward where the generator's
             operations allow it; ``reverse`` saves the attempt where they do not (SwinIR).
     """
@@ -40,7 +41,7 @@ class MetaOptions(Strict):
     annealing_iters: int = Field(0, ge=0)
     unadapted_weight: float = Field(0, ge=0)
     checkpointing: bool = False
-    keep_graph: bool = False
+    keep_graph: bool = True
     curvature: Literal['auto', 'forward', 'reverse'] = 'auto'
 
 
@@ -73,12 +74,15 @@ class PerformanceOptions(Strict):
         tf32: whether GPUs may round the factors of float32 products to 10 bits; None leaves torch's own choice.
         compile: a backend of `torch.compile` for the generator (``inductor``); only for models that differentiate it
             once, as compiled graphs refuse a second time.
+        concatenations: ``parts`` keeps a concatenation for the backward pass as its parts, which are kept anyway: half
+            the memory of a network of dense blocks (RRDBNet) for one more copy; ``whole`` leaves it to torch.
     """
 
     autocast: Literal['bf16'] | None = None
     channels_last: bool = False
     tf32: bool | None = None
     compile: str | None = None
+    concatenations: Literal['parts', 'whole'] = 'parts'
 
 
 class SafetyOptions(Strict):

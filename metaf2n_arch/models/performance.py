@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from metaf2n_arch.meta import functional
+from metaf2n_arch.meta.concatenation import saved_in_parts
 from metaf2n_arch.models.options import PerformanceOptions
 
 
@@ -47,6 +49,11 @@ class Performance:
             return tree_map(lambda x: x.float() if isinstance(x, Tensor) and x.is_floating_point() else x, made)
 
         return autocast_call
+
+    def saving(self) -> AbstractContextManager[None]:
+        """A block whose graphs save memory, see `saved_in_parts`. Compiled networks decide themselves what to save."""
+        wanted = self.options.concatenations == 'parts' and self.options.compile is None
+        return saved_in_parts() if wanted else nullcontext()
 
     def pure(self, net: nn.Module) -> Callable[..., Any]:
         """Returns the network as a function of its parameters, see `functional`."""

@@ -14,7 +14,7 @@ LEARNED = {'inner_lr': 'learned', 'inner_lr_start': 0.05}
 
 def outer_loss(model, data) -> float:
     model.feed_data(data)
-    values, _ = model.generator_gradients(1)
+    values = model.compute_gradients(1)
     return float(values['l_g_total'])
 
 

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.utils.data import default_collate
 
 from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
+from metaf2n_arch.models.outer_loss import OuterLoss
 from metaf2n_arch.utils.checks import OptionError
 
 SCALE = 4
@@ -73,9 +74,9 @@ def batch(astronaut_tensor: torch.Tensor) -> dict[str, Any]:
 
 
 def unrolled_gradients(model: Any, batch: dict[str, Any], mode: str) -> tuple[dict[str, torch.Tensor], ...]:
-    """Gradients for θ and φ by one graph through both loops, written out for one inner step."""
+    """Gradients for θ, φ and the discriminator by one graph through both loops, written out for one inner step."""
     theta, phi = dict(model.net_g.named_parameters()), dict(model.net_m.named_parameters())
-    total = 0
+    total, judged = 0, 0
     for b in range(2):
         draw = DegradationParams.from_tensors({k: v[b] for k, v in batch['degradation'].items()})
         face, gt = batch['face'][b], batch['gt'][b]
@@ -95,9 +96,13 @@ def unrolled_gradients(model: Any, batch: dict[str, Any], mode: str) -> tuple[di
         logits = model.net_d(out)
         gan = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
         total = total + ((out - gt).abs().mean() + 0.1 * gan + 0.02 * ((mask - 1) ** 2).mean() / 2) / 2
+        for images, real in ((out.detach(), 0.0), (gt, 1.0)):
+            logits = model.net_d(images)
+            judged = judged + F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real)) / 2
     g_theta = torch.autograd.grad(total, list(theta.values()), retain_graph=True)
     g_phi = torch.autograd.grad(total, list(phi.values()))
-    return dict(zip(theta, g_theta)), dict(zip(phi, g_phi))
+    psi = dict(model.net_d.named_parameters())
+    return dict(zip(theta, g_theta)), dict(zip(phi, g_phi)), dict(zip(psi, torch.autograd.grad(judged, psi.values())))
 
 
 @pytest.mark.parametrize('mode', ['first', 'second'])
@@ -105,10 +110,8 @@ def test_the_gradients_of_a_step_are_those_of_the_unrolled_graph(tmp_path, batch
     torch.manual_seed(0)
     model = build_model(options(tmp_path, meta={'inner_lr': 0.05, 'mode': mode}))
     model.feed_data(batch)
-    model.net_d.requires_grad_(False)
-    model.generator_gradients(1)
-    expected_theta, expected_phi = unrolled_gradients(model, batch, mode)
-    for net, expected in ((model.net_g, expected_theta), (model.net_m, expected_phi)):
+    model.compute_gradients(1)
+    for net, expected in zip((model.net_g, model.net_m, model.net_d), unrolled_gradients(model, batch, mode)):
         for name, p in net.named_parameters():
             error = (p.grad - expected[name]).norm() / expected[name].norm().clamp(min=1e-8)
             assert error < 2e-4, name
@@ -120,7 +123,7 @@ def test_first_mask_keeps_the_mask_gradient_of_second_and_the_generator_gradient
         torch.manual_seed(0)
         model = build_model(options(tmp_path, meta={'inner_lr': 0.05, 'mode': mode}))
         model.feed_data(batch)
-        model.generator_gradients(1)
+        model.compute_gradients(1)
         grads[mode] = [torch.cat([p.grad.flatten() for p in net.parameters()]) for net in (model.net_g, model.net_m)]
     torch.testing.assert_close(grads['first_mask'][0], grads['first'][0])
     torch.testing.assert_close(grads['first_mask'][1], grads['second'][1])
@@ -133,19 +136,47 @@ def test_the_unadapted_weight_adds_the_gradient_of_the_loss_without_adaptation(t
         torch.manual_seed(0)
         model = build_model(options(tmp_path, meta=meta))
         model.feed_data(batch)
-        model.generator_gradients(1)
+        model.compute_gradients(1)
         grads.append(torch.cat([p.grad.flatten() for p in model.net_g.parameters()]))
     torch.testing.assert_close(grads[1], grads[0] + 0.5 * grads[2], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('meta', [{'keep_graph': True}, {'curvature': 'reverse'}, {'checkpointing': True}])
+@pytest.mark.parametrize(
+    ('losses', 'terms'),
+    [
+        ([{'type': 'SSLLoss', 'loss_weight': 100, 'search_size': 9, 'patch_size': 3}, {'type': 'GANLoss'}], 2),
+        ([{'type': 'L1Loss'}, {'type': 'RelativisticGANLoss', 'kind': 'RaGAN', 'loss_weight': 0.1}], 1),
+        ([{'type': 'MaskRegularizerLoss'}, {'type': 'L1Loss', 'start_iter': 5}], 1),
+    ],
+)
+def test_the_outer_loss_is_taken_image_by_image_where_that_is_the_same(tmp_path, batch, losses, terms):
+    losses = [{'gan_type': 'vanilla', 'loss_weight': 0.1, **e} if e['type'] == 'GANLoss' else e for e in losses]
+    torch.manual_seed(0)
+    opt = options(tmp_path)
+    opt['train']['losses'] = losses
+    model = build_model(opt)
+    model.feed_data(batch)
+    task = next(iter(model.tasks))
+    outer = OuterLoss(model, task, 1, last_step=1)
+    assert len(outer.terms) == terms
+    theta = dict(model.net_g.named_parameters())
+    trust = {'confidence': model.net_m(task.support_lq, task.support_hq).detach()}
+    found = torch.stack([term(theta, trust, 1) for term in outer.terms]).sum()
+    data = {'gt': task.query_gt, 'lq': task.query_lq, **trust}
+    expected, values = model.losses.generator(model.net_g(task.query_lq), data, model.critic, 1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    for name, value in values.items():
+        torch.testing.assert_close(outer.values[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('meta', [{'keep_graph': False}, {'curvature': 'reverse'}, {'checkpointing': True}])
 def test_switches_of_time_and_memory_leave_the_gradient_alone(tmp_path, batch, meta):
     grads = []
     for switches in ({}, meta):
         torch.manual_seed(0)
         model = build_model(options(tmp_path, meta={'inner_lr': 0.05, **switches}))
         model.feed_data(batch)
-        model.generator_gradients(1)
+        model.compute_gradients(1)
         grads.append(torch.cat([p.grad.flatten() for net in (model.net_g, model.net_m) for p in net.parameters()]))
     error = (grads[0] - grads[1]).norm() / grads[0].norm()
     assert error < 1e-4
