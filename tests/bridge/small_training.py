@@ -161,7 +161,8 @@ class Training:
         tensors = {}
         for label in 'gdm':
             content = torch.load(self.experiment / 'models' / f'net_{label}_{iteration}.pth', weights_only=True)
-            tensors.update({(label, key, name): t for key, state in content.items() for name, t in state.items()})
+            weights = {key: state for key, state in content.items() if key.startswith('params')}
+            tensors.update({(label, key, name): t for key, state in weights.items() for name, t in state.items()})
         return tensors
 
     def state(self, iteration: int) -> dict[str, Any]:
