@@ -13,6 +13,13 @@ from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
 
 pytest.importorskip('triton', reason='triton, which the GPU path needs, is not installed')
 
+from triton.runtime.jit import JITFunction
+
+from metaf2n_arch.functional.self_similarity import triton_adjoint, triton_kernel
+
+# Called by kernels, never launched.
+HELPERS = {'squared_difference', 'derivative', 'value_at', 'box_above'}
+
 
 @pytest.mark.parametrize('border', ['image', 'window'])
 def test_triton_kernels_equal_the_box_filters_in_the_interpreter(border: str) -> None:
@@ -36,6 +43,23 @@ def test_triton_kernels_equal_the_box_filters_for_other_sizes(border: str, sizes
     errors = [float(line.split()[2]) for line in result.stdout.splitlines()]
     assert len(errors) == 5
     assert max(errors) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ('architecture', 'border', 'channels', 'dtype'),
+    [('80', 'image', '3', 'float32'), ('90', 'window', '1', 'float64')],
+)
+def test_every_launch_compiles_to_machine_code_without_a_gpu(architecture, border, channels, dtype) -> None:
+    """The interpreter accepts what the compiler refuses: types and shapes that change in a loop, for example."""
+    script = Path(__file__).with_name('triton_compile.py')
+    command = [sys.executable, str(script), architecture, border, channels, dtype]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert result.returncode == 0, result.stderr[-2000:]
+    compiled = {line.split()[0]: int(line.split()[1]) for line in result.stdout.splitlines()}
+    modules = [triton_kernel, triton_adjoint] if border == 'window' else [triton_kernel]
+    kernels = {name for module in modules for name, value in vars(module).items() if isinstance(value, JITFunction)}
+    assert kernels - HELPERS <= set(compiled)
+    assert min(compiled.values()) > 1000
 
 
 @pytest.mark.parametrize(('device', 'needed'), [('cuda', 'triton'), ('cpu', 'numba')])
