@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # BT.601, as every luminance in this package
@@ -21,7 +23,8 @@ def luminance(x: Tensor) -> Tensor:
         return x
     if x.shape[1] != 3:
         raise ValueError(f'The images have {x.shape[1]} channels, expected 3 (RGB) or 1.')
-    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red, green, blue = x.unbind(1)
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).unsqueeze(1)
 
 
 def power_spectrum(x: Tensor) -> Tensor:
@@ -33,8 +36,11 @@ def power_spectrum(x: Tensor) -> Tensor:
     Returns:
         (..., H, W // 2 + 1), frequencies as `torch.fft.rfft2` orders them. Weighted by `multiplicity` it sums to ‖x‖².
     """
-    transform = torch.fft.rfft2(x, norm='ortho')
-    return transform.real.square() + transform.imag.square()
+    return _squared(torch.fft.rfft2(x, norm='ortho'))
+
+
+def _squared(transform: Tensor) -> Tensor:
+    return (transform * transform.conj()).real
 
 
 @lru_cache(maxsize=8)
@@ -64,8 +70,11 @@ def frequency_radius(height: int, width: int, device: torch.device | None = None
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def _rings(height: int, width: int, bins: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The ring of each entry of the flat half-plane, and the weight that makes a mean of the sum over a ring.
+def _rings(
+    height: int, width: int, bins: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ring of each entry of the flat half-plane, the weight that makes a mean of the sum over a ring, and for each
+    ring k the weight 1 / n_k of an entry of the whole plane.
 
     The corners, beyond the highest frequency of the axes, share one more ring at the end, to be thrown away.
     """
@@ -76,7 +85,8 @@ def _rings(height: int, width: int, bins: int, device: torch.device, dtype: torc
         raise ValueError(
             f'Images of {height}x{width} have frequencies for {min(height, width) // 2 + 1} bins, asked for {bins}.'
         )
-    return ring.to(device), (weight / count[ring]).to(device, dtype)
+    share = 1 / count[:bins]
+    return ring.to(device), (weight / count[ring]).to(device, dtype), share.to(device, dtype)
 
 
 def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None = None) -> Tensor:
@@ -100,21 +110,59 @@ def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None =
     >>> azimuthal_mean(torch.ones(4, 3), 4, 4)
     tensor([1., 1., 1.])
     """
-    bins = min(height, width) // 2 + 1 if bins is None else bins
-    if bins < 2:
-        raise ValueError(f'A spectrum needs images of 2x2 and 2 bins or more; got {height}x{width} and {bins} bins.')
-    ring, weight = _rings(height, width, bins, spectrum.device, spectrum.dtype)
+    bins = _number_of_bins(height, width, bins)
+    ring, weight, _ = _rings(height, width, bins, spectrum.device, spectrum.dtype)
     rows = spectrum.reshape(-1, len(ring)) * weight
     mean = rows.new_zeros(len(rows), bins + 1).index_add(1, ring, rows)[:, :bins]
     return mean.reshape(*spectrum.shape[:-2], bins)
 
 
+def _number_of_bins(height: int, width: int, bins: int | None) -> int:
+    bins = min(height, width) // 2 + 1 if bins is None else bins
+    if bins < 2:
+        raise ValueError(f'A spectrum needs images of 2x2 and 2 bins or more; got {height}x{width} and {bins} bins.')
+    return bins
+
+
 def radial_power_spectrum(x: Tensor, bins: int | None = None) -> Tensor:
     """Returns the one-dimensional power spectrum AI_k of real images (..., H, W): (..., K), see `azimuthal_mean`.
 
-    Durall et al., "Watch Your Up-Convolution", CVPR 2020, eq. 2.
+    Durall et al., "Watch Your Up-Convolution", CVPR 2020, eq. 2. Differentiable, any number of times.
     """
-    return azimuthal_mean(power_spectrum(x), x.shape[-2], x.shape[-1], bins)
+    return _RadialPower.apply(x, _number_of_bins(x.shape[-2], x.shape[-1], bins))[0]
+
+
+class _RadialPower(torch.autograd.Function):
+    """AI_k = Σ |F(x)|² / n_k over the ring k, with its gradient F⁻¹(2 g_k F(x) / n_k) in closed form.
+
+    That is one inverse real transform. torch derives `rfft2` by a complex transform of the whole plane, and passes over
+    all frequencies once more for each step between there and the rings.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+        transform = torch.fft.rfft2(x, norm='ortho')
+        return azimuthal_mean(_squared(transform), x.shape[-2], x.shape[-1], bins), transform
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[0], output[1])
+        ctx.bins = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        x, transform = ctx.saved_tensors
+        if torch.is_grad_enabled():  # as a function of x, for its own derivative
+            transform = torch.fft.rfft2(x, norm='ortho')
+        height, width = x.shape[-2:]
+        ring, _, share = _rings(height, width, ctx.bins, x.device, x.dtype)
+        # the corners, one ring more, have no part in any mean
+        rings = F.pad(2 * share * gradient.reshape(-1, ctx.bins), (0, 1))
+        scale = rings.index_select(1, ring).view(transform.shape)
+        return torch.fft.irfft2(transform * scale, s=(height, width), norm='ortho'), None
 
 
 def normalised_spectrum(x: Tensor, scale: str = 'power', bins: int | None = None) -> Tensor:
@@ -132,11 +180,10 @@ def normalised_spectrum(x: Tensor, scale: str = 'power', bins: int | None = None
         (..., K); 0 where the spectrum has nothing to divide by.
     """
     tiny = torch.finfo(x.dtype).eps ** 2
-    power = power_spectrum(x)
     if scale in ('power', 'decades'):
-        mean = azimuthal_mean(power, x.shape[-2], x.shape[-1], bins)
+        mean = radial_power_spectrum(x, bins)
         ratio = mean / mean[..., :1].clamp_min(tiny)
         return ratio if scale == 'power' else ratio.clamp_min(tiny).log10()
-    mean = azimuthal_mean((power + tiny).log() / 2, x.shape[-2], x.shape[-1], bins)
+    mean = azimuthal_mean((power_spectrum(x) + tiny).log() / 2, x.shape[-2], x.shape[-1], bins)
     low, high = mean.amin(-1, keepdim=True), mean.amax(-1, keepdim=True)
     return (mean - low) / (high - low).clamp_min(1e3 * torch.finfo(x.dtype).eps)  # a flat spectrum stays near 0

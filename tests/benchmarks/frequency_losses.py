@@ -1,6 +1,7 @@
-"""What the frequency losses cost: against a training step of ESRGAN's generator, and against a loop over radii.
+"""What the frequency losses cost: against a training step of ESRGAN's generator, and against loops over radii.
 
-    python tests/benchmarks/frequency_losses.py [--batch 16] [--side 128] [--threads 1] [--device cpu] [--output FILE]
+    python tests/benchmarks/frequency_losses.py [--batch 16] [--side 128] [--sides 64 128 256 512] [--threads 1] \\
+        [--device cpu] [--output FILE]
 
 One run measures all parts of a ratio, in turns, and takes the median: the machine's other work strikes both sides.
 """
@@ -19,7 +20,7 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import Tensor
 
 from metaf2n_arch.functional.frequency import spectral_distance
-from metaf2n_arch.functional.spectrum import luminance
+from metaf2n_arch.functional.spectrum import azimuthal_mean, luminance, power_spectrum
 from metaf2n_arch.losses.dct_loss import DCTLoss
 from metaf2n_arch.losses.fft_loss import FFTLoss
 from metaf2n_arch.losses.focal_frequency_loss import FocalFrequencyLoss
@@ -54,18 +55,24 @@ def median_of_turns(works: dict[str, Callable[[], object]], device: str, turns: 
     return {name: statistics.median(spent) for name, spent in times.items()}
 
 
-def loop_over_radii(pred: Tensor, target: Tensor) -> Tensor:
-    """The spectral loss with one masked mean for each radius, all images of the batch at once."""
-    height, width = pred.shape[-2:]
+def mean_of_each_radius(power: Tensor) -> Tensor:
+    """One masked mean for each radius of spectra (B, H, W) with frequency 0 in the middle: (B, K)."""
+    height, width = power.shape[-2:]
     side = min(height, width)
-    y = torch.arange(height, device=pred.device).view(-1, 1) - height // 2
-    x = torch.arange(width, device=pred.device).view(1, -1) - width // 2
+    y = torch.arange(height, device=power.device).view(-1, 1) - height // 2
+    x = torch.arange(width, device=power.device).view(1, -1) - width // 2
     radius = torch.hypot(y / height, x / width) * 2 * (side // 2)
+    means = [power[:, (radius >= k - 0.5) & (radius < k + 0.5)].mean(1) for k in range(side // 2 + 1)]
+    return torch.stack(means, 1)
+
+
+def loop_over_radii(pred: Tensor, target: Tensor) -> Tensor:
+    """The spectral loss by a loop over the radii, all images of the batch at once."""
     spectra = []
     for image in (pred, target):
-        power = torch.fft.fftshift(torch.fft.fft2(luminance(image)[:, 0], norm='ortho'), dim=(-2, -1)).abs().square()
-        means = [power[:, (radius >= k - 0.5) & (radius < k + 0.5)].mean(1) for k in range(side // 2 + 1)]
-        spectra.append(torch.stack(means, 1) / means[0][:, None])
+        transform = torch.fft.fft2(luminance(image)[:, 0], norm='ortho')
+        mean = mean_of_each_radius(torch.fft.fftshift(transform, dim=(-2, -1)).abs().square())
+        spectra.append(mean / mean[:, :1])
     first, second = (s[:, 1:].clamp(1e-30, 1 - 1e-7) for s in spectra)
     return -(second * first.log() + (1 - second) * torch.log1p(-first)).mean()
 
@@ -73,6 +80,16 @@ def loop_over_radii(pred: Tensor, target: Tensor) -> Tensor:
 def loop_over_images_and_radii(pred: Tensor, target: Tensor) -> Tensor:
     """The same one image at a time, as the program published with the paper goes about it (there in NumPy)."""
     return torch.stack([loop_over_radii(p[None], t[None]) for p, t in zip(pred, target)]).mean()
+
+
+def plain_operations(pred: Tensor, target: Tensor) -> Tensor:
+    """Ours without the gradient in closed form: torch derives each step."""
+    spectra = []
+    for image in (pred, target):
+        mean = azimuthal_mean(power_spectrum(luminance(image)), *image.shape[-2:])
+        spectra.append((mean / mean[..., :1])[..., 1:])
+    first, second = (s.clamp(1e-30, 1 - 1e-7) for s in spectra)
+    return -(second * first.log() + (1 - second) * torch.log1p(-first)).mean()
 
 
 def with_backward(loss: Callable[[Tensor, Tensor], Tensor], pred: Tensor, target: Tensor) -> Callable[[], None]:
@@ -108,24 +125,55 @@ def measure(batch: int, side: int, device: str, turns: int) -> list[str]:
     lines += [f'| {name} | {spent[name]:.4g} | {100 * spent[name] / spent["step"]:.2f} % |' for name in LOSSES]
     lines.append(f'| all four | {together:.4g} | **{100 * together / spent["step"]:.2f} %** |')
 
-    ours = spectral_distance(luminance(pred), luminance(target)).mean()
-    torch.testing.assert_close(ours, loop_over_radii(pred, target), rtol=1e-3, atol=1e-6)
-    variants = {
-        'a loop over radii': loop_over_radii,
-        'a loop over images and radii': loop_over_images_and_radii,
-        'ours': SpectralLoss(),
-    }
-    works = {name: with_backward(loss, pred, target) for name, loss in variants.items()}
-    spent = median_of_turns(works, device, 3 * turns)
-    lines += ['', '| SpectralLoss, forward and backward | seconds | ours is faster by |', '| --- | ---: | ---: |']
-    lines += [f'| {name} | {spent[name]:.4g} | {spent[name] / spent["ours"]:.0f} times |' for name in variants]
     return lines
+
+
+VARIANTS = {
+    'a loop over images and radii': loop_over_images_and_radii,
+    'a loop over radii': loop_over_radii,
+    'plain operations': plain_operations,
+    'ours': SpectralLoss(),
+}
+
+
+def measure_spectral(batch: int, sides: list[int], device: str, turns: int) -> list[str]:
+    lines = [f'| `SpectralLoss`, seconds | {" | ".join(VARIANTS)} |', '| --- |' + ' ---: |' * len(VARIANTS)]
+    for side in sides:
+        torch.manual_seed(0)
+        target = torch.rand(batch, 3, side, side, device=device)
+        pred = (target + 0.1 * torch.randn_like(target)).clamp(0, 1)
+        ours = spectral_distance(luminance(pred), luminance(target)).mean()
+        torch.testing.assert_close(ours, loop_over_radii(pred, target), rtol=1e-3, atol=1e-6)
+        works = {name: with_backward(loss, pred, target) for name, loss in VARIANTS.items()}
+        lines.append(row(f'{side}²', median_of_turns(works, device, turns)))
+    return lines
+
+
+def measure_integration(batch: int, sides: list[int], device: str, turns: int) -> list[str]:
+    """The mean over each ring alone, of spectra that are there already."""
+    lines = ['| the integration alone, seconds | a loop over radii | ours |', '| --- | ---: | ---: |']
+    for side in sides:
+        whole = torch.rand(batch, side, side, device=device)
+        half = torch.rand(batch, side, side // 2 + 1, device=device)
+        works = {
+            'a loop over radii': with_backward(lambda power, _: mean_of_each_radius(power).sum(), whole, whole),
+            'ours': with_backward(lambda power, _, n=side: azimuthal_mean(power, n, n).sum(), half, half),
+        }
+        lines.append(row(f'{side}²', median_of_turns(works, device, turns)))
+    return lines
+
+
+def row(name: str, spent: dict[str, float]) -> str:
+    """Seconds of each, and how many times ours they are."""
+    cells = [f'{s:.4g}' + (f' ({s / spent["ours"]:.1f} times)' if k != 'ours' else '') for k, s in spent.items()]
+    return f'| {name} | {" | ".join(cells)} |'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--side', type=int, default=128, help='side of the HR images')
+    parser.add_argument('--sides', type=int, nargs='*', default=[64, 128, 256, 512], help='for SpectralLoss alone')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--turns', type=int, default=3)
     parser.add_argument('--device', default='cpu')
@@ -133,9 +181,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     where = torch.cuda.get_device_name() if arguments.device == 'cuda' else f'CPU, {arguments.threads} thread(s)'
+    sides = ' '.join(map(str, arguments.sides))
     command = (
         f'python tests/benchmarks/frequency_losses.py --batch {arguments.batch} --side {arguments.side} '
-        f'--threads {arguments.threads} --turns {arguments.turns} --device {arguments.device}'
+        f'--sides {sides} --threads {arguments.threads} --turns {arguments.turns} --device {arguments.device}'
     )
     head = [
         '# What the frequency losses cost',
@@ -146,7 +195,10 @@ def main() -> None:
         f'torch {torch.__version__}, Python {platform.python_version()}; median of {arguments.turns} turns.',
         '',
     ]
-    text = '\n'.join(head + measure(arguments.batch, arguments.side, arguments.device, arguments.turns)) + '\n'
+    lines = measure(arguments.batch, arguments.side, arguments.device, arguments.turns)
+    for measured in (measure_spectral, measure_integration):
+        lines += ['', *measured(arguments.batch, arguments.sides, arguments.device, 3 * arguments.turns)]
+    text = '\n'.join(head + lines) + '\n'
     print(text)
     if arguments.output:
         arguments.output.write_text(text, encoding='utf-8')

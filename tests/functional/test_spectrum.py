@@ -156,3 +156,54 @@ def test_impossible_requests_are_named() -> None:
         radial_power_spectrum(torch.rand(1, 8))
     with pytest.raises(ValueError, match=r'have 4 channels, expected 3'):
         luminance(torch.rand(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_gradient_in_closed_form_is_that_of_the_plain_operations(size) -> None:
+    x = torch.rand(2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    bins = min(size) // 2 + 1
+    weight = torch.rand(2, 3, bins, dtype=torch.float64)
+    (ours,) = torch.autograd.grad((radial_power_spectrum(x) * weight).sum(), x)
+    (plain,) = torch.autograd.grad((azimuthal_mean(power_spectrum(x), *size) * weight).sum(), x)
+    torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize(('size', 'bins'), [((4, 4), None), ((3, 5), None), ((6, 4), 2)])
+def test_second_derivative_matches_finite_differences(size, bins) -> None:
+    x = torch.rand(2, *size, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda t: radial_power_spectrum(t, bins), x)
+
+
+def test_gradient_is_the_same_each_time_and_in_any_layout() -> None:
+    x = torch.rand(2, 3, 20, 24)
+    gradients = []
+    for layout in (x, x.clone(), x.to(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().mT):
+        leaf = layout.detach().requires_grad_()
+        spectrum = radial_power_spectrum(luminance(leaf))
+        spectrum.log().sum().backward(retain_graph=True)
+        first = leaf.grad.clone()
+        spectrum.log().sum().backward()
+        assert torch.equal(leaf.grad, 2 * first)
+        gradients.append(first)
+    assert torch.equal(gradients[0], gradients[1])
+    for gradient in gradients[2:]:
+        torch.testing.assert_close(gradient, gradients[0])
+
+
+def test_functional_transforms_pass_through() -> None:
+    x = torch.rand(3, 8, 10, dtype=torch.float64)
+
+    def total(image: Tensor) -> Tensor:
+        return radial_power_spectrum(image).log().sum()
+
+    per_image = torch.func.vmap(torch.func.grad(total))(x)
+    leaf = x.clone().requires_grad_()
+    total(leaf).backward()
+    torch.testing.assert_close(per_image, leaf.grad)
+
+
+def test_luminance_weighs_the_channels() -> None:
+    x = torch.rand(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    torch.testing.assert_close(luminance(x)[:, 0], torch.einsum('bchw,c->bhw', x, weight))
+    assert torch.autograd.gradcheck(luminance, x)
