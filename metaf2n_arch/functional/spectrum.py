@@ -149,11 +149,14 @@ class _RadialPower(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # else backward is given zeros of the size of the transform
         ctx.save_for_backward(inputs[0], output[1])
         ctx.bins = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, None]:
+        if gradient is None:
+            return None, None
         x, transform = ctx.saved_tensors
         if torch.is_grad_enabled():  # as a function of x, for its own derivative
             transform = torch.fft.rfft2(x, norm='ortho')
