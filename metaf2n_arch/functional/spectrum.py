@@ -154,7 +154,7 @@ class _RadialPower(torch.autograd.Function):
         ctx.bins = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor | None, _transform: None) -> tuple[Tensor | None, None]:
         if gradient is None:
             return None, None
         x, transform = ctx.saved_tensors
