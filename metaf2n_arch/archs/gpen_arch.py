@@ -21,6 +21,8 @@ STYLE_DIM = 512
 MAPPING_LAYERS = 8
 MAPPING_RATE = 0.01
 FIR = (1.0, 3.0, 3.0, 1.0)
+GAIN = math.sqrt(2)
+"""Of each leaky ReLU, so that it keeps the variance. It is put into weights and biases before: a·f(x) = f(a·x)."""
 
 
 class PixelNorm(nn.Module):
@@ -31,14 +33,18 @@ class PixelNorm(nn.Module):
 
 
 class BiasedLeakyReLU(nn.Module):
-    """``sqrt(2) * leaky_relu(x + b, 0.2)`` with one bias per channel; the gain keeps the variance of its input."""
+    """``sqrt(2) * leaky_relu(x + b, 0.2)`` with one bias per channel, where the layer before has added the bias.
+
+    A layer that adds the bias itself, in the pass over the image that it makes anyway, is spared one of its own.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return _biased_leaky_relu(x, self.bias)
+        """Takes ``sqrt(2) * (x + b)``, which it overwrites."""
+        return F.leaky_relu(x, 0.2, inplace=True)
 
 
 class EqualizedLinear(nn.Module):
@@ -62,20 +68,21 @@ class EqualizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * (self.rate / math.sqrt(self.weight.shape[1]))
         if self.activate:
-            return _biased_leaky_relu(F.linear(x, weight), self.bias * self.rate)
+            return F.leaky_relu(F.linear(x, weight, self.bias * self.rate), 0.2) * GAIN
         return F.linear(x, weight, self.bias * self.rate)
 
 
 class EqualizedConv(nn.Module):
-    """A convolution without bias whose weight is multiplied by ``1 / sqrt(fan_in)`` when used."""
+    """A convolution whose weight is multiplied by ``1 / sqrt(fan_in)`` when used: ``gain * (w * x + bias)``."""
 
     def __init__(self, inputs: int, outputs: int, side: int, stride: int = 1) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight / math.sqrt(self.weight[0].numel()), stride=self.stride)
+    def forward(self, x: Tensor, bias: Tensor, gain: float) -> Tensor:
+        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
+        return F.conv2d(x, weight, gain * bias, stride=self.stride)
 
 
 class Fir(nn.Module):
@@ -97,7 +104,7 @@ class Fir(nn.Module):
         self.pad = pad
         self.up = up
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         channels = x.shape[1]
         if self.up > 1:
             stuffing = x.new_zeros(1, 1, self.up, self.up)
@@ -106,15 +113,15 @@ class Fir(nn.Module):
         x = F.pad(x, (*self.pad, *self.pad))
         # A convolution proper turns the kernel round; torch's conv2d correlates.
         kernel = self.kernel.flip(0, 1).to(x.dtype)
-        return F.conv2d(x, kernel.expand(channels, 1, -1, -1), groups=channels)
+        return F.conv2d(x, kernel.expand(channels, 1, -1, -1), bias, groups=channels)
 
 
 class ModulatedConv(nn.Module):
     """StyleGAN2's convolution with weights scaled by a style, per image (Karras 2020, equations 1 and 3).
 
     With style s, weight w_oik scaled by 1 / sqrt(fan_in), and d_o = 1 / sqrt(Σ_ik (s_i w_oik)² + 1e-8):
-    ``y_o = d_o Σ_i w_oi * (s_i x_i)``. Scaling images instead of weights is the same and needs no convolution per
-    image.
+    ``y_o = d_o Σ_i w_oi * (s_i x_i)``. A single image, and each on a CPU, has a convolution with its own weights, which
+    are far smaller than images; elsewhere images are scaled instead of weights, so that one convolution serves all.
 
     Args:
         inputs: channels in.
@@ -133,18 +140,34 @@ class ModulatedConv(nn.Module):
             self.blur = Fir((1, 1), gain=4.0)
         self.up = up
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        weight = self.weight[0] / math.sqrt(self.weight[0, 0].numel())
-        scale = self.modulation(style)
-        x = x * scale[:, :, None, None]
-        if self.up:
-            x = self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
-        else:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    def forward(self, x: Tensor, style: Tensor, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
+        """Returns ``gain * y + bias``."""
+        weight = self.weight[0]
+        scale = self.modulation(style) / math.sqrt(weight[0].numel())
         if self.demodulate:
-            energy = scale.square() @ weight.square().sum(dim=(2, 3)).T
-            x = x * torch.rsqrt(energy + 1e-8)[:, :, None, None]
-        return x
+            energy = scale.square() @ torch.linalg.vector_norm(weight, dim=(2, 3)).square().T
+            after = gain * torch.rsqrt(energy + 1e-8)
+        else:
+            after = scale.new_full((len(x), len(weight)), gain)
+        alone = len(x) == 1 or x.device.type == 'cpu'
+        return (self._one_by_one if alone else self._together)(x, scale, after, bias)
+
+    def _one_by_one(self, x: Tensor, scale: Tensor, after: Tensor, bias: Tensor | None) -> Tensor:
+        weight = self.weight[0]
+        images = [
+            self._convolve(image, weight * (a[:, None] * s)[:, :, None, None], bias)
+            for image, s, a in zip(x.split(1), scale, after)
+        ]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def _together(self, x: Tensor, scale: Tensor, after: Tensor, bias: Tensor | None) -> Tensor:
+        y = self._convolve(x * scale[:, :, None, None], self.weight[0]) * after[:, :, None, None]
+        return y if bias is None else y + bias[:, None, None]
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if self.up:
+            return self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), bias)
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 class SkipNoise(nn.Module):
@@ -154,8 +177,9 @@ class SkipNoise(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, feature: Tensor) -> Tensor:
-        return torch.cat([x, self.weight * feature], dim=1)
+    def forward(self, x: Tensor, feature: Tensor, bias: Tensor, gain: float) -> Tensor:
+        """Returns x beside ``gain * (weight * feature + bias)``."""
+        return torch.cat([x, torch.addcmul(gain * bias[:, None, None], feature, gain * self.weight)], dim=1)
 
 
 class StyledConv(nn.Module):
@@ -168,7 +192,8 @@ class StyledConv(nn.Module):
         self.activate = BiasedLeakyReLU(2 * outputs)
 
     def forward(self, x: Tensor, style: Tensor, feature: Tensor) -> Tensor:
-        return self.activate(self.noise(self.conv(x, style), feature))
+        own, skipped = self.activate.bias.chunk(2)
+        return self.activate(self.noise(self.conv(x, style, GAIN * own, GAIN), feature, skipped, GAIN))
 
 
 class ToRGB(nn.Module):
@@ -182,7 +207,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor, skip: Tensor | None = None) -> Tensor:
-        rgb = self.conv(x, style) + self.bias
+        rgb = self.conv(x, style, self.bias.flatten())
         return rgb if skip is None else rgb + self.upsample(skip)
 
 
@@ -223,7 +248,8 @@ class Decoder(nn.Module):
     def forward(self, code: Tensor, features: list[Tensor]) -> Tensor:
         """Decodes a latent code (B, 512) with the encoder's features, smallest first."""
         style = self.style(code)
-        x = self.conv1(self.input(len(code)), style, features[0])
+        start = self.input(len(code)).contiguous(memory_format=_layout(code.device))
+        x = self.conv1(start, style, features[0])
         rgb = self.to_rgb1(x, style)
         for i, (feature, to_rgb) in enumerate(zip(features[1:], self.to_rgbs)):
             x = self.convs[2 * i](x, style, feature)
@@ -264,9 +290,9 @@ class GPEN(nn.Module):
         self.generator = Decoder(channels)
         downward = channels[::-1]
         self.depth = len(channels)
-        self.ecd0 = nn.Sequential(_encoder_layer(3, downward[0], first=True))
+        self.ecd0 = nn.Sequential(EncoderLayer(3, downward[0], first=True))
         for i in range(1, self.depth):
-            setattr(self, f'ecd{i}', nn.Sequential(_encoder_layer(downward[i - 1], downward[i])))
+            setattr(self, f'ecd{i}', nn.Sequential(EncoderLayer(downward[i - 1], downward[i])))
         self.final_linear = nn.Sequential(EqualizedLinear(channels[0] * 16, STYLE_DIM, activate=True))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -284,12 +310,12 @@ class GPEN(nn.Module):
         require_image_batch('x', x, channels=3)
         if x.shape[2:] != (self.size, self.size):
             raise ValueError(f'x has shape {tuple(x.shape)}, expected (B, 3, {self.size}, {self.size}).')
-        features = []
+        x, features = x.contiguous(memory_format=_layout(x.device)), []
         for i in range(self.depth):
             x = getattr(self, f'ecd{i}')(x)
             features.append(x)
         code = self.final_linear(x.flatten(1))
-        return self.generator(code, features[::-1])
+        return self.generator(code, features[::-1]).contiguous()
 
 
 def gpen_channels(side: int, channel_multiplier: int, narrow: float) -> int:
@@ -302,12 +328,22 @@ def gpen_channels(side: int, channel_multiplier: int, narrow: float) -> int:
     return int(full * narrow)
 
 
-def _encoder_layer(inputs: int, outputs: int, first: bool = False) -> nn.Sequential:
-    """A 1 x 1 convolution at full size, or a low-pass filter and a 3 x 3 convolution with stride 2."""
-    if first:
-        return nn.Sequential(EqualizedConv(inputs, outputs, 1), BiasedLeakyReLU(outputs))
-    return nn.Sequential(Fir((2, 2)), EqualizedConv(inputs, outputs, 3, stride=2), BiasedLeakyReLU(outputs))
+class EncoderLayer(nn.Sequential):
+    """A 1 x 1 convolution at full size, or a low-pass filter and a 3 x 3 convolution with stride 2; a leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, first: bool = False) -> None:
+        if first:
+            super().__init__(EqualizedConv(inputs, outputs, 1), BiasedLeakyReLU(outputs))
+        else:
+            super().__init__(Fir((2, 2)), EqualizedConv(inputs, outputs, 3, stride=2), BiasedLeakyReLU(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *filters, conv, activate = self
+        for low_pass in filters:
+            x = low_pass(x)
+        return activate(conv(x, activate.bias, GAIN))
 
 
-def _biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
-    return F.leaky_relu(x + bias.view(-1, *[1] * (x.ndim - 2)), 0.2) * math.sqrt(2)
+def _layout(device: torch.device) -> torch.memory_format:
+    """On a CPU the channels of a pixel lie together, which is faster for every layer of GPEN, by a third in all."""
+    return torch.channels_last if device.type == 'cpu' else torch.contiguous_format

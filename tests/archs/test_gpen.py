@@ -79,10 +79,12 @@ def test_a_face_is_restored_alike_alone_and_in_a_batch():
 
 @pytest.mark.parametrize('up', [False, True])
 @pytest.mark.parametrize('demodulate', [False, True])
-def test_modulating_images_equals_modulating_the_weights_of_each_image(up, demodulate):
+@pytest.mark.parametrize('way', ['_one_by_one', '_together'])
+def test_images_are_convolved_with_weights_of_their_own(up, demodulate, way, monkeypatch):
+    monkeypatch.setattr(ModulatedConv, '_one_by_one', getattr(ModulatedConv, way))
     torch.manual_seed(0)
     layer = ModulatedConv(5, 7, 3, demodulate=demodulate, up=up)
-    x, style = torch.randn(2, 5, 6, 8), torch.randn(2, 512)
+    x, style, bias = torch.randn(2, 5, 6, 8), torch.randn(2, 512), torch.randn(7)
     expected = []
     for image, scale in zip(x, layer.modulation(style)):
         weight = layer.weight[0] / math.sqrt(5 * 9) * scale.view(1, -1, 1, 1)
@@ -93,6 +95,8 @@ def test_modulating_images_equals_modulating_the_weights_of_each_image(up, demod
         else:
             expected.append(F.conv2d(image[None], weight, padding=1))
     torch.testing.assert_close(layer(x, style), torch.cat(expected), rtol=1e-5, atol=1e-5)
+    biased = 3 * torch.cat(expected) + bias[:, None, None]
+    torch.testing.assert_close(layer(x, style, bias, 3.0), biased, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(('pad', 'gain', 'up'), [((2, 2), 1.0, 1), ((1, 1), 4.0, 1), ((2, 1), 4.0, 2)])
