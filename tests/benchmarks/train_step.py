@@ -1,15 +1,16 @@
-"""Time and memory of a whole training step, beside the plain unrolled step, in one run.
+"""Time and memory of a whole training step of MetaF2NModel, beside the plain unrolled step, in one run.
 
-    python tests/benchmarks/train_step.py run --output tests/benchmarks/results/train_step.md
-    python tests/benchmarks/train_step.py measure ours-channels_last
+    python tests/benchmarks/train_step.py run --rounds 2
+    python tests/benchmarks/train_step.py measure model-bf16-channels_last
 
 One task: support 4 x 32² LQ, query 4 x 64² LQ; RRDBNet (64 features, 23 blocks), MaskNet, U-Net discriminator with
 spectral norm; second order, one inner step; L1 + 0.1 GAN + 0.002 regulariser, no LPIPS; Adam for all three networks.
 
 `plain` writes the authors' step in torch: one graph through both loops, then a discriminator step that adapts and
-generates again with the new weights. `plain-once` reuses the outputs it has. `ours` takes the losses image by image,
-makes the confidence map once, keeps the graph of the inner step, and takes the discriminator's gradient on the output
-from the forward the generator's loss has made.
+generates again with the new weights. `plain-once` reuses the outputs it has. `model` is MetaF2NModel with its defaults;
+what follows it are options: `remade` (keep_graph: false), `whole` (concatenations: whole), `channels_last`, `bf16`.
+`gan` is GANSRModel on the query alone, `compiled` its generator by torch.compile (inductor, which needs a C++ compiler;
+the first of the two steps compiles).
 """
 
 from __future__ import annotations
@@ -18,83 +19,81 @@ import argparse
 import json
 import platform
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN
 from basicsr.archs.rrdbnet_arch import RRDBNet
+from basicsr.models import build_model
 from measuring import interleaved, measure
 from meta_engine import photographs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metaf2n_arch.archs.mask_net_arch import MaskNet
-from metaf2n_arch.meta import Params, assign_gradients, functional, meta_gradient
+from metaf2n_arch.meta import Params, functional
+from metaf2n_arch.models.tasks import Task
 
 RATE, GAN_WEIGHT, MASK_WEIGHT = 1e-2, 0.1, 0.002
+STEPS = 2
 VARIANTS = (
     'plain',
     'plain-once',
-    'ours',
-    'ours-channels_last',
-    'ours-kept-channels_last',
-    'ours-bf16',
-    'ours-bf16-channels_last',
+    'model',
+    'model-channels_last',
+    'model-remade',
+    'model-whole',
+    'model-bf16',
+    'model-bf16-channels_last',
+    'gan',
+    'gan-whole',
+    'gan-channels_last',
+    'gan-compiled',
+    'gan-bf16-channels_last',
+    'gan-bf16-channels_last-compiled',
 )
-HALVES = (slice(0, 2), slice(2, 4))
 
 
 def real_or_fake(logits: Tensor, real: bool) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
-class Trainer:
-    """The three networks, their optimizers and one task; `step` updates all and returns G's and MaskNet's gradient."""
+def the_task() -> Task:
+    """Four faces and four naturals, halved twice."""
+    face, natural = photographs(128), photographs(256)
+    return Task(*(half_twice(face), face, half_twice(natural), natural))
 
-    def __init__(self, blocks: int, layout: torch.memory_format | None, bf16: bool) -> None:
+
+def half_twice(images: Tensor) -> Tensor:
+    return F.interpolate(images, scale_factor=0.25, mode='area')
+
+
+class Plain:
+    """The step as one would write it first; `step` returns G's and MaskNet's gradient."""
+
+    def __init__(self, blocks: int, again: bool) -> None:
         torch.manual_seed(0)
         self.generator = RRDBNet(3, 3, scale=4, num_feat=64, num_block=blocks, num_grow_ch=32)
         self.mask, self.critic = MaskNet(bias_last=1.0), UNetDiscriminatorSN(3, 64)
-        for net in (self.generator, self.mask, self.critic):
-            if layout is not None:
-                net.to(memory_format=layout)
-        self.call, self.call_mask, self.judge = (
-            functional(net, layout) for net in (self.generator, self.mask, self.critic)
-        )
+        self.call, self.judge = functional(self.generator), functional(self.critic)
         self.adam_g = torch.optim.Adam([*self.generator.parameters(), *self.mask.parameters()], 3e-5)
         self.adam_d = torch.optim.Adam(self.critic.parameters(), 1e-4)
-        self.face, self.natural = photographs(128), photographs(256)
-        self.face_lq = F.interpolate(self.face, scale_factor=0.25, mode='area')
-        self.natural_lq = F.interpolate(self.natural, scale_factor=0.25, mode='area')
-        self.bf16 = bf16
-
-    def precision(self) -> AbstractContextManager:
-        return torch.autocast('cpu', torch.bfloat16) if self.bf16 else nullcontext()
-
-    def parameters(self, net: nn.Module) -> Params:
-        return dict(net.named_parameters())
-
-
-class Plain(Trainer):
-    """The step as one would write it first."""
-
-    def __init__(self, blocks: int, again: bool) -> None:
-        super().__init__(blocks, None, False)
+        self.task = the_task()
         self.again = again
 
     def adapted(self, create_graph: bool) -> Params:
-        theta = self.parameters(self.generator)
-        confidence = self.mask(self.face_lq, self.face)
-        loss = (confidence * (self.face - self.call(theta, self.face_lq)).abs()).mean()
+        theta = dict(self.generator.named_parameters())
+        confidence = self.mask(self.task.support_lq, self.task.support_hq)
+        loss = (confidence * (self.task.support_hq - self.call(theta, self.task.support_lq)).abs()).mean()
         gradient = torch.autograd.grad(loss, list(theta.values()), create_graph=create_graph)
         return {name: p - RATE * g for (name, p), g in zip(theta.items(), gradient)}
 
     def step(self) -> Params:
-        output = self.call(self.adapted(create_graph=True), self.natural_lq)
-        loss = F.l1_loss(output, self.natural) + GAN_WEIGHT * real_or_fake(self.judge({}, output), True)
-        loss = loss + MASK_WEIGHT * (self.mask(self.face_lq, self.face) - 1).square().mean() / 2
+        output = self.call(self.adapted(create_graph=True), self.task.query_lq)
+        loss = F.l1_loss(output, self.task.query_gt) + GAN_WEIGHT * real_or_fake(self.judge({}, output), True)
+        confidence = self.mask(self.task.support_lq, self.task.support_hq)
+        loss = loss + MASK_WEIGHT * (confidence - 1).square().mean() / 2
         self.adam_g.zero_grad()
         loss.backward()
         self.adam_g.step()
@@ -102,83 +101,93 @@ class Plain(Trainer):
         if self.again:
             fast = self.adapted(create_graph=False)
             with torch.no_grad():
-                output = self.call(fast, self.natural_lq)
+                output = self.call(fast, self.task.query_lq)
         self.adam_d.zero_grad()
-        real_or_fake(self.critic(self.natural), True).backward()
+        real_or_fake(self.critic(self.task.query_gt), True).backward()
         real_or_fake(self.critic(output.detach()), False).backward()
         self.adam_d.step()
-        return {name: p.grad for net in (self.generator, self.mask) for name, p in net.named_parameters()}
+        return gradients(self.generator, self.mask)
 
 
-class Ours(Trainer):
-    """The same update by the engine."""
+class Model:
+    """The same update by MetaF2NModel."""
 
-    def __init__(self, blocks: int, layout: torch.memory_format | None, bf16: bool, kept: bool) -> None:
-        super().__init__(blocks, layout, bf16)
-        self.kept = kept
-
-    def confidence(self, i: int) -> Tensor:
-        with self.precision():
-            return self.call_mask(self.parameters(self.mask), self.face_lq[i : i + 1], self.face[i : i + 1]).float()
-
-    def inner(self, images: slice, theta: Params, phi: Params) -> Tensor:
-        with self.precision():
-            output = self.call(theta, self.face_lq[images]).float()
-        return (phi['confidence'][images] * (self.face[images] - output).abs()).sum() / self.face.numel()
-
-    def outer(self, i: int, sums: list[Tensor], theta: Params, phi: Params, step: int) -> Tensor:
-        weights = self.parameters(self.critic)
-        with self.precision():
-            output = self.call(theta, self.natural_lq[i : i + 1]).float()
-            logits = self.judge(weights, output).float()
-        # one forward of the critic serves both players: its own gradient is taken first, the generator's follows
-        self.add(sums, torch.autograd.grad(real_or_fake(logits, False) / 4, list(weights.values()), retain_graph=True))
-        regulariser = MASK_WEIGHT * (phi['confidence'][i : i + 1] - 1).square().mean() / 2
-        loss = F.l1_loss(output, self.natural[i : i + 1]) + GAN_WEIGHT * real_or_fake(logits, True) + regulariser
-        return loss / 4
-
-    @staticmethod
-    def add(sums: list[Tensor], gradient: tuple[Tensor, ...]) -> None:
-        sums[:] = [s + g for s, g in zip(sums, gradient)] if sums else list(gradient)
+    def __init__(self, blocks: int, switches: list[str], folder: str) -> None:
+        torch.manual_seed(0)
+        self.model = build_model(options(blocks, switches, folder))
+        self.task = the_task()
 
     def step(self) -> Params:
-        theta, mask, critic = (self.parameters(net) for net in (self.generator, self.mask, self.critic))
-        by_critic: list[Tensor] = []
-        with torch.no_grad():
-            phi = {'confidence': torch.cat([self.confidence(i) for i in range(4)])}
-        found = meta_gradient(
-            theta,
-            phi,
-            [partial(self.inner, images) for images in HALVES],
-            [partial(self.outer, i, by_critic) for i in range(4)],
-            inner_lr=RATE,
-            keep_graph=self.kept,
-        )
-        by_mask: list[Tensor] = []
-        for i in range(4):
-            pulled = found.phi['confidence'][i : i + 1]
-            self.add(by_mask, torch.autograd.grad(self.confidence(i), list(mask.values()), pulled))
-            with self.precision():
-                logits = self.judge(critic, self.natural[i : i + 1]).float()
-            self.add(by_critic, torch.autograd.grad(real_or_fake(logits, True) / 4, list(critic.values())))
-        gradient = {**found.theta, **dict(zip(mask, by_mask))}
-        assign_gradients(theta, found.theta)
-        assign_gradients(mask, dict(zip(mask, by_mask)))
-        assign_gradients(critic, dict(zip(critic, by_critic)))
-        self.adam_g.step()
-        self.adam_d.step()
-        return gradient
+        self.model.tasks, self.model.num_tasks = iter([self.task]), 1
+        self.model.optimize_parameters(1)
+        return gradients(self.model.net_g, self.model.net_m)
 
 
-def build(variant: str, blocks: int) -> Trainer:
+class Gan(Model):
+    """GANSRModel on the task's query."""
+
+    def step(self) -> Params:
+        self.model.feed_data({'gt': self.task.query_gt, 'lq': self.task.query_lq})
+        self.model.optimize_parameters(1)
+        return gradients(self.model.net_g)
+
+
+def gradients(*nets: nn.Module) -> Params:
+    return {name: p.grad for net in nets for name, p in net.named_parameters() if p.grad is not None}
+
+
+def options(blocks: int, switches: list[str], folder: str) -> dict[str, Any]:
+    """What the stock runner would hand to the model."""
+    everything = {
+        'name': 'benchmark',
+        'model_type': 'MetaF2NModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'network_g': {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': blocks},
+        'network_m': {'type': 'MaskNet', 'bias_last': 1.0},
+        'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 64},
+        'path': {'models': folder, 'training_states': folder, 'visualization': folder},
+        'meta': {'inner_lr': RATE, 'keep_graph': 'remade' not in switches},
+        'performance': {
+            'autocast': 'bf16' if 'bf16' in switches else None,
+            'channels_last': 'channels_last' in switches,
+            'concatenations': 'whole' if 'whole' in switches else 'parts',
+            'compile': 'inductor' if 'compiled' in switches else None,
+        },
+        'logger': {'print_freq': 100},
+        'train': {
+            'total_iter': 10,
+            'optim_g': {'type': 'Adam', 'lr': 3e-5},
+            'optim_d': {'type': 'Adam', 'lr': 1e-4},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100]},
+            'losses': [
+                {'type': 'L1Loss'},
+                {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': GAN_WEIGHT},
+                {'type': 'MaskRegularizerLoss', 'loss_weight': MASK_WEIGHT},
+            ],
+        },
+    }
+    if switches[0] == 'model':
+        return everything
+    everything['model_type'] = 'GANSRModel'
+    del everything['train']['losses'][-1]
+    return {key: block for key, block in everything.items() if key not in ('meta', 'network_m')}
+
+
+def build(variant: str, blocks: int) -> Plain | Model:
     if variant.startswith('plain'):
         return Plain(blocks, again=variant == 'plain')
-    layout = torch.channels_last if 'channels_last' in variant else None
-    return Ours(blocks, layout, 'bf16' in variant, 'kept' in variant)
+    kind = Gan if variant.startswith('gan') else Model
+    return kind(blocks, variant.split('-'), tempfile.gettempdir())
 
 
-def run_variant(variant: str, blocks: int, save: Path | None) -> dict[str, float]:
-    torch.set_num_threads(1)
+def run_variant(variant: str, blocks: int, threads: int, save: Path | None) -> dict[str, float]:
+    torch.set_num_threads(threads)
     trainer = build(variant, blocks)
     first: list[Params] = []
 
@@ -187,29 +196,36 @@ def run_variant(variant: str, blocks: int, save: Path | None) -> dict[str, float
         if not first:
             first.append({name: g.detach().clone() for name, g in gradient.items()})
 
-    found = measure(step, 1)
+    found = measure(step, STEPS)
     if save:
         torch.save(first[0], save / f'{variant}.pt')
     return found
 
 
-def difference(folder: Path, variant: str) -> tuple[float, float]:
-    """Relative error and cosine of a variant's gradient against the plain step's."""
-    wanted, found = (torch.load(folder / f'{name}.pt', weights_only=True) for name in ('plain', variant))
+def difference(folder: Path, variant: str, basis: str) -> tuple[float, float]:
+    """Relative error and cosine of a variant's gradient against that of `basis`."""
+    wanted, found = (torch.load(folder / f'{name}.pt', weights_only=True) for name in (basis, variant))
     a = torch.cat([g.flatten().double() for g in wanted.values()])
     b = torch.cat([found[name].flatten().double() for name in wanted])
     return ((a - b).norm() / a.norm()).item(), (a @ b / a.norm() / b.norm()).item()
 
 
-def table(results: dict[str, dict[str, float]], folder: Path) -> str:
-    rows = ['| step | CPU s | of plain | peak MiB | of plain | gradient: relative error | cosine |', '|---' * 7 + '|']
-    plain = results['plain']
+def table(results: dict[str, dict[str, float]], folder: Path, basis: str) -> str:
+    head = f'| step | CPU s | of {basis} | peak MiB | of {basis} | gradient: relative error | cosine |'
+    rows = [head, '|---' * 7 + '|']
     for variant, r in results.items():
-        error, cosine = difference(folder, variant)
-        shares = r['cpu_s'] / plain['cpu_s'], r['peak_mib'] / plain['peak_mib']
+        error, cosine = difference(folder, variant, basis)
+        shares = r['cpu_s'] / results[basis]['cpu_s'], r['peak_mib'] / results[basis]['peak_mib']
         row = f'| {variant} | {r["cpu_s"]:.1f} | {shares[0]:.2f} | {r["peak_mib"]:.0f} | {shares[1]:.2f}'
         rows.append(f'{row} | {error:.1e} | {cosine:.6f} |')
     return '\n'.join(rows)
+
+
+def tables(results: dict[str, dict[str, float]], folder: Path) -> str:
+    """One table for the meta-learning step and one for the plain GAN step."""
+    gan = {variant: r for variant, r in results.items() if variant.startswith('gan')}
+    meta = {variant: r for variant, r in results.items() if variant not in gan}
+    return '\n\n'.join(table(part, folder, basis) for part, basis in ((meta, 'plain'), (gan, 'gan')) if basis in part)
 
 
 def main() -> None:
@@ -218,21 +234,24 @@ def main() -> None:
     every = commands.add_parser('run', help='measure every variant, each in a process of its own')
     every.add_argument('--rounds', type=int, default=1)
     every.add_argument('--blocks', default='23')
+    every.add_argument('--threads', default='1')
     every.add_argument('--variants', nargs='*', default=list(VARIANTS), choices=VARIANTS)
     every.add_argument('--output', type=Path)
     one = commands.add_parser('measure', help='measure one variant in this process, print JSON')
     one.add_argument('variant', choices=VARIANTS)
     one.add_argument('blocks', type=int, nargs='?', default=23)
+    one.add_argument('threads', type=int, nargs='?', default=1)
     one.add_argument('save', type=Path, nargs='?')
     arguments = parser.parse_args()
     if arguments.command == 'measure':
-        print(json.dumps(run_variant(arguments.variant, arguments.blocks, arguments.save)))
+        print(json.dumps(run_variant(arguments.variant, arguments.blocks, arguments.threads, arguments.save)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        runs = [(variant, arguments.blocks, folder) for variant in arguments.variants]
+        runs = [(variant, arguments.blocks, arguments.threads, folder) for variant in arguments.variants]
         results = {key[0]: value for key, value in interleaved(__file__, runs, arguments.rounds).items()}
-        machine = f'{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread'
-        text = f'{machine}, least of {arguments.rounds} rounds\n\n{table(results, Path(folder))}\n'
+        machine = f'{platform.processor() or platform.machine()}, torch {torch.__version__}'
+        how = f'{machine}, {arguments.threads} thread(s), least of {STEPS} steps and {arguments.rounds} round(s)'
+        text = f'{how}\n\n{tables(results, Path(folder))}\n'
     print(text)
     if arguments.output:
         arguments.output.write_text(text, encoding='utf-8')
