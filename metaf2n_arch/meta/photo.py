@@ -17,11 +17,11 @@ from metaf2n_arch.meta.support import Pair, random_patches, weighted_l1
 
 @dataclass(frozen=True)
 class Gain:
-    """The face patches before and after adaptation.
+    """Some of the face patches before and after adaptation.
 
     Attributes:
         loss_before, loss_after: the inner loss mean(W · |Y - G(X)|).
-        psnr_before, psnr_after: of G(X) against Y over all patches and channels, in dB, values clamped to [0, 1].
+        psnr_before, psnr_after: of G(X) against Y over these patches and all channels, in dB, values clamped to [0, 1].
     """
 
     loss_before: float
@@ -64,7 +64,7 @@ def adapt_to_faces(
     inner_lr: Rates = 1e-2,
     inner_steps: int = 1,
     adapted: Collection[str] | None = None,
-    measure: bool = False,
+    measure: int = 0,
 ) -> FaceAdaptation | None:
     """Runs the inner loop of MetaF2N (Yin et al., ICCV 2023, section 3.2) on random patches of a photo's faces.
 
@@ -81,7 +81,7 @@ def adapt_to_faces(
         inner_lr: α, or a rate for each adapted tensor.
         inner_steps: K.
         adapted: names of the parameters that move; None for all.
-        measure: also computes the gain: one more forward pass on the patches.
+        measure: also computes the gain, on so many patches of each face: one more forward pass on these. 0 does not.
 
     Returns:
         None without faces.
@@ -95,23 +95,23 @@ def adapt_to_faces(
         return None
     lq, hq = pair
     generate = Remembering(functional(net))
-    confidence = trust_all if mask is None else functional(mask)
-    inner_loss = weighted_l1(generate, confidence, lq, hq)
+    weight = hq.new_ones(1, 1, 1, 1)
+    if mask is not None:
+        with torch.no_grad():  # once for all steps: φ and the patches stay as they are
+            weight = functional(mask)({}, lq, hq)
+    inner_loss = weighted_l1(generate, lambda *_: weight, lq, hq)
     theta: Params = dict(net.named_parameters())
-    phi: Params = {} if mask is None else dict(mask.named_parameters())
-    result = adapt(theta, phi, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapted=adapted)
+    result = adapt(theta, {}, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapted=adapted)
     if not measure:
         return FaceAdaptation(result.fast_params)
+    # The patches of a face follow one another. A face that is smaller than a patch is its only one.
+    some = [i for i in range(len(lq)) if i % patches < measure]
+    hq, weight = hq[some], weight.expand(len(lq), -1, -1, -1)[some]
+    before = generate.first[some]
     with torch.no_grad():
-        after = inner_loss(result.fast_params, phi)
-    before = result.inner_losses[0]
-    gain = Gain(float(before), float(after), psnr(generate.first, hq), psnr(generate.last, hq))
-    return FaceAdaptation(result.fast_params, gain)
-
-
-def trust_all(phi: Params, lq: Tensor, hq: Tensor) -> Tensor:
-    """The confidence W = 1 of every pixel."""
-    return hq.new_ones(1, 1, 1, 1)
+        after = generate(result.fast_params, lq[some])
+    loss_before, loss_after = (float((weight * (hq - output).abs()).mean()) for output in (before, after))
+    return FaceAdaptation(result.fast_params, Gain(loss_before, loss_after, psnr(before, hq), psnr(after, hq)))
 
 
 def psnr(pred: Tensor, target: Tensor) -> float:
@@ -121,16 +121,14 @@ def psnr(pred: Tensor, target: Tensor) -> float:
 
 
 class Remembering:
-    """Calls a generator and keeps its first and its last output, without their graphs."""
+    """Calls a generator and keeps its first output, without its graph."""
 
     def __init__(self, generate: Callable[[Params, Tensor], Tensor]) -> None:
         self.generate = generate
         self.first: Tensor
-        self.last: Tensor
 
     def __call__(self, theta: Params, x: Tensor) -> Tensor:
         output = self.generate(theta, x)
-        self.last = output.detach()
         if not hasattr(self, 'first'):
-            self.first = self.last
+            self.first = output.detach()
         return output

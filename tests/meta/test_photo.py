@@ -38,8 +38,9 @@ def faces(astronaut_tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(F.avg_pool2d(hq, 4), hq), (F.avg_pool2d(hq, 4).flip(2), hq.flip(2))]
 
 
+@pytest.mark.parametrize('measured', [1, 4])
 @pytest.mark.parametrize('masked', [False, True])
-def test_two_steps_are_those_of_the_loop_written_out(net, faces, masked):
+def test_two_steps_are_those_of_the_loop_written_out(net, faces, masked, measured):
     torch.manual_seed(1)
     mask = Mask() if masked else None
     result = adapt_to_faces(
@@ -51,21 +52,23 @@ def test_two_steps_are_those_of_the_loop_written_out(net, faces, masked):
         patch_size=8,
         inner_lr=RATE,
         inner_steps=2,
-        measure=True,
+        measure=measured,
     )
     lq, hq = random_patches(faces, 4, 8, np.random.default_rng(3))
     theta, losses, outputs = dict(net.named_parameters()), [], []
     for _ in range(3):
         output = functional_call(net, theta, (lq,))
         weight = mask(lq, hq).detach() if masked else 1
-        loss = (weight * (hq - output).abs()).mean()
-        grads = torch.autograd.grad(loss, list(theta.values()))
-        losses.append(loss.item())
-        outputs.append(output.detach().clamp(0, 1))
+        error = weight * (hq - output).abs()
+        grads = torch.autograd.grad(error.mean(), list(theta.values()))
+        # Four patches of the one face, then four of the other.
+        losses.append(error.view(2, 4, 3, 32, 32)[:, :measured].mean().item())
+        outputs.append(output.detach().clamp(0, 1).view(2, 4, 3, 32, 32)[:, :measured])
         last, theta = theta, {n: (p - RATE * g).detach().requires_grad_() for (n, p), g in zip(theta.items(), grads)}
     for name, p in result.fast_params.items():
         assert torch.allclose(p, last[name], rtol=1e-5, atol=1e-7)
     assert (result.gain.loss_before, result.gain.loss_after) == pytest.approx((losses[0], losses[2]))
+    hq = hq.view(2, 4, 3, 32, 32)[:, :measured]
     expected = [-10 * np.log10(((output - hq) ** 2).mean().item()) for output in (outputs[0], outputs[2])]
     assert (result.gain.psnr_before, result.gain.psnr_after) == pytest.approx(expected)
     assert result.gain.loss > 0
@@ -88,7 +91,7 @@ def test_only_what_is_named_moves(net, faces):
 
 
 def test_a_step_that_leads_nowhere_says_so(net, faces):
-    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), patch_size=8, inner_lr=1e30, measure=True)
+    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), patch_size=8, inner_lr=1e30, measure=2)
     assert not result.gain.finite
 
 
