@@ -16,15 +16,18 @@ app = typer.Typer(help="Weights: list, fetch, path of published ones; convert th
 def list_weights() -> None:
     """List the weights known by name, their size and licence, and which are on this machine."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from metaf2n_arch.utils.checks import DataError
     from metaf2n_arch.utils.download import locate, table
 
-    shown = Table('name', 'for', 'MB', 'licence', 'here')
+    # A name that is cut off cannot be given to fetch.
+    folded = {name: Column(name, overflow='fold') for name in ('for', 'licence')}
+    shown = Table(Column('name', no_wrap=True), folded['for'], Column('MB', no_wrap=True), folded['licence'], 'here')
     for entry in table().values():
         try:
-            here = str(locate(entry.name))
+            locate(entry.name)
+            here = 'yes'
         except DataError:
             here = '-'
         size = '?' if entry.size is None else f'{entry.size / 1e6:.0f}'
@@ -59,10 +62,10 @@ def convert(
         str | None, typer.Option(help="Generator, as in `metaf2n restore`; the authors' RRDBNet if not given.")
     ] = None,
 ) -> None:
-    """Turn a checkpoint of the authors' MetaF2N program into weights files; needs TensorFlow (extra [tensorflow]).
+    """Turn a checkpoint of the authors' MetaF2N program into weights files; needs TensorFlow (the extra of that name).
 
-    MaskNet's file records the grid it was trained on: --weights net_g.pth --mask-weights net_m.pth is all that
-    `metaf2n restore` needs, pretrain_network_g and pretrain_network_m all that an option file needs.
+    MaskNet's file records the grid it was trained on, so that `metaf2n restore --weights net_g.pth --mask-weights
+    net_m.pth` is all it takes; option files name the two as pretrain_network_g and pretrain_network_m.
     """
     from metaf2n_arch.archs.authors_checkpoint import convert as convert_checkpoint
 

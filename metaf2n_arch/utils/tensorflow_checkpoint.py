@@ -58,8 +58,10 @@ def _in_folder(folder: Path) -> Path:
         return folder / str(name)
     if len(names) == 1:
         return folder / names[0]
-    found = f'{len(names)} TensorFlow checkpoints ({", ".join(names[:3])})' if names else 'no TensorFlow checkpoint'
-    raise DataError(f'{folder} holds {found}; name one, without its ending .index.')
+    if not names:
+        raise DataError(f'{folder} holds no TensorFlow checkpoint; expected the files NAME.index and NAME.data-*.')
+    several = f'{len(names)} TensorFlow checkpoints ({", ".join(names[:3])})'
+    raise DataError(f'{folder} holds {several}; name one, without its ending .index.')
 
 
 def read_tensors(checkpoint: Path, pattern: str) -> tuple[Tensors, list[str]]:
