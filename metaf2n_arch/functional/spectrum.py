@@ -23,8 +23,32 @@ def luminance(x: Tensor) -> Tensor:
         return x
     if x.shape[1] != 3:
         raise ValueError(f'The images have {x.shape[1]} channels, expected 3 (RGB) or 1.')
-    red, green, blue = x.unbind(1)
-    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).unsqueeze(1)
+    return _Luminance.apply(x)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _luma(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(LUMA, device=device, dtype=dtype).view(1, 3, 1, 1)
+
+
+class _Luminance(torch.autograd.Function):
+    """A weighted sum without an array of weighted channels; its derivative without an array for each of them."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        red, green, blue = x.unbind(1)
+        return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).unsqueeze(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * _luma(gradient.device, gradient.dtype)
 
 
 def power_spectrum(x: Tensor) -> Tensor:
@@ -78,7 +102,8 @@ def _rings(
 
     The corners, beyond the highest frequency of the axes, share one more ring at the end, to be thrown away.
     """
-    ring = (frequency_radius(height, width) * 2 * (bins - 1)).round().long().clamp_max(bins).flatten()
+    # half-way between two rings is the lower one's, whatever the last digit of the radius says
+    ring = (frequency_radius(height, width) * 2 * (bins - 1) - 1e-9).round().long().clamp_max(bins).flatten()
     weight = multiplicity(height, width, torch.device('cpu'), torch.float64).expand(height, -1).flatten()
     count = torch.zeros(bins + 1, dtype=torch.float64).index_add_(0, ring, weight)
     if (count[:bins] == 0).any():
@@ -86,15 +111,16 @@ def _rings(
             f'Images of {height}x{width} have frequencies for {min(height, width) // 2 + 1} bins, asked for {bins}.'
         )
     share = 1 / count[:bins]
-    return ring.to(device), (weight / count[ring]).to(device, dtype), share.to(device, dtype)
+    return ring.to(device), (weight / count[ring]).view(height, -1).to(device, dtype), share.to(device, dtype)
 
 
 def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None = None) -> Tensor:
     """Averages a spectrum over all directions: ∫ S(f cos φ, f sin φ) dφ / 2π on rings of equal width.
 
     The rings are centred on f_k = k / (2 (K - 1)) cycles per pixel, k = 0 .. K - 1: the first is the constant, the last
-    the highest frequency of the axes. Each frequency goes to the nearest ring, so that with K = N // 2 + 1 bins,
-    N = min(H, W), a wave of k periods along that side falls into bin k alone, and white noise is flat.
+    the highest frequency of the axes. Each frequency goes to the nearest ring, half-way to the lower one, so that with
+    K = N // 2 + 1 bins, N = min(H, W), a wave of k periods along that side falls into bin k alone, and white noise is
+    flat.
 
     Args:
         spectrum: (..., H, W // 2 + 1), a half-plane as of `power_spectrum`.
@@ -112,7 +138,7 @@ def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None =
     """
     bins = _number_of_bins(height, width, bins)
     ring, weight, _ = _rings(height, width, bins, spectrum.device, spectrum.dtype)
-    rows = spectrum.reshape(-1, len(ring)) * weight
+    rows = (spectrum * weight).reshape(-1, len(ring))
     mean = rows.new_zeros(len(rows), bins + 1).index_add(1, ring, rows)[:, :bins]
     return mean.reshape(*spectrum.shape[:-2], bins)
 

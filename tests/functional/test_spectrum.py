@@ -19,7 +19,7 @@ from metaf2n_arch.functional.spectrum import (
     radial_power_spectrum,
 )
 
-SIZES = [(16, 16), (15, 15), (12, 20), (21, 13), (2, 3), (3, 2), (7, 64)]
+SIZES = [(16, 16), (15, 15), (12, 20), (21, 13), (2, 3), (3, 2), (7, 64), (28, 40)]
 
 
 def loop(x: np.ndarray) -> list[float]:
@@ -32,7 +32,7 @@ def loop(x: np.ndarray) -> list[float]:
         for j in range(width):
             f_y = (i if i <= height // 2 else i - height) / height
             f_x = (j if j <= width // 2 else j - width) / width
-            ring = round(math.hypot(f_y, f_x) * 2 * (bins - 1))
+            ring = round(math.hypot(f_y, f_x) * 2 * (bins - 1) - 1e-9)  # half-way to the lower
             if ring < bins:
                 rings[ring].append(power[i, j])
     return [sum(ring) / len(ring) for ring in rings]
