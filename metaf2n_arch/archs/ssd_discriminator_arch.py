@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
 from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
-from metaf2n_arch.utils.checks import OptionError, nearest
+from metaf2n_arch.utils.checks import OptionError, nearest, require_image_batch
 
 
 @ARCH_REGISTRY.register()
@@ -35,7 +35,8 @@ class SSDDiscriminator(nn.Module):
 
     Raises:
         OptionError: for an unknown discriminator, or numbers out of range.
-        ValueError: if D's output has no batch dimension, or the images are too small for the spectrum.
+        ValueError: if D's output has no batch dimension, the images are complex or integers, or too small for the
+            spectrum.
 
     >>> import torch
     >>> net = SSDDiscriminator({'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8}, bins=17)
@@ -62,6 +63,7 @@ class SSDDiscriminator(nn.Module):
         self.differentiable = bool(differentiable)
 
     def forward(self, x: Tensor) -> Tensor:
+        require_image_batch('x', x)
         spatial = self.discriminator(x)
         if not isinstance(spatial, Tensor) or spatial.ndim == 0 or spatial.shape[0] != x.shape[0]:
             found = tuple(spatial.shape) if isinstance(spatial, Tensor) else type(spatial).__name__

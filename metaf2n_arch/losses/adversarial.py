@@ -107,7 +107,8 @@ def critic_logits(critic: Critic, images: Tensor) -> Any:
     """Returns the critic's logits of `images`, checked to have one entry (or map) per image.
 
     Raises:
-        ValueError: if the critic's output, or one of its outputs, is not a tensor whose first dimension is the batch.
+        ValueError: if the critic's output, or one of its outputs, is not a real floating-point tensor whose first
+            dimension is the batch.
     """
     output = critic(images)
     for logits in _flatten(output):
@@ -117,6 +118,8 @@ def critic_logits(critic: Critic, images: Tensor) -> Any:
                 f'The discriminator returned {found} for {images.shape[0]} images; expected logits of shape '
                 f'({images.shape[0]}, ...), the batch first.'
             )
+        if not logits.is_floating_point():
+            raise ValueError(f'The discriminator returned logits of {logits.dtype}, expected floating-point numbers.')
     return output
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from metaf2n_arch.losses.adversarial import AdversarialLoss, as_adversarial
 from metaf2n_arch.losses.pair import is_mean_over_images
-from metaf2n_arch.utils.checks import OptionError, require_choice
+from metaf2n_arch.utils.checks import DataError, OptionError, require_choice
 
 Critic = Callable[[Tensor], Tensor]
 Values = dict[str, Tensor]
@@ -89,7 +89,8 @@ class LossTerms(nn.Module):
         where: key path of the list, for messages.
 
     Raises:
-        OptionError: for an entry without a type, a bad target, or two terms of one name.
+        OptionError: for an entry without a type, a bad target, arguments that a loss does not take, or two terms of
+            one name.
     """
 
     def __init__(self, entries: Sequence[Mapping[str, Any]], where: str = 'train.losses') -> None:
@@ -102,7 +103,7 @@ class LossTerms(nn.Module):
             options = TermOptions.parse(entry, f'{where}.{number}')
             if options.name in {term.options.name for term in self.terms}:
                 raise OptionError(f'{where}.{number}: a second term named {options.name!r}; give one of them a `name`.')
-            loss = build_loss({k: v for k, v in entry.items() if k not in TermOptions.KEYS})
+            loss = _built(entry, f'{where}.{number}')
             if entry['type'] in _ADVERSARIAL_OF_HOST:
                 loss = as_adversarial(loss)
             self._modules_of_terms.append(loss)
@@ -206,6 +207,20 @@ class LossTerms(nn.Module):
             parts = [part for part in value if part is not None]
             value = sum(parts[1:], parts[0])
         return value
+
+
+def _built(entry: Mapping[str, Any], where: str) -> nn.Module:
+    """The loss of one entry; whatever it makes of wrong arguments is one line that names the place."""
+    arguments = {k: v for k, v in entry.items() if k not in TermOptions.KEYS}
+    try:
+        return build_loss(arguments)
+    except DataError:
+        raise
+    except OptionError as error:
+        raise OptionError(f'{where}: {error}') from None
+    except (TypeError, ValueError) as error:
+        kind = arguments.pop('type')
+        raise OptionError(f'{where}: {kind} cannot be built with {arguments}: {str(error).splitlines()[0]}') from None
 
 
 def _short(loss_type: str) -> str:

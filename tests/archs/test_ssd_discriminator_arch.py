@@ -111,6 +111,10 @@ def test_bad_options_and_images_are_named(images) -> None:
     with pytest.raises(ValueError, match='frequencies for 9 bins, asked for 33'):
         SSDDiscriminator(UNET)(images[..., :16, :16])
 
+    for wrong, found in (((images * 255).byte(), 'uint8'), (torch.complex(images, images), 'complex')):
+        with pytest.raises(ValueError, match=f'dtype torch.{found}.*expected a floating-point image'):
+            SSDDiscriminator(UNET, bins=8)(wrong)
+
     class Forgetful(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.mean()

@@ -101,6 +101,7 @@ def test_adversarial_losses_pass_through_and_others_are_refused() -> None:
         (lambda x: x.mean(), r'returned \(\) for 2 images; expected logits of shape \(2, ...\)'),
         (lambda x: x.mean((0, 2, 3)), r'returned \(3,\) for 2 images'),
         (lambda x: {'logits': x}, 'returned dict for 2 images'),
+        (lambda x: x.mean((1, 2, 3)).long(), r'logits of torch\.int64, expected floating-point'),
     ],
 )
 def test_a_critic_without_a_batch_dimension_is_named(critic, message, images) -> None:
