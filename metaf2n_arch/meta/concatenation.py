@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,17 +37,15 @@ def saved_in_parts() -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class _Saved:
-    """Tensors outside any graph, with the versions they had: autograd's own check passes what hooks have packed by."""
+class _Saved(NamedTuple):
+    """What is kept: one tensor, or the parts of a concatenation; outside any graph, with the versions they had.
+
+    Autograd's own check of versions passes by what hooks have packed.
+    """
 
     tensors: tuple[Tensor, ...]
     versions: tuple[int, ...]
     dim: int | None = None
-
-    @classmethod
-    def of(cls, tensors: Sequence[Tensor], dim: int | None = None) -> _Saved:
-        return cls(tuple(t.detach() for t in tensors), tuple(t._version for t in tensors), dim)
 
     def restore(self) -> Tensor:
         if tuple(t._version for t in self.tensors) != self.versions:
@@ -73,15 +70,17 @@ class _Known:
         self.entries[storage._cdata] = StorageWeakRef(storage), whole.shape, whole._version, parts
 
     def pack(self, tensor: Tensor) -> _Saved:
-        entry = self.entries.get(tensor.untyped_storage()._cdata)
+        entry = self.entries.get(tensor.untyped_storage()._cdata) if self.entries else None
         if entry is None or (tensor.shape, tensor._version) != entry[1:3]:
-            return _Saved.of([tensor])
+            return _Saved((tensor,), (tensor._version,))
         return entry[3]
 
     def unpack(self, saved: _Saved) -> Tensor:
+        if saved.dim is None:
+            return saved.restore()
         with torch.no_grad():
             tensor = saved.restore()
-        if saved.dim is not None:
+        if torch.is_grad_enabled():
             self.add(tensor, saved)  # a backward pass that makes a graph saves it again
         return tensor
 
@@ -104,7 +103,8 @@ class _Watch(TorchFunctionMode):
         if func in _CONCATENATIONS and torch.is_grad_enabled():
             tensors, dim = _arguments(*args, **(kwargs or {}))
             if dim is not None and all(t.dtype == made.dtype for t in tensors):
-                self.known.add(made, _Saved.of(tensors, dim))
+                parts = tuple(t.detach() for t in tensors)
+                self.known.add(made, _Saved(parts, tuple(t._version for t in parts), dim))
         return made
 
 

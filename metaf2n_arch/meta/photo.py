@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metaf2n_arch.meta.concatenation import saved_in_parts
 from metaf2n_arch.meta.inner import adapt
 from metaf2n_arch.meta.params import Params, Rates, functional
 from metaf2n_arch.meta.support import Pair, random_patches, weighted_l1
@@ -101,7 +102,8 @@ def adapt_to_faces(
             weight = functional(mask)({}, lq, hq)
     inner_loss = weighted_l1(generate, lambda *_: weight, lq, hq)
     theta: Params = dict(net.named_parameters())
-    result = adapt(theta, {}, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapted=adapted)
+    with saved_in_parts():
+        result = adapt(theta, {}, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapted=adapted)
     if not measure:
         return FaceAdaptation(result.fast_params)
     # The patches of a face follow one another. A face that is smaller than a patch is its only one.
