@@ -96,16 +96,26 @@ def _hinge(high: Tensor, low: Tensor) -> Tensor:
     return F.relu(1 - high).mean() + F.relu(1 + low).mean()
 
 
+def _wasserstein(high: Tensor, low: Tensor) -> Tensor:
+    return low.mean() - high.mean()
+
+
 # Each says how far `high` is from being judged real and `low` from being judged fake.
-MARGINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {'bce': _bce, 'ls': _least_squares, 'hinge': _hinge}
+MARGINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    'bce': _bce,
+    'ls': _least_squares,
+    'hinge': _hinge,
+    'wasserstein': _wasserstein,
+}
 
 
 def relativistic_loss(high: Tensor, low: Tensor, centring: str, margin: str) -> Tensor:
     """Returns how far the critic is from judging `high` more real than `low`, a scalar.
 
     On the centred logits: ``bce`` -log σ(x̃_h) - log(1 - σ(x̃_l)), ``ls`` (x̃_h - 1)² + (x̃_l + 1)²,
-    ``hinge`` relu(1 - x̃_h) + relu(1 + x̃_l), each a mean over the logits; not halved. The discriminator's loss has the
-    real logits as `high` and the generated ones as `low`, the generator's the other way round.
+    ``hinge`` relu(1 - x̃_h) + relu(1 + x̃_l), ``wasserstein`` x̃_l - x̃_h, each a mean over the logits; not halved. The
+    discriminator's loss has the real logits as `high` and the generated ones as `low`, the generator's the other way
+    round.
 
     >>> relativistic_loss(torch.tensor([1.0]), torch.tensor([-1.0]), 'centred', 'hinge')
     tensor(0.)

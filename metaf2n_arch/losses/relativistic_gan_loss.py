@@ -19,7 +19,9 @@ KINDS = {
     'RcHinge': ('centred', 'hinge'),
     'RcLS': ('centred', 'ls'),
     'RaGP': ('average', 'bce'),
+    'WGANGP': ('centred', 'wasserstein'),
 }
+PENALISED = ('RaGP', 'WGANGP')
 
 
 @LOSS_REGISTRY.register()
@@ -33,13 +35,15 @@ class RelativisticGANLoss(AdversarialLoss):
     - LS:    L_D = (x̃_r - 1)² + (x̃_f + 1)²
     - Hinge: L_D = relu(1 - x̃_r) + relu(1 + x̃_f)
     - RaGP:  L_D = RaGAN + gp_weight · (‖∇C(Î)‖₂ - 1)², Î on the line between a real and a generated image
+    - WGANGP: L_D = f - r + gp_weight · (‖∇C(Î)‖₂ - 1)² (Gulrajani et al., NeurIPS 2017), whose difference of means is
+      relativistic by itself; its L_G is r - f, r a constant
 
     L_G has the two roles swapped. Batch means run over the batches of all processes. Sums are not halved (`ESRGANModel`
     halves both sides; its weight of 0.005 is 0.0025 here). The real logits are constants for the generator, as there.
 
     Args:
-        kind: RaGAN, RaHinge, RaLS, RcGAN, RcHinge, RcLS or RaGP.
-        gp_weight: weight of RaGP's penalty; the other kinds have none.
+        kind: RaGAN, RaHinge, RaLS, RcGAN, RcHinge, RcLS, RaGP or WGANGP.
+        gp_weight: weight of the penalty of RaGP and WGANGP; the other kinds have none.
         loss_weight: factor of the generator's loss.
 
     The positions on the line are drawn from torch's generator of the images' device, which `manual_seed` seeds; set
@@ -62,7 +66,7 @@ class RelativisticGANLoss(AdversarialLoss):
         if not gp_weight >= 0:
             raise OptionError(f'RelativisticGANLoss gp_weight is {gp_weight!r}, expected a number of at least 0.')
         self.kind = kind
-        self.gp_weight = float(gp_weight) if kind == 'RaGP' else 0.0
+        self.gp_weight = float(gp_weight) if kind in PENALISED else 0.0
         self.random: torch.Generator | None = None
 
     def generator(self, critic: Critic, fake: Tensor, real: Tensor) -> Tensor:

@@ -24,13 +24,15 @@ def as_a_loop(high: list[float], low: list[float], centring: str, margin: str) -
             total += -math.log(1 / (1 + math.exp(-h))) - math.log(1 - 1 / (1 + math.exp(-w)))
         elif margin == 'ls':
             total += (h - 1) ** 2 + (w + 1) ** 2
+        elif margin == 'wasserstein':
+            total += w - h
         else:
             total += max(0.0, 1 - h) + max(0.0, 1 + w)
     return total / len(high)
 
 
 @pytest.mark.parametrize('centring', ['average', 'centred'])
-@pytest.mark.parametrize('margin', ['bce', 'ls', 'hinge'])
+@pytest.mark.parametrize('margin', ['bce', 'ls', 'hinge', 'wasserstein'])
 def test_loss_equals_the_formula_and_its_gradient_finite_differences(centring, margin) -> None:
     torch.manual_seed(3)
     high, low = torch.randn(2, 7, dtype=torch.float64).requires_grad_().unbind()
@@ -44,7 +46,7 @@ def test_loss_equals_the_formula_and_its_gradient_finite_differences(centring, m
 def test_losses_do_not_change_when_all_logits_move_together(centring) -> None:
     torch.manual_seed(0)
     high, low = torch.randn(2, 5, 1, 4, 4, dtype=torch.float64)
-    for margin in ('bce', 'ls', 'hinge'):
+    for margin in ('bce', 'ls', 'hinge', 'wasserstein'):
         shifted = relativistic_loss(high + 9, low + 9, centring, margin)
         torch.testing.assert_close(shifted, relativistic_loss(high, low, centring, margin))
 

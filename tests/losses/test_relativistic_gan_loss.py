@@ -28,6 +28,8 @@ def critic() -> nn.Module:
 
 def formula(kind: str, r: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
     """(L_G, L_D) from logits, with torch's own binary cross entropy."""
+    if kind == 'WGANGP':
+        return r.mean() - f.mean(), f.mean() - r.mean()
     middle = (r.mean() + f.mean()) / 2
     x_r, x_f = (r - f.mean(), f - r.mean()) if kind.startswith('Ra') else (r - middle, f - middle)
     ones, zeros = torch.ones_like(x_r), torch.zeros_like(x_r)
@@ -96,15 +98,17 @@ def test_least_squares_in_closed_form(kind) -> None:
     assert loss.generator(critic, fake, real).item() == pytest.approx(2 * (d + 1) ** 2)
 
 
-def test_ragp_is_ragan_plus_the_penalty(images, critic) -> None:
+@pytest.mark.parametrize(('kind', 'without'), [('RaGP', 'RaGAN'), ('WGANGP', None)])
+def test_penalised_kinds_are_their_loss_plus_the_penalty(kind, without, images, critic) -> None:
     fake, real = images
     steep = lambda x: 100 * x.flatten(1).sum(1)  # noqa: E731 - gradient norm 100·sqrt(3·8·8) everywhere
-    plain = RelativisticGANLoss('RaGAN').discriminator(steep, fake, real)
-    loss = RelativisticGANLoss('RaGP', gp_weight=2.0)
+    unpenalised = RelativisticGANLoss(without or kind, gp_weight=0.0)
+    plain = unpenalised.discriminator(steep, fake, real)
+    loss = RelativisticGANLoss(kind, gp_weight=2.0)
     penalty = (100 * (3 * 8 * 8) ** 0.5 - 1) ** 2
     assert loss.discriminator(steep, fake, real).item() == pytest.approx(plain.item() + 2 * penalty)
     assert loss.stats['out_d_gp'].item() == pytest.approx(penalty)
-    same_for_g = RelativisticGANLoss('RaGAN').generator(critic, fake, real)
+    same_for_g = unpenalised.generator(critic, fake, real)
     torch.testing.assert_close(loss.generator(critic, fake, real), same_for_g)
 
 
