@@ -55,7 +55,7 @@ class Outcome:
     def __str__(self) -> str:
         if self.failed is not None:
             return f'{self.job.source}: {self.failed}'
-        faces = f'{self.faces} face{"" if self.faces == 1 else "s"}' if self.faces else 'no face, restored unadapted'
+        faces = _count(self.faces, 'face') if self.faces else 'no face, restored unadapted'
         gain = f', {self.psnr:+.2f} dB on them' if self.adapted else ''
         return ', '.join([f'{self.job.target}: {self.size[0]} x {self.size[1]}', faces + gain, *self.notes])
 
@@ -86,12 +86,16 @@ class Summary:
     def __str__(self) -> str:
         gain = f' ({np.mean(self.gains):+.2f} dB on the faces in the mean)' if self.gains else ''
         parts = [
-            f'{self.restored} photos restored, {self.faces} faces, {self.adapted} adapted{gain}',
+            f'{_count(self.restored, "photo")} restored, {_count(self.faces, "face")}, {self.adapted} adapted{gain}',
             f'{self.without} without a face, restored unadapted',
         ]
         parts += [f'{self.skipped} skipped'] if self.skipped else []
         parts += [f'{len(self.failed)} failed'] if self.failed else []
         return ', '.join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f'{number} {what}{"" if number == 1 else "s"}'
 
 
 def collect(paths: Sequence[str | Path], out: str | Path, suffix: str | None = None) -> list[Job]:
@@ -104,9 +108,11 @@ def collect(paths: Sequence[str | Path], out: str | Path, suffix: str | None = N
 
     Raises:
         DataError: nothing is found.
-        OptionError: a result would overwrite its photo or another result, or an unknown suffix.
+        OptionError: a result would overwrite its photo or another result, an unknown suffix, or `out` is a file.
     """
     out = Path(out).expanduser()
+    if not out.is_dir() and (out.exists() or out.suffix.lower() in SUFFIXES):
+        raise OptionError(f'{out} names a file; give a folder for the results.')
     if suffix is not None:
         suffix = '.' + suffix.lower().removeprefix('.')
         if suffix not in SUFFIXES:

@@ -170,7 +170,8 @@ def split(
 @app.command()
 def faces(
     source: Annotated[Path, typer.Argument(help='Folder of low-quality photos.')],
-    out: Annotated[Path, typer.Argument(help='Test set to make: LQ/, Face_LQ/, Face_HQ/.')],
+    out: Annotated[Path | None, typer.Argument(help='Test set to make: LQ/, Face_LQ/, Face_HQ/.')] = None,
+    folder: Annotated[Path | None, typer.Option('--out', '-o', help='The same, as an option.')] = None,
     restorer: Annotated[str, typer.Option(help='gpen, gfpgan, ... or identity.')] = 'gpen',
     restorer_weights: Annotated[str | None, typer.Option(help="The restorer's weights, a file or a name.")] = None,
     detector: Annotated[str, typer.Option(help='Which detector to ask.')] = 'retinaface_resnet50',
@@ -181,6 +182,9 @@ def faces(
     dry_run: DryRun = False,
 ) -> None:
     """Find and restore the faces of photos, so that a generator can be adapted to each photo at test time."""
+    target = folder or out
+    if target is None or (folder and out):
+        raise typer.BadParameter('give the test set to make once, as the second argument or with --out.')
     from metaf2n_arch.data.prepare.driver import Summary, image_names
     from metaf2n_arch.data.prepare.faces import prepare_faces
     from metaf2n_arch.faces.detector import DetectorOptions
@@ -195,7 +199,7 @@ def faces(
         summary.made = len(image_names(source, summary.skipped))
         conclude(summary, dry_run=True)
         return
-    result = prepare_faces(source, out, found, restored, scale, device, lambda names: bar(names, len(names)))
+    result = prepare_faces(source, target, found, restored, scale, device, lambda names: bar(names, len(names)))
     typer.echo(str(result))
     for name in result.without:
         typer.echo(f'  without a face: {name}')

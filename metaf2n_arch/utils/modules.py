@@ -27,5 +27,6 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(f'device is {str(device)!r}: {str(error).splitlines()[0][:120]}') from None
+        reason = str(error).splitlines()[0].split('. ')[0][:160].rstrip('.')
+        raise OptionError(f'device is {str(device)!r}: {reason}. Give another one; cpu works everywhere.') from None
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -202,7 +203,8 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where no file can be made, none can be removed
+            partial.unlink()
         raise DataError(f'{path} cannot be written: {error.strerror or error}.') from None
     except BaseException:
         partial.unlink(missing_ok=True)

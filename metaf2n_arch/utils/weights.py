@@ -48,6 +48,8 @@ def read_checkpoint(path: str | Path) -> Any:
                 'save it again with tensors, numbers and plain containers only.'
             ) from None
         first = (reason.strip().splitlines() or [type(error).__name__])[0][:160]
+        if first.startswith('Weights only load failed'):  # what torch says then is for programmers, and long
+            first = 'nothing that torch.save has written'
         raise DataError(
             f'{path}: cannot be read as a checkpoint, it is damaged or of another kind ({first}).'
         ) from None

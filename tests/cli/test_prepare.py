@@ -79,6 +79,12 @@ def test_faces_become_a_test_set(data_dir, tmp_path):
     assert code == 0
     assert '5 images' in output
     assert (tmp_path / 'out' / 'Face_HQ' / 'codeformer_one_face_400x225_0.png').is_file()
+    one, name = tmp_path / 'one', 'codeformer_one_face_400x225.jpg'
+    one.mkdir()
+    (one / name).write_bytes((data_dir / 'photos' / name).read_bytes())
+    assert run('faces', one, '-o', tmp_path / 'option', *arguments)[0] == 0
+    assert (tmp_path / 'option' / 'Face_HQ' / 'codeformer_one_face_400x225_0.png').is_file()
+    assert run('faces', one, *arguments)[0] == 2
 
 
 def test_nothing_done_is_a_failure(tmp_path):

@@ -83,7 +83,7 @@ def test_the_summary_counts_every_outcome(sr, folder, tmp_path):
     for outcome in restore_photos(sr, collect([folder], tmp_path / 'out')):
         summary.add(outcome)
     text = str(summary)
-    for part in ('2 photos restored', '1 faces', '1 adapted', '1 without a face', '3 skipped', '1 failed'):
+    for part in ('2 photos restored', '1 face,', '1 adapted', '1 without a face', '3 skipped', '1 failed'):
         assert part in text
 
 
@@ -149,6 +149,8 @@ def test_collecting_takes_files_folders_and_patterns_once(folder, tmp_path, monk
         (['in'], 'out', 'gif', OptionError, "format is 'gif'"),
         (['in/*.bmp'], 'out', None, DataError, 'no photo fits'),
         (['empty'], 'out', None, DataError, 'holds no photo'),
+        (['in'], 'out.png', None, OptionError, 'out.png names a file; give a folder'),
+        (['in'], 'in/a.png', None, OptionError, 'a.png names a file; give a folder'),
     ],
 )
 def test_what_cannot_be_right_is_refused_before_anything_starts(
@@ -200,7 +202,7 @@ def test_the_command_restores_photos_and_says_what_it_did(data_dir, real, tmp_pa
     assert result.exit_code == 0, result.output
     assert 'face.jpg: 448 x 512, 1 face, +' in result.output
     assert 'grey.png: 240 x 160, no face, restored unadapted' in result.output
-    assert '2 photos restored, 1 faces, 1 adapted (+' in result.output
+    assert '2 photos restored, 1 face, 1 adapted (+' in result.output
     with Image.open(out / 'face.jpg') as image:
         assert image.size == (448, 512)
         assert image.info['icc_profile'] == b'profile' * 30
@@ -302,7 +304,7 @@ def test_stopping_leaves_whole_files_only(data_dir, tmp_path, astronaut):
     done = files(out)
     assert process.returncode not in (0, None), output
     assert 0 < len(done) < 30
-    assert 'photos restored' in output
+    assert ' restored, ' in output
     assert 'Traceback' not in output
     for name in done:
         assert read_photo(out / name).pixels.shape == (256, 384, 3)

@@ -172,7 +172,10 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(small, tmp_path):
     (tmp_path / 'a.png').mkdir()
     with pytest.raises(DataError, match='cannot be written'):
         write_photo(tmp_path / 'a.png', alpha)
-    assert [path.name for path in tmp_path.iterdir()] == ['a.png']
+    (tmp_path / 'file').write_text('no folder')
+    with pytest.raises(DataError, match='cannot be written'):
+        write_photo(tmp_path / 'file' / 'a.png', alpha)
+    assert {path.name for path in tmp_path.iterdir()} == {'a.png', 'file'}
 
 
 def test_a_program_stopped_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
