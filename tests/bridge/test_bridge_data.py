@@ -246,3 +246,25 @@ def test_an_error_while_prefetching_arrives_and_nothing_is_read_before_the_first
             prefetcher.next()
     whole = CPUPrefetcher(PrefetchDataLoader(2, dataset=Draws(3), batch_size=1))
     assert [whole.next() is not None for _ in range(4)] == [True, True, True, False]
+
+
+def test_prefetching_without_workers_draws_when_a_plain_loader_does():
+    """Else an item's draws would fall between the training's own wherever the thread came to run."""
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchDataLoader
+
+    class DrawsGlobally(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return torch.rand(())
+
+    def draws(next_batch) -> list[float]:
+        torch.manual_seed(0)
+        return [x for _ in range(4) for x in (next_batch().item(), torch.rand(()).item())]
+
+    torch.manual_seed(1)  # starting a pass over a loader draws a seed for its workers as well
+    plain = iter(torch.utils.data.DataLoader(DrawsGlobally(), batch_size=1))
+    ahead = CPUPrefetcher(PrefetchDataLoader(2, dataset=DrawsGlobally(), batch_size=1))
+    ahead.reset()
+    assert draws(ahead.next) == draws(lambda: next(plain))

@@ -2,13 +2,17 @@
 
 Seen with BasicSR 1.4.2: `CPUPrefetcher` starts reading when built and again when the first epoch begins, so that with
 `prefetch_mode: cpu` a thread and its workers stay blocked for ever; and an error while reading ends the thread
-silently, after which training waits for ever. May go when the host closes what it opens.
+silently, after which training waits for ever. Without workers the thread makes the items itself and draws from the
+training's own generators whenever it comes to run, so that no two runs are alike. May go when the host closes what it
+opens.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 from typing import Any
+
+from torch.utils.data import DataLoader
 
 from metaf2n_arch.bridge.table import Repair, replace, still_says
 
@@ -47,10 +51,16 @@ def next_or_none(self: Any) -> Any:
 
 
 def _apply(module: ModuleType) -> bool:
+    def iterate(self: Any) -> Any:
+        """Reads ahead what workers make; without any, each batch is made when it is asked for."""
+        batches = DataLoader.__iter__(self)
+        return module.PrefetchGenerator(batches, self.num_prefetch_queue) if self.num_workers else batches
+
     if still_says(module.PrefetchGenerator.run, 'except'):
         return False
     replace(module.PrefetchGenerator, 'run', run)
     replace(module.PrefetchGenerator, '__next__', take_next)
+    replace(module.PrefetchDataLoader, '__iter__', iterate)
     replace(module.CPUPrefetcher, '__init__', start_later)
     replace(module.CPUPrefetcher, 'next', next_or_none)
     return True
