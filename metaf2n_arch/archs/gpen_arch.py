@@ -110,18 +110,20 @@ class Fir(nn.Module):
             stuffing = x.new_zeros(1, 1, self.up, self.up)
             stuffing[:, :, 0, 0] = 1
             x = F.conv_transpose2d(x, stuffing.expand(channels, 1, -1, -1), stride=self.up, groups=channels)
-        x = F.pad(x, (*self.pad, *self.pad))
+        before, after = self.pad
+        if before != after:
+            x = F.pad(x, (*self.pad, *self.pad))
         # A convolution proper turns the kernel round; torch's conv2d correlates.
-        kernel = self.kernel.flip(0, 1).to(x.dtype)
-        return F.conv2d(x, kernel.expand(channels, 1, -1, -1), bias, groups=channels)
+        kernel = self.kernel.flip(0, 1).to(x.dtype).expand(channels, 1, -1, -1)
+        return F.conv2d(x, kernel, bias, padding=before if before == after else 0, groups=channels)
 
 
 class ModulatedConv(nn.Module):
     """StyleGAN2's convolution with weights scaled by a style, per image (Karras 2020, equations 1 and 3).
 
     With style s, weight w_oik scaled by 1 / sqrt(fan_in), and d_o = 1 / sqrt(Σ_ik (s_i w_oik)² + 1e-8):
-    ``y_o = d_o Σ_i w_oi * (s_i x_i)``. A single image, and each on a CPU, has a convolution with its own weights, which
-    are far smaller than images; elsewhere images are scaled instead of weights, so that one convolution serves all.
+    ``y_o = d_o Σ_i w_oi * (s_i x_i)``. A single image, and each on a CPU, has a convolution with its own weights, where
+    these are fewer numbers; elsewhere images are scaled instead of weights, so that one convolution serves all.
 
     Args:
         inputs: channels in.
@@ -149,7 +151,7 @@ class ModulatedConv(nn.Module):
             after = gain * torch.rsqrt(energy + 1e-8)
         else:
             after = scale.new_full((len(x), len(weight)), gain)
-        alone = len(x) == 1 or x.device.type == 'cpu'
+        alone = (len(x) == 1 or x.device.type == 'cpu') and weight.numel() < x[0].numel()
         return (self._one_by_one if alone else self._together)(x, scale, after, bias)
 
     def _one_by_one(self, x: Tensor, scale: Tensor, after: Tensor, bias: Tensor | None) -> Tensor:

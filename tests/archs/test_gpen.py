@@ -84,7 +84,7 @@ def test_images_are_convolved_with_weights_of_their_own(up, demodulate, way, mon
     monkeypatch.setattr(ModulatedConv, '_one_by_one', getattr(ModulatedConv, way))
     torch.manual_seed(0)
     layer = ModulatedConv(5, 7, 3, demodulate=demodulate, up=up)
-    x, style, bias = torch.randn(2, 5, 6, 8), torch.randn(2, 512), torch.randn(7)
+    x, style, bias = torch.randn(2, 5, 9, 12), torch.randn(2, 512), torch.randn(7)  # more numbers than weights
     expected = []
     for image, scale in zip(x, layer.modulation(style)):
         weight = layer.weight[0] / math.sqrt(5 * 9) * scale.view(1, -1, 1, 1)
