@@ -56,7 +56,7 @@ class Outcome:
         if self.failed is not None:
             return f'{self.job.source}: {self.failed}'
         faces = _count(self.faces, 'face') if self.faces else 'no face, restored unadapted'
-        gain = f', {self.psnr:+.2f} dB on them' if self.adapted else ''
+        gain = f', {self.psnr:+.2f} dB on {"it" if self.faces == 1 else "them"}' if self.adapted else ''
         return ', '.join([f'{self.job.target}: {self.size[0]} x {self.size[1]}', faces + gain, *self.notes])
 
 

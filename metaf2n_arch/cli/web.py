@@ -160,9 +160,8 @@ def describe(result: Restoration) -> str:
     count = f'{len(result.faces)} face{"" if len(result.faces) == 1 else "s"} found'
     if result.gain is None or not result.adapted:
         return f'{count}, restored without adaptation.'
-    return (
-        f'{count}. On them, adaptation gained {result.gain.psnr:+.2f} dB and took {result.gain.loss:.1%} of the loss.'
-    )
+    where = 'it' if len(result.faces) == 1 else 'them'
+    return f'{count}. On {where}, adaptation gained {result.gain.psnr:+.2f} dB and took {result.gain.loss:.1%} of the loss.'
 
 
 def before_and_after(photo: np.ndarray, result: Restoration) -> tuple[np.ndarray, np.ndarray]:

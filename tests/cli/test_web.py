@@ -56,7 +56,7 @@ def upload(tmp_path, astronaut) -> Path:
 def test_a_photo_is_answered_with_its_faces_and_the_result(sr, upload, tmp_path, astronaut):
     result = sr(astronaut[60:100, 200:250])
     found = answer(sr, str(upload), str(tmp_path), 1.0)
-    assert found.text.startswith(f'1 face found. On them, adaptation gained {result.gain.psnr:+.2f} dB')
+    assert found.text.startswith(f'1 face found. On it, adaptation gained {result.gain.psnr:+.2f} dB')
     before, after = found.slider
     assert before.shape == after.shape == (80, 100, 3)
     assert np.array_equal(after, result.image)
