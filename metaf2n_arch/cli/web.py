@@ -161,7 +161,8 @@ def describe(result: Restoration) -> str:
     if result.gain is None or not result.adapted:
         return f'{count}, restored without adaptation.'
     where = 'it' if len(result.faces) == 1 else 'them'
-    return f'{count}. On {where}, adaptation gained {result.gain.psnr:+.2f} dB and took {result.gain.loss:.1%} of the loss.'
+    gain = f'{result.gain.psnr:+.2f} dB and took {result.gain.loss:.1%} of the loss'
+    return f'{count}. On {where}, adaptation gained {gain}.'
 
 
 def before_and_after(photo: np.ndarray, result: Restoration) -> tuple[np.ndarray, np.ndarray]:
