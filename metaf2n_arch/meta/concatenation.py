@@ -72,7 +72,8 @@ class _Known:
     def pack(self, tensor: Tensor) -> _Saved:
         entry = self.entries.get(tensor.untyped_storage()._cdata) if self.entries else None
         if entry is None or (tensor.shape, tensor._version) != entry[1:3]:
-            return _Saved((tensor,), (tensor._version,))
+            # Detached: the output of a node, kept with its graph, would keep that node, and it its output, for ever.
+            return _Saved((tensor.detach(),), (tensor._version,))
         return entry[3]
 
     def unpack(self, saved: _Saved) -> Tensor:
