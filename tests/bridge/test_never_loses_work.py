@@ -41,17 +41,26 @@ def copied(finished: Training, folder: Path) -> Path:
     return folder / 'experiments' / 'small'
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+
+
 @pytest.mark.parametrize(('number', 'workers'), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
 def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(tmp_path, opt, finished, number, workers):
+    """A terminal's Ctrl-C reaches the data-loader workers as well."""
     opt['datasets']['train']['num_worker_per_gpu'] = workers
     stopped = Training(tmp_path, opt)
     wait_until_it_says(stopped, 'iter:       2,')
-    os.kill(stopped.process.pid, number)
+    helpers = children(stopped.process.pid)
+    assert len(helpers) == workers
+    for pid in (*helpers, stopped.process.pid):
+        os.kill(pid, number)
     assert stopped.wait() == 128 + number
     name = signal.Signals(number).name
     assert f'{name}: finishing the iteration, then saving. Once more leaves at once.' in stopped.said
     assert f'Stopped by {name} after iteration' in stopped.said
     assert 'Traceback' not in stopped.said
+    assert not any(Path(f'/proc/{pid}').exists() for pid in helpers), 'no worker outlives the training'
     (state,) = (stopped.experiment / 'training_states').iterdir()
     assert (stopped.experiment / 'models' / f'net_m_{state.stem}.pth').is_file()
     resumed = Training(tmp_path, opt, '--auto_resume').finish()
