@@ -10,6 +10,7 @@ LRx4/ under SET14). Every number that is computed is written down, whatever it s
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,8 +42,14 @@ METRICS = {
     'PSNR': {'type': 'calculate_psnr_y', 'crop_border': SCALE},
     'SSIM': {'type': 'calculate_ssim_y', 'crop_border': SCALE},
     'spectrum': {'type': 'PowerSpectrumDiscrepancy'},
+    'scaled spectrum': {'type': 'PowerSpectrumDiscrepancy', 'scale': 'log'},
 }
-UNITS = {'PSNR': 'dB, luma', 'SSIM': 'luma', 'spectrum': 'discrepancy, decades²'}
+UNITS = {
+    'PSNR': 'dB, luma',
+    'SSIM': 'luma',
+    'spectrum': 'discrepancy, decades²',
+    'scaled spectrum': 'discrepancy of log-moduli in [0, 1]',
+}
 
 
 def photographs() -> list[np.ndarray]:
@@ -160,7 +167,16 @@ def main() -> None:
     text = f'{table(results)}\n\n{setting}\n'
     print(text)
     if args.output:
-        args.output.write_text(text, encoding='utf-8')
+        args.output.write_text(replaced(args.output, text), encoding='utf-8')
+
+
+def replaced(file: Path, text: str) -> str:
+    """What the file says, with the table and the setting under it replaced; the text alone if there is no such file."""
+    if not file.is_file():
+        return text
+    before = file.read_text(encoding='utf-8')
+    after, found = re.subn(r'^\| arm \|.*?minutes\.\n', lambda _: text, before, flags=re.MULTILINE | re.DOTALL)
+    return after if found == 1 else f'{before}\n{text}'
 
 
 if __name__ == '__main__':
