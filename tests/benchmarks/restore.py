@@ -26,7 +26,7 @@ from metaf2n_arch.archs.gpen_arch import GPEN
 from metaf2n_arch.archs.loading import Generator
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face, build_detector
-from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer, build_restorer
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.photos import collect, restore_photos
 from metaf2n_arch.utils.images import to_tensor
@@ -51,12 +51,16 @@ def generator(kind: str) -> Generator:
     return Generator(net.requires_grad_(False).eval(), 4)
 
 
-def build(kind: str, box: tuple[float, float, float, float], **options: Any) -> MetaF2N:
+def restorer(kind: str) -> Restorer:
+    sizes = {'GPEN-BFR-256': (256, 1, 0.5), 'GPEN-BFR-512': (512, 2, 1.0)}
+    torch.manual_seed(0)
+    return NetworkRestorer(GPEN(*sizes[kind]), sizes[kind][0]) if kind in sizes else build_restorer(kind)
+
+
+def build(kind: str, box: tuple[float, float, float, float], restores: str = 'identity') -> MetaF2N:
     mask = MaskNet(bias_last=1.0).requires_grad_(False).eval()
     detector = Searching(build_detector('cascade'), box)
-    return MetaF2N(
-        generator(kind), mask, detector, build_restorer('identity'), torch.device('cpu'), RestoreOptions(**options)
-    )
+    return MetaF2N(generator(kind), mask, detector, restorer(restores), torch.device('cpu'), RestoreOptions())
 
 
 def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -75,24 +79,22 @@ def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[st
 def one_photo(side: int, repeats: int) -> list[str]:
     """Adaptation and restoration beside restoration alone."""
     photo = np.ascontiguousarray(data.astronaut()[:256, 100:356])[:side, :side]
-    sr = build('RRDBNet 64/23', (72.0, 60.0, 180.0, 200.0))
+    box = (72.0, 60.0, 180.0, 200.0)
+    kinds = ('identity', 'GPEN-BFR-256', 'GPEN-BFR-512')
+    every = {kind: build('RRDBNet 64/23', box, kind) for kind in kinds}
+    sr = every['identity']
     faces = sr.find_faces(photo)
     x = to_tensor(photo)[None]
-    times = interleaved(
-        {
-            'restoration alone': lambda: sr._restore(None, x),
-            'all: `sr(photo)`': lambda: sr(photo),
-            'of these: finding and aligning faces': lambda: sr.find_faces(photo),
-            'of these: inner loop with MaskNet, and the gain': lambda: sr.adapt(faces),
-        },
-        repeats,
-    )
+    calls: dict[str, Callable[[], object]] = {'restoration alone': lambda: sr._restore(None, x)}
+    for kind, whole in every.items():
+        calls[f'all: `sr(photo)`, restorer {kind}'] = lambda whole=whole: whole(photo)
+    for kind, whole in every.items():
+        calls[f'of these: finding, aligning, restoring the face, {kind}'] = lambda whole=whole: whole.find_faces(photo)
+    calls['of these: inner loop with MaskNet, and the gain'] = lambda: sr.adapt(faces)
+    times = interleaved(calls, repeats)
     alone = times['restoration alone']
-    gpen = GPEN(512, 2, 1.0).requires_grad_(False).eval()
-    with torch.no_grad():
-        extra = interleaved({'GPEN-BFR-512, per face, in addition': lambda: gpen(torch.zeros(1, 3, 512, 512))}, 1)
-    rows = [f'| {name} | {s:.2f} | {s / alone:.3f} |' for name, s in {**times, **extra}.items()]
-    head = f'One {side}² photo with one face, RRDBNet 64/23, one step on 16 patches, identity restorer, MaskNet 64/8:'
+    rows = [f'| {name} | {s:.2f} | {s / alone:.3f} |' for name, s in times.items()]
+    head = f'One {side}² photo with one face, RRDBNet 64/23, one step on 16 patches, MaskNet 64/8:'
     return [head, '', '| | s | in restorations |', '|---|---|---|', *rows]
 
 
