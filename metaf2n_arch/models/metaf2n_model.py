@@ -137,7 +137,7 @@ class MetaF2NModel(BaseGANSRModel):
         inner_loss = weighted_l1(
             self.performance.pure(self.net_g), lambda trust, *_: trust['confidence'], task.support_lq, task.support_hq
         )
-        outer = OuterLoss(self, task, current_iter, last_step=self.meta.inner_steps)
+        outer = OuterLoss(self, task, current_iter)
         result = meta_gradient(
             theta,
             trust,
@@ -153,25 +153,27 @@ class MetaF2NModel(BaseGANSRModel):
         )
         by_phi = torch.autograd.grad(confidence, list(phi.values()), result.phi['confidence'])
         result = replace(result, phi=dict(zip(phi, by_phi)))
-        result = self._with_unadapted_loss(result, theta, trust, task, current_iter)
+        result = self._with_unadapted_loss(result, theta, trust, outer)
         values = {**outer.values, 'l_inner': result.inner_losses[0], 'l_g_total': result.outer_losses[-1]}
         if detailed:
             with torch.no_grad():
                 values['l_inner_adapted'] = inner_loss(result.fast_params, trust)
-                unadapted = [term(theta, trust, 0) for term in OuterLoss(self, task, current_iter).terms]
+                unadapted = [term(theta, trust, 0) for term in outer.terms]
                 values['l_g_total_unadapted'] = torch.stack(unadapted).sum()
         return result, values
 
     def _with_unadapted_loss(
-        self, result: MetaGradient, theta: Params, trust: Params, task: Task, current_iter: int
+        self, result: MetaGradient, theta: Params, trust: Params, outer: OuterLoss
     ) -> MetaGradient:
         """Adds w ∇_θ L(θ) to the gradient; w is `MetaOptions.unadapted_weight`."""
         weight = self.meta.unadapted_weight
         if weight == 0:
             return result
         by_theta = result.theta
-        for term in OuterLoss(self, task, current_iter).terms:
+        for term in outer.terms:
             loss = weight * term(theta, trust, 0)
+            if not loss.requires_grad:  # while only what regularises MaskNet counts
+                continue
             own = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
             by_theta = {name: by_theta[name] + g for name, g in zip(theta, own)}
         return replace(result, theta=by_theta)

@@ -31,19 +31,17 @@ class OuterLoss:
         model: the networks, losses and options.
         task: its query images are restored and compared.
         current_iter: iteration, for losses that start later.
-        last_step: the number of inner steps, after which the values are noted and the discriminator is taught by the
-            same outputs; None does neither.
 
     Attributes:
-        terms: the terms, as `meta_gradient` wants them.
-        values: what to log.
+        terms: the terms, as `meta_gradient` wants them. After the last inner step, and then alone, the discriminator is
+            taught by the same outputs; step 0 is the loss without adaptation.
+        values: what to log, noted after the last inner step.
     """
 
-    def __init__(self, model: MetaF2NModel, task: Task, current_iter: int, last_step: int | None = None) -> None:
+    def __init__(self, model: MetaF2NModel, task: Task, current_iter: int) -> None:
         self.model = model
         self.task = task
         self.current_iter = current_iter
-        self.last_step = last_step
         self.targets = model.targets(task.query_gt)
         self.values: Values = {}
         everything = slice(0, len(task.query_gt))
@@ -64,7 +62,7 @@ class OuterLoss:
         data = {**targets, 'lq': lq, 'confidence': phi['confidence']}
         critic = SharedCritic(model.critic) if model.net_d is not None else None
         total, values = model.losses.generator(pred, data, critic, self.current_iter, shares)
-        if step == self.last_step:
+        if step == model.meta.inner_steps:
             if critic is not None:
                 weight = 1 / model.num_tasks
                 values.update(model.teach_critic(pred, targets, critic, self.current_iter, shares, weight))

@@ -141,6 +141,29 @@ def test_the_unadapted_weight_adds_the_gradient_of_the_loss_without_adaptation(t
     torch.testing.assert_close(grads[1], grads[0] + 0.5 * grads[2], rtol=1e-4, atol=1e-6)
 
 
+def test_nothing_is_added_while_only_the_regulariser_counts(tmp_path, batch):
+    torch.manual_seed(0)
+    opt = options(tmp_path, meta={'inner_lr': 0.05, 'unadapted_weight': 0.5})
+    opt['train']['losses'] = [{'type': 'MaskRegularizerLoss'}, {'type': 'L1Loss', 'start_iter': 5}]
+    model = build_model(opt)
+    model.feed_data(batch)
+    model.compute_gradients(1)
+    assert all(not p.grad.any() for p in model.net_g.parameters())
+    assert any(p.grad.any() for p in model.net_m.parameters())
+
+
+def test_an_image_without_an_edge_teaches_nothing_and_stops_nothing(tmp_path, batch):
+    torch.manual_seed(0)
+    opt = options(tmp_path)
+    opt['train']['losses'] = [{'type': 'SSLLoss', 'search_size': 9, 'patch_size': 3}]
+    del opt['network_d'], opt['train']['optim_d']
+    model = build_model(opt)
+    batch['gt'][:, 0] = 0.5
+    model.feed_data(batch)
+    model.compute_gradients(1)
+    assert any(p.grad.any() for p in model.net_g.parameters())
+
+
 @pytest.mark.parametrize(
     ('losses', 'terms'),
     [
@@ -157,7 +180,7 @@ def test_the_outer_loss_is_taken_image_by_image_where_that_is_the_same(tmp_path,
     model = build_model(opt)
     model.feed_data(batch)
     task = next(iter(model.tasks))
-    outer = OuterLoss(model, task, 1, last_step=1)
+    outer = OuterLoss(model, task, 1)
     assert len(outer.terms) == terms
     theta = dict(model.net_g.named_parameters())
     trust = {'confidence': model.net_m(task.support_lq, task.support_hq).detach()}
