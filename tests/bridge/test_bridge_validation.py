@@ -10,26 +10,12 @@ import torch
 from basicsr.metrics import calculate_psnr
 from basicsr.models import build_model
 from basicsr.utils.registry import METRIC_REGISTRY
-from torch.utils.data import DataLoader, Dataset
+from photographs import Photographs
+from torch.utils.data import DataLoader
 
 from metaf2n_arch.bridge.table import ORIGINALS
 
 PSNR = {'type': 'calculate_psnr', 'crop_border': 2}
-
-
-class Photographs(Dataset):
-    """Two photographs at a quarter of their size."""
-
-    def __init__(self, photo: torch.Tensor) -> None:
-        self.photo = photo
-        self.opt = {'name': 'pairs'}
-
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, index: int):
-        gt = self.photo[0, :, 64 * index : 64 * index + 64, 160:224]
-        return {'lq': gt[:, ::4, ::4], 'gt': gt, 'lq_path': f'image{index}.png'}
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import torch
 from basicsr.metrics import calculate_psnr
 from basicsr.models import build_model
 from basicsr.utils.registry import METRIC_REGISTRY
-from torch.utils.data import DataLoader, Dataset
+from photographs import Photographs
+from torch.utils.data import DataLoader
 
 from metaf2n_arch.models.evaluation import Evaluator, MetricTable, write_json
 
@@ -89,21 +90,6 @@ def test_a_json_file_holds_null_for_what_is_missing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['x.json']
 
 
-class Pairs(Dataset):
-    """Photographs at a quarter of their size, one of them without ground truth's partner in the metric."""
-
-    def __init__(self, photo: torch.Tensor) -> None:
-        self.photo = photo
-        self.opt = {'name': 'pairs'}
-
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, index: int):
-        gt = self.photo[0, :, 64 * index : 64 * index + 64, 160:224]
-        return {'lq': gt[:, ::4, ::4], 'gt': gt, 'lq_path': f'image{index}.png'}
-
-
 def test_a_test_run_writes_images_log_and_metrics(tmp_path, astronaut_tensor):
     opt = {
         'name': 'run', 'model_type': 'GANSRModel', 'scale': 4, 'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1,
@@ -113,7 +99,7 @@ def test_a_test_run_writes_images_log_and_metrics(tmp_path, astronaut_tensor):
         'val': {'save_img': True, 'metrics': {'psnr': PSNR}},
     }  # fmt: skip
     model = build_model(opt)
-    dataset = Pairs(astronaut_tensor)
+    dataset = Photographs(astronaut_tensor)
     model.validation(DataLoader(dataset, batch_size=1), 'run', None, save_img=True)
     stored = json.loads((tmp_path / 'metrics_pairs.json').read_text())
     assert stored['images']['result']['psnr'].keys() == {'image0', 'image1'}
