@@ -41,5 +41,5 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
             registration.register_pending()
 
     # On the instance: whatever else asks this loader (runpy, inspect, importlib.resources) finds it unchanged.
-    spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+    spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # an attribute over the method
     return spec
