@@ -28,7 +28,8 @@ def compare(border: str, search: int, patch: int, channels: int, height: int, wi
     torch.manual_seed(0)
     geometry = Geometry(search, patch, border)
     target = torch.rand(2, channels, height, width, dtype=dtype)
-    pred = (target + 0.1 * torch.randn_like(target)).requires_grad_()
+    # One image laid out as a network in channels_last gives it, the other as a data loader does.
+    pred = (target + 0.1 * torch.randn_like(target)).contiguous(memory_format=torch.channels_last).requires_grad_()
     target.requires_grad_()
     mask = torch.rand(2, height, width) < 0.3
     mask[0, 0, 0] = mask[1, -1, -1] = True

@@ -24,7 +24,7 @@ def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: 
     """S or S̄ of the masked pixels of a (B, C, H, W) batch: (K², M)."""
     batch = Batch(mask, geometry)
     numbers = _numbers(image, geometry, h, Weights(0.0, 0.0), 1.0)
-    return batch.graph(reflect_pad(image, geometry.pad), numbers, normalize)
+    return batch.graph(_pad(image, geometry), numbers, normalize)
 
 
 def graph_gradient(
@@ -38,7 +38,7 @@ def graph_gradient(
     if batch.count:
         size = (batch.count, geometry.search_size)
         triton_kernel.graph_upstream[batch.grid](graph, upstream, numbers, out, *size, NORMALIZE=normalize, BLOCK=BLOCK)
-    return batch.gradient(reflect_pad(image, geometry.pad), out)
+    return batch.gradient(_pad(image, geometry), out)
 
 
 def loss(
@@ -57,7 +57,7 @@ def loss(
         return pred.new_zeros(()), (first, second)
     factor = 1 / (batch.count * geometry.search_size**2)
     numbers = _numbers(pred, geometry, h, weights, factor)
-    padded = [reflect_pad(x, geometry.pad) for x in (pred, target)]
+    padded = [_pad(x, geometry) for x in (pred, target)]
     graphs = [batch.graph(x, numbers, True) for x in padded]
     size = (batch.count, geometry.search_size)
     sums = pred.new_empty(batch.grid[0])
@@ -70,6 +70,11 @@ def loss(
             triton_kernel.upstream[batch.grid](*arguments, OF_TARGET=which == 1, BLOCK=BLOCK)
     first, second = (batch.gradient(x, u) if want else None for x, u, want in zip(padded, outs, wanted))
     return (sums.double().sum() * factor).to(pred.dtype), (first, second)
+
+
+def _pad(image: Tensor, geometry: Geometry) -> Tensor:
+    """The reflect-padded images as the kernels address them: contiguous, also if the images are channels_last."""
+    return reflect_pad(image, geometry.pad).contiguous()
 
 
 def _numbers(image: Tensor, geometry: Geometry, h: float, weights: Weights, factor: float) -> Tensor:
