@@ -1,21 +1,24 @@
 """The Triton kernels, through Triton's interpreter where there is no GPU, and the choice of a path by device."""
 
+import functools
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from metaf2n_arch.functional.edges import edge_mask
-from metaf2n_arch.functional.self_similarity import dispatch, self_similarity_loss
+from metaf2n_arch.functional.self_similarity import dispatch, self_similarity_graph, self_similarity_loss
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
+from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_loss
 
 pytest.importorskip('triton', reason='triton, which the GPU path needs, is not installed')
 
 from triton.runtime.jit import JITFunction
 
-from metaf2n_arch.functional.self_similarity import triton_adjoint, triton_kernel
+from metaf2n_arch.functional.self_similarity import gpu, triton_adjoint, triton_kernel
 
 # Called by kernels, never launched.
 HELPERS = {'squared_difference', 'derivative', 'value_at', 'box_above'}
@@ -60,6 +63,43 @@ def test_every_launch_compiles_to_machine_code_without_a_gpu(architecture, borde
     kernels = {name for module in modules for name, value in vars(module).items() if isinstance(value, JITFunction)}
     assert kernels - HELPERS <= set(compiled)
     assert min(compiled.values()) > 1000
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Launches of the GPU path on CPU tensors are noted, not run: the kernel, and the device made current for it."""
+    current, noted = [], []
+
+    @contextmanager
+    def device_of(tensor):
+        current.append(tensor.device)
+        yield
+        current.pop()
+
+    def note(kernel, grid):
+        return lambda *args, **kwargs: noted.append((kernel.__name__, current[-1] if current else None))
+
+    monkeypatch.setattr(torch.cuda, 'device_of', device_of)
+    monkeypatch.setattr(JITFunction, '__getitem__', note)
+    return noted
+
+
+def loss_and_graph_of_noise(border: str) -> None:
+    images = torch.rand(2, 2, 3, 20, 21, generator=torch.Generator().manual_seed(0))
+    pred, target, mask = images[0].requires_grad_(), images[1], images[0, :, 0] < 0.3
+    options = {'criterion': 'kl+l1', 'border': border}
+    fast = functools.partial(fused_graph, gpu), functools.partial(fused_loss, gpu)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Path(*fast))
+        self_similarity_loss(pred, target, mask, **options).backward()
+        self_similarity_graph(pred, mask, border=border).sum().backward()
+
+
+@pytest.mark.parametrize('border', ['image', 'window'])
+def test_every_launch_is_on_the_device_of_the_images_whichever_is_current(launches, border) -> None:
+    loss_and_graph_of_noise(border)
+    assert len(launches) > 10
+    assert {device for _, device in launches} == {torch.device('cpu')}
 
 
 @pytest.mark.parametrize(('device', 'needed'), [('cuda', 'triton'), ('cpu', 'numba')])

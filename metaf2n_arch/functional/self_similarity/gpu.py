@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 import triton
@@ -19,7 +22,22 @@ SCRATCH_NUMEL = 1 << 25
 # CUDA's limit on the second axis of a grid.
 GRID = 65535
 
+P = ParamSpec('P')
+R = TypeVar('R')
 
+
+def on_its_device(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
+    """Makes the device of the first argument current, where Triton launches whatever it is given."""
+
+    @functools.wraps(function)
+    def run(image: Tensor, *args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.cuda.device_of(image):
+            return function(image, *args, **kwargs)
+
+    return run
+
+
+@on_its_device
 def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:
     """S or S̄ of the masked pixels of a (B, C, H, W) batch: (K², M)."""
     batch = Batch(mask, geometry)
@@ -27,6 +45,7 @@ def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: 
     return batch.graph(_pad(image, geometry), numbers, normalize)
 
 
+@on_its_device
 def graph_gradient(
     image: Tensor, mask: Tensor, graph: Tensor, upstream: Tensor, geometry: Geometry, h: float, normalize: bool
 ) -> Tensor:
@@ -41,6 +60,7 @@ def graph_gradient(
     return batch.gradient(_pad(image, geometry), out)
 
 
+@on_its_device
 def loss(
     pred: Tensor,
     target: Tensor,
