@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from metaf2n_arch.functional.edges import edge_mask
 from metaf2n_arch.functional.self_similarity import dispatch, self_similarity_graph, self_similarity_loss
@@ -100,6 +101,29 @@ def test_every_launch_is_on_the_device_of_the_images_whichever_is_current(launch
     loss_and_graph_of_noise(border)
     assert len(launches) > 10
     assert {device for _, device in launches} == {torch.device('cpu')}
+
+
+@pytest.mark.parametrize('border', ['image', 'window'])
+def test_host_waits_for_the_device_only_to_learn_where_the_masked_pixels_are(launches, border) -> None:
+    """On a GPU each of the operations named here makes the host wait until all work before it is done."""
+
+    class Waits(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: list[str] = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            name = function.overloadpacket.__name__
+            indexed = name in ('index', 'index_put_') and any(i.dtype == torch.bool for i in args[1] if i is not None)
+            if indexed or name in ('nonzero', 'lift_fresh', '_local_scalar_dense', 'item', 'masked_select'):
+                self.found.append(name)
+            return function(*args, **(kwargs or {}))
+
+    loss_and_graph_of_noise(border)
+    with Waits() as waits:
+        loss_and_graph_of_noise(border)
+    # Once each in the loss, the graph and the graph's gradient.
+    assert waits.found == ['nonzero'] * 3
 
 
 @pytest.mark.parametrize(('device', 'needed'), [('cuda', 'triton'), ('cpu', 'numba')])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import triton
@@ -41,7 +40,7 @@ def on_its_device(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Con
 def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:
     """S or S̄ of the masked pixels of a (B, C, H, W) batch: (K², M)."""
     batch = Batch(mask, geometry)
-    numbers = _numbers(image, geometry, h, Weights(0.0, 0.0), 1.0)
+    numbers = _numbers(geometry, h, Weights(0.0, 0.0), image.shape[1], image.dtype, image.device)
     return batch.graph(_pad(image, geometry), numbers, normalize)
 
 
@@ -51,7 +50,7 @@ def graph_gradient(
 ) -> Tensor:
     """The batch's gradient for a gradient `upstream` of its graph, both (K², M)."""
     batch = Batch(mask, geometry)
-    numbers = _numbers(image, geometry, h, Weights(0.0, 0.0), 1.0)
+    numbers = _numbers(geometry, h, Weights(0.0, 0.0), image.shape[1], image.dtype, image.device)
     graph, upstream = graph.contiguous(), upstream.contiguous()
     out = torch.empty_like(graph)
     if batch.count:
@@ -75,8 +74,7 @@ def loss(
     if not batch.count:
         first, second = (torch.zeros_like(x) if want else None for x, want in zip((pred, target), wanted))
         return pred.new_zeros(()), (first, second)
-    factor = 1 / (batch.count * geometry.search_size**2)
-    numbers = _numbers(pred, geometry, h, weights, factor)
+    numbers = _numbers(geometry, h, weights, pred.shape[1], pred.dtype, pred.device)
     padded = [_pad(x, geometry) for x in (pred, target)]
     graphs = [batch.graph(x, numbers, True) for x in padded]
     size = (batch.count, geometry.search_size)
@@ -89,7 +87,7 @@ def loss(
             arguments = (*graphs, numbers, outs[which], *size)
             triton_kernel.upstream[batch.grid](*arguments, OF_TARGET=which == 1, BLOCK=BLOCK)
     first, second = (batch.gradient(x, u) if want else None for x, u, want in zip(padded, outs, wanted))
-    return (sums.double().sum() * factor).to(pred.dtype), (first, second)
+    return (sums.double().sum() / (batch.count * geometry.search_size**2)).to(pred.dtype), (first, second)
 
 
 def _pad(image: Tensor, geometry: Geometry) -> Tensor:
@@ -97,28 +95,37 @@ def _pad(image: Tensor, geometry: Geometry) -> Tensor:
     return reflect_pad(image, geometry.pad).contiguous()
 
 
-def _numbers(image: Tensor, geometry: Geometry, h: float, weights: Weights, factor: float) -> Tensor:
-    """What the kernels multiply with, in the images' precision: scale, factor of the gradient, kl, l1, 1e-10."""
-    scale = -1 / (h * image.shape[1] * geometry.patch_size**2)
-    return image.new_tensor([scale, 2 * scale * factor, weights.kl, weights.l1, EPSILON])
+class Tables(NamedTuple):
+    """What the kernels look up about shifts: a row for each pair, and how the search window cuts patches.
 
+    `pairs`: see `triton_kernel`; `extents`: what is left of the patch for each kind of cut; `kinds`: each shift's kind
+    (-1: whole).
+    """
 
-@dataclass(frozen=True)
-class Cuts:
-    """How the search window cuts patches: what is left for each kind of cut, and each shift's kind (-1: whole)."""
-
+    pairs: Tensor
     extents: Tensor
     kinds: Tensor
 
-    @classmethod
-    def of(cls, geometry: Geometry, device: torch.device) -> Cuts:
-        shifts = range(-geometry.radius, geometry.radius + 1)
-        whole = (-geometry.patch_radius, geometry.patch_radius)
-        extents = [(*geometry.extent(dy), *geometry.extent(dx)) for dy in shifts for dx in shifts]
-        known = {extent: i for i, extent in enumerate(sorted(set(extents) - {(*whole, *whole)}))}
-        kinds = [known.get(extent, -1) for extent in extents]
-        table = torch.tensor(list(known), dtype=torch.int32, device=device).reshape(-1, 4)
-        return cls(table, torch.tensor(kinds, dtype=torch.int32, device=device))
+
+# Cached on the device, because a copy from the host makes the host wait for the device.
+@functools.lru_cache(maxsize=64)
+def _tables(geometry: Geometry, device: torch.device) -> Tables:
+    shifts = range(-geometry.radius, geometry.radius + 1)
+    whole = (-geometry.patch_radius, geometry.patch_radius)
+    extents = [(*geometry.extent(dy), *geometry.extent(dx)) for dy in shifts for dx in shifts]
+    known = {extent: i for i, extent in enumerate(sorted(set(extents) - {(*whole, *whole)}))}
+    kinds = [known.get(extent, -1) for extent in extents]
+    rows = (_pair_table(geometry), torch.tensor(list(known)).reshape(-1, 4), torch.tensor(kinds))
+    return Tables(*(x.to(device, torch.int32) for x in rows))
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers(
+    geometry: Geometry, h: float, weights: Weights, channels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """What the kernels multiply with, which as arguments would lose precision: scale, its double, kl, l1, 1e-10."""
+    scale = -1 / (h * channels * geometry.patch_size**2)
+    return torch.tensor([scale, 2 * scale, weights.kl, weights.l1, EPSILON], dtype=dtype, device=device)
 
 
 class Batch:
@@ -130,12 +137,10 @@ class Batch:
         self.pixels = mask.nonzero().to(torch.int32).contiguous()
         self.count = len(self.pixels)
         self.grid = (triton.cdiv(self.count, BLOCK),)
-        self.table = _pair_table(geometry).to(mask.device)
-        self.cuts = Cuts.of(geometry, mask.device)
+        self.tables = _tables(geometry, mask.device)
         self.window = geometry.border == 'window'
         # The number of each masked pixel, -1 elsewhere.
-        self.numbering = torch.full(self.size, -1, dtype=torch.int32, device=mask.device)
-        self.numbering[mask] = torch.arange(self.count, dtype=torch.int32, device=mask.device)
+        self.numbering = mask.flatten().cumsum(0, dtype=torch.int32).sub_(1).view(self.size).masked_fill_(~mask, -1)
 
     def graph(self, padded: Tensor, numbers: Tensor, normalize: bool) -> Tensor:
         """S or S̄: (K², M)."""
@@ -143,7 +148,7 @@ class Batch:
         out = padded.new_empty(side**2, self.count)
         if not self.count:
             return out
-        out[side**2 // 2] = 0
+        out[side**2 // 2].zero_()
         rest = self._rest(padded) if self.window else out
         channels, height, width = padded.shape[1:]
         for table, scratch in self._blocks(padded):
@@ -153,7 +158,7 @@ class Batch:
             triton_kernel.column_sums[(strips, pairs * self.size[0])](
                 padded, table, scratch, *size, STRIP=STRIP, BLOCK=BLOCK
             )
-            where = (self.pixels, self.cuts.kinds, rest, out, self.count, height, width, self.geometry.pad, pairs)
+            where = (self.pixels, self.tables.kinds, rest, out, self.count, height, width, self.geometry.pad, pairs)
             triton_kernel.distances[self.grid[0], 2 * pairs](scratch, table, *where, WINDOW=self.window, BLOCK=BLOCK)
         triton_kernel.similarities[self.grid](out, numbers, self.count, side, NORMALIZE=normalize, BLOCK=BLOCK)
         return out
@@ -184,35 +189,35 @@ class Batch:
     def _blocks(self, padded: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The pairs in blocks, each with the scratch that all blocks share."""
         planes = padded.shape[0] * padded.shape[2] * padded.shape[3]
-        at_once = max(1, min(len(self.table), SCRATCH_NUMEL // planes, GRID // padded.shape[0]))
+        at_once = max(1, min(len(self.tables.pairs), SCRATCH_NUMEL // planes, GRID // padded.shape[0]))
         scratch = padded.new_empty(at_once * planes)
-        return [(part, scratch) for part in self.table.split(at_once)] if len(self.table) else []
+        return [(part, scratch) for part in self.tables.pairs.split(at_once)] if len(self.tables.pairs) else []
 
     def _rest(self, padded: Tensor) -> Tensor:
         energy = padded.square().sum(1)
-        kinds = len(self.cuts.extents)
+        kinds = len(self.tables.extents)
         rest = padded.new_empty(max(kinds, 1), self.count)
         if kinds:
             where = (self.count, *energy.shape[1:], self.geometry.pad, self.geometry.patch_radius)
             triton_adjoint.outside_energy[self.grid[0], kinds](
-                energy, self.pixels, self.cuts.extents, rest, *where, BLOCK=BLOCK
+                energy, self.pixels, self.tables.extents, rest, *where, BLOCK=BLOCK
             )
         return rest
 
     def _rest_gradient(self, padded: Tensor, upstream: Tensor) -> Tensor:
         batch, height, width = self.size
-        kinds = len(self.cuts.extents)
+        kinds = len(self.tables.extents)
         out = padded.new_zeros(batch, *padded.shape[2:])
         if kinds:
             sums = padded.new_empty(kinds, self.count)
             side, pad = self.geometry.search_size, self.geometry.pad
             triton_adjoint.sum_by_kind[self.grid[0], kinds](
-                upstream, self.cuts.kinds, sums, self.count, side, BLOCK=BLOCK
+                upstream, self.tables.kinds, sums, self.count, side, BLOCK=BLOCK
             )
             where = (self.count, kinds, height, width, pad, self.geometry.patch_radius)
             blocks = triton.cdiv(out[0].numel(), BLOCK)
             triton_adjoint.outside_adjoint[(blocks, batch)](
-                sums, self.numbering, self.cuts.extents, out, *where, BLOCK=BLOCK
+                sums, self.numbering, self.tables.extents, out, *where, BLOCK=BLOCK
             )
         return out
 
@@ -229,4 +234,4 @@ def _pair_table(geometry: Geometry) -> Tensor:
         plus, minus = ((s * dy + geometry.radius) * side + s * dx + geometry.radius for s in (1, -1))
         size = (bottom - top + 1, right - left + 1)
         rows.append((dy, dx, *size, top, left, minus_top, minus_left, plus, minus))
-    return torch.tensor(rows, dtype=torch.int32).reshape(-1, 10)
+    return torch.tensor(rows).reshape(-1, 10)

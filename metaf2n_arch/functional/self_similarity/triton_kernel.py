@@ -141,10 +141,14 @@ def compare(pred, target, numbers, sums, count, side, BLOCK: tl.constexpr):
 
 @triton.jit
 def upstream(pred, target, numbers, out, count, side, OF_TARGET: tl.constexpr, BLOCK: tl.constexpr):
-    """out = factor · S̄ (g - Σ_q g S̄), the derivative with respect to the distances; `out` may be the graph itself."""
+    """out = 2 scale / (M K²) · S̄ (g - Σ_q g S̄), the derivative of the mean with respect to the distances.
+
+    `out` may be the graph itself.
+    """
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = m < count
-    factor, kl = tl.load(numbers + 1), tl.load(numbers + 2)
+    entries = tl.full((BLOCK,), count, pred.dtype.element_ty) * (side * side)
+    factor, kl = tl.load(numbers + 1) / entries, tl.load(numbers + 2)
     l1, least = tl.load(numbers + 3), tl.load(numbers + 4)
     mean = tl.zeros((BLOCK,), pred.dtype.element_ty)
     for q in range(side * side):
@@ -161,7 +165,7 @@ def upstream(pred, target, numbers, out, count, side, OF_TARGET: tl.constexpr, B
 
 @triton.jit
 def graph_upstream(graph, gradient, numbers, out, count, side, NORMALIZE: tl.constexpr, BLOCK: tl.constexpr):
-    """The same for any gradient g of the graph: factor · S̄ (g - Σ_q g S̄), or factor · S · g if it is not normalised."""
+    """The same for any gradient g of the graph: 2 scale · S̄ (g - Σ_q g S̄), or 2 scale · S · g if not normalised."""
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = m < count
     factor = tl.load(numbers + 1)
