@@ -17,21 +17,34 @@ from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_los
 
 pytest.importorskip('triton', reason='triton, which the GPU path needs, is not installed')
 
+import triton
 from triton.runtime.jit import JITFunction
 
 from metaf2n_arch.functional.self_similarity import gpu, triton_adjoint, triton_kernel
 
+INTERPRETER_CANNOT = {
+    'only 0-dimensional arrays can be converted to Python scalars': 'is older than this NumPy, and loops fail',
+    "arange's arguments must be of type tl.constexpr": 'has no tl.arange of a constant argument yet',
+}
 # Called by kernels, never launched.
 HELPERS = {'squared_difference', 'derivative', 'value_at', 'box_above'}
 
 
+def errors_in_the_interpreter(border: str, *sizes: str) -> dict[str, float]:
+    """Runs triton_check.py: the largest error of each comparison."""
+    script = Path(__file__).with_name('triton_check.py')
+    command = [sys.executable, str(script), border, *sizes, 'float64']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=3000)
+    for said, limit in INTERPRETER_CANNOT.items():
+        if said in result.stderr:
+            pytest.skip(f"Triton {triton.__version__}'s interpreter {limit}")
+    assert result.returncode == 0, result.stderr[-2000:]
+    return {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()}
+
+
 @pytest.mark.parametrize('border', ['image', 'window'])
 def test_triton_kernels_equal_the_box_filters_in_the_interpreter(border: str) -> None:
-    script = Path(__file__).with_name('triton_check.py')
-    command = [sys.executable, str(script), border, '3', '3', '2', '5', '6', 'float64']
-    result = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    assert result.returncode == 0, result.stderr[-2000:]
-    errors = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()}
+    errors = errors_in_the_interpreter(border, '3', '3', '2', '5', '6')
     assert set(errors) == {'graph', 'graph-gradient', 'loss', 'loss-gradient-pred', 'loss-gradient-target'}
     assert max(errors.values()) < 1e-13, errors
 
@@ -40,13 +53,9 @@ def test_triton_kernels_equal_the_box_filters_in_the_interpreter(border: str) ->
 @pytest.mark.parametrize('sizes', [('5', '3', '1', '9', '8'), ('3', '1', '3', '5', '7'), ('5', '5', '2', '7', '6')])
 @pytest.mark.parametrize('border', ['image', 'window'])
 def test_triton_kernels_equal_the_box_filters_for_other_sizes(border: str, sizes: tuple[str, ...]) -> None:
-    script = Path(__file__).with_name('triton_check.py')
-    command = [sys.executable, str(script), border, *sizes, 'float64']
-    result = subprocess.run(command, capture_output=True, text=True, timeout=3000)
-    assert result.returncode == 0, result.stderr[-2000:]
-    errors = [float(line.split()[2]) for line in result.stdout.splitlines()]
+    errors = errors_in_the_interpreter(border, *sizes)
     assert len(errors) == 5
-    assert max(errors) < 1e-13
+    assert max(errors.values()) < 1e-13, errors
 
 
 @pytest.mark.parametrize(
@@ -149,8 +158,9 @@ def test_gpu_equals_cpu_and_gives_the_same_bits_twice(astronaut_tensor, border) 
     target = astronaut_tensor[..., 30:126, 180:276]
     noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
     results = []
-    for device in ('cpu', 'cuda', 'cuda'):
-        pred = (target + 0.05 * noise).to(device).requires_grad_()
+    runs = ('cpu', torch.contiguous_format), ('cuda', torch.contiguous_format), ('cuda', torch.channels_last)
+    for device, layout in runs:
+        pred = (target + 0.05 * noise).to(device, memory_format=layout).requires_grad_()
         options = {'criterion': 'kl+l1', 'border': border}
         loss = self_similarity_loss(pred, target.to(device), edge_mask(target).to(device), **options)
         (gradient,) = torch.autograd.grad(loss, pred)
