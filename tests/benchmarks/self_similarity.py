@@ -2,11 +2,12 @@
 
     python tests/benchmarks/self_similarity.py            # everything, a few minutes; needs 10 GB for the baseline
     python tests/benchmarks/self_similarity.py --quick    # without the baseline
+    python tests/benchmarks/self_similarity.py --device cuda --authors SSL/GAN-Based-SR/basicsr/losses/similarity
 
-Every figure comes from a process of its own, which warms up on a 24 × 24 crop (kernels are compiled or loaded,
+On CPUs every figure comes from a process of its own, which warms up on a 24 × 24 crop (kernels are compiled or loaded,
 libraries paged in) and then runs forward and backward of one case. Time is the smallest and the median wall-clock time
 of the repetitions. Additional memory is the growth of the process's peak resident set (ru_maxrss) over the one after
-warm-up.
+warm-up. self_similarity_gpu.py says what is measured on a GPU, where the authors' operator is built from their sources.
 Prints Markdown.
 """
 
@@ -22,69 +23,24 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+from self_similarity_problem import CASES, H, K, Loss, P, crops, loss_by, unfolded
+
+from metaf2n_arch.functional.self_similarity.box import box_loss
+from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
+from metaf2n_arch.functional.self_similarity.dispatch import fastest_path
+from metaf2n_arch.functional.self_similarity.geometry import Geometry
+
 ROOT = Path(__file__).resolve().parents[2]
-CASES = {
-    # name: images, side, mask_stride, criterion
-    'crop 96²': (1, 96, 1, 'l1'),
-    'crop 96², kl+l1': (1, 96, 1, 'kl+l1'),
-    'image 256²': (1, 256, 1, 'l1'),
-    'batch 12 × 256², mask_stride 3, kl+l1': (12, 256, 3, 'kl+l1'),
-}
 
 
-def crops(count: int, side: int, stride: int):
-    """Crops of the astronaut: for one image the crop whose edge density is nearest 0.3, else evenly spread ones."""
-    import torch
-    from skimage import data
-
-    from metaf2n_arch.functional.edges import edge_mask
-
-    photo = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1)[None].float() / 255
-    if count == 1:
-        density = torch.nn.functional.avg_pool2d(edge_mask(photo).float(), side, 1)[0, 0]
-        nearest = int((density - 0.3).abs().argmin())
-        corners = [(nearest // density.shape[1], nearest % density.shape[1])]
-    else:
-        corners = [(y, x) for y in range(0, 513 - side, 64) for x in range(0, 513 - side, 64)][:count]
-    target = torch.cat([photo[..., y : y + side, x : x + side] for y, x in corners])
-    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
-    return (target + 0.05 * noise).clamp(0, 1), target, edge_mask(target, 20, stride)
-
-
-def unfold_loss(pred, target, mask, criterion: str, border: str):
-    """The baseline: unfold every masked pixel's search window, then every patch of every window."""
-    import torch
-    from torch.nn import functional as F
-
-    if border != 'window':
-        raise ValueError("the unfold formulation computes border='window' only")
-
-    def graph(image):
-        windows = F.unfold(F.pad(image, [12] * 4, mode='reflect'), 25)[0][:, mask.flatten()]
-        windows = windows.view(3, 625, -1).permute(2, 0, 1).reshape(-1, 3, 25, 25)
-        patches = F.unfold(windows, 9, padding=4)
-        distance = (patches - patches[:, :, 312:313]).pow(2).sum(1) / 243
-        s = torch.exp(-distance / 0.004)
-        return s / (s.sum(1, keepdim=True) + 1e-10)
-
-    x, y = graph(pred), graph(target)
-    if criterion == 'l1':
-        return (x - y).abs().mean()
-    raise ValueError('the baseline is measured with l1')
-
-
-def loss_of(path: str, criterion: str, border: str):
+def loss_of(path: str, criterion: str, border: str) -> Loss:
     """The loss by one path, as a function of pred, target and mask."""
-    from metaf2n_arch.functional.self_similarity.box import box_loss
-    from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
-    from metaf2n_arch.functional.self_similarity.dispatch import fastest_path
-    from metaf2n_arch.functional.self_similarity.geometry import Geometry
-
     if path == 'unfold':
-        return lambda pred, target, mask: unfold_loss(pred, target, mask, criterion, border)
+        return loss_by(unfolded, criterion)
     function = box_loss if path == 'box' else fastest_path('cpu').loss
-    geometry, weights = Geometry(25, 9, border), criterion_weights(criterion, 1.0)
-    return lambda pred, target, mask: function(pred, target, mask[:, 0], geometry, 0.004, weights)
+    geometry, weights = Geometry(K, P, border), criterion_weights(criterion, 1.0)
+    return lambda pred, target, mask: function(pred, target, mask[:, 0], geometry, H, weights)
 
 
 def peak_megabytes() -> float:
@@ -95,8 +51,6 @@ def peak_megabytes() -> float:
 
 def worker(path: str, case: str, border: str, repetitions: int, threads: int) -> None:
     """Measures one case and prints it as JSON."""
-    import torch
-
     torch.set_num_threads(threads)
     count, side, stride, criterion = CASES[case]
     loss = loss_of(path, criterion, border)
@@ -136,7 +90,7 @@ def measure(path: str, case: str, border: str, repetitions: int, threads: int) -
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads), 'METAF2N_BRIDGE': '0'}
     arguments = [path, case, border, str(repetitions), str(threads)]
     command = [sys.executable, __file__, '--worker', *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -193,15 +147,33 @@ def fused_alone() -> None:
         )
 
 
+def on_a_gpu(device: torch.device, authors: Path | None) -> None:
+    if not torch.cuda.is_available():
+        raise SystemExit('--device cuda: this machine has no CUDA device that torch can use.')
+    import triton
+    from self_similarity_gpu import report
+
+    torch.cuda.set_device(device)
+    print(f'{torch.cuda.get_device_name(device)}, torch {torch.__version__}, triton {triton.__version__}')
+    report(torch.device('cuda', torch.cuda.current_device()), authors)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='leave the baseline out')
+    parser.add_argument('--quick', action='store_true', help='leave the baseline out (CPU)')
+    parser.add_argument('--device', type=torch.device, default=torch.device('cpu'), help='cpu, cuda or cuda:<number>')
+    parser.add_argument('--authors', type=Path, metavar='FOLDER', help="the authors' similarity.cu, to build (CUDA)")
     parser.add_argument('--worker', nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         path, case, border, repetitions, threads = options.worker
         worker(path, case, border, int(repetitions), int(threads))
         return
+    if options.device.type == 'cuda':
+        on_a_gpu(options.device, options.authors)
+        return
+    if options.authors:
+        parser.error("--authors needs --device cuda: the authors' operator runs on GPUs only")
     print(f'{os.cpu_count()} cores, load average at the start {os.getloadavg()[0]:.1f}\n')
     if not options.quick:
         against_the_baseline()
