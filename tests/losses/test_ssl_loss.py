@@ -195,6 +195,22 @@ def test_no_grad_gives_the_same_value_without_a_graph(astronaut_tensor) -> None:
     assert torch.equal(value, SSLLoss()(pred, target).detach())
 
 
+def test_a_compiled_step_gives_the_same(astronaut_tensor) -> None:
+    pred, target = pair(astronaut_tensor, 40, 200, 24, 30)
+    loss = SSLLoss(criterion='kl+l1', **SMALL)
+
+    def step(x):
+        return loss(x.square(), target)
+
+    results = []
+    for function in (torch.compile(step, backend='eager'), step):
+        x = pred.clone().requires_grad_()
+        value = function(x)
+        results.append((value.detach(), *torch.autograd.grad(value, x)))
+    for ours, plain in zip(*results):
+        assert torch.equal(ours, plain)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -6,8 +6,9 @@ import functools
 import importlib
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
+import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
@@ -16,7 +17,23 @@ from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_los
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
 from metaf2n_arch.utils.checks import require_same_shape
 
+Arguments = ParamSpec('Arguments')
 
+
+def outside_compiled_graphs(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
+    """Keeps `torch.compile` from tracing a function: it would follow numba's compiler, and fail inside it."""
+
+    @functools.wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
+        # Not decorated beforehand: that imports the compiler, which costs more than a second.
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return run
+
+
+@outside_compiled_graphs
 def self_similarity_graph(
     image: Tensor,
     mask: Tensor,
@@ -61,6 +78,7 @@ def self_similarity_graph(
     return fastest_path(image.device.type).graph(image, geometry.check(image, mask), geometry, h, normalize)
 
 
+@outside_compiled_graphs
 def self_similarity_loss(
     pred: Tensor,
     target: Tensor,
@@ -140,7 +158,7 @@ def fastest_path(device: str) -> Path:
         warnings.warn(
             f'{needed} cannot be imported ({error}): the self-similarity loss on {device} falls back to plain PyTorch, '
             f'which gives the same result more slowly. Install a {needed} that fits this environment to speed it up.',
-            stacklevel=3,
+            stacklevel=4,
         )
         return Path(box_graph, box_loss)
     kernels = importlib.import_module(f'metaf2n_arch.functional.self_similarity.{_KERNELS[device].module}')
