@@ -1,5 +1,6 @@
 """The fused CPU kernels: equal to the loop and to the box filters, the same bits on every run."""
 
+import os
 import subprocess
 import sys
 
@@ -189,6 +190,26 @@ def test_importing_the_package_does_not_import_numba() -> None:
     code = 'import sys, metaf2n_arch.functional.self_similarity; print("numba" in sys.modules, "triton" in sys.modules)'
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ['False', 'False']
+
+
+def test_plain_torch_stands_in_where_numba_may_not_compile() -> None:
+    code = (
+        'import torch, warnings\n'
+        'warnings.simplefilter("error")\n'
+        'from metaf2n_arch.functional.self_similarity import self_similarity_loss\n'
+        'x = torch.rand(1, 3, 9, 9)\n'
+        'try: self_similarity_loss(x, x, torch.ones(1, 9, 9), search_size=5, patch_size=3)\n'
+        'except UserWarning as warning: print(warning)\n'
+        'warnings.simplefilter("ignore")\n'
+        'print(self_similarity_loss(x, x, torch.ones(1, 9, 9), search_size=5, patch_size=3).item())\n'
+    )
+    environment = {**os.environ, 'NUMBA_DISABLE_JIT': '1'}
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment)
+    assert result.stderr == ''
+    said, value = result.stdout.splitlines()
+    assert 'NUMBA_DISABLE_JIT is set' in said
+    assert 'falls back to plain PyTorch' in said
+    assert float(value) == 0
 
 
 def test_kernels_compile_where_no_cache_can_be_written(tmp_path) -> None:

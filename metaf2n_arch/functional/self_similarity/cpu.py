@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from metaf2n_arch.functional.self_similarity.cpu_stream import Stream, threads
 from metaf2n_arch.functional.self_similarity.criterion import Weights
 from metaf2n_arch.functional.self_similarity.geometry import Geometry
+
+if vars(numba.config)['DISABLE_JIT']:
+    raise ImportError('NUMBA_DISABLE_JIT is set, and the kernels run only compiled')
 
 
 def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:

@@ -154,6 +154,7 @@ def fastest_path(device: str) -> Path:
     needed = _KERNELS[device].needs
     try:
         importlib.import_module(needed)
+        kernels = importlib.import_module(f'metaf2n_arch.functional.self_similarity.{_KERNELS[device].module}')
     except ImportError as error:  # not installed, or not with this Python or NumPy
         warnings.warn(
             f'{needed} cannot be imported ({error}): the self-similarity loss on {device} falls back to plain PyTorch, '
@@ -161,5 +162,4 @@ def fastest_path(device: str) -> Path:
             stacklevel=4,
         )
         return Path(box_graph, box_loss)
-    kernels = importlib.import_module(f'metaf2n_arch.functional.self_similarity.{_KERNELS[device].module}')
     return Path(functools.partial(fused_graph, kernels), functools.partial(fused_loss, kernels))
