@@ -9,7 +9,7 @@ from metaf2n_arch.functional.edges import edge_mask, thin_mask
 from metaf2n_arch.functional.self_similarity import self_similarity_loss
 from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import OptionError, require_number
 
 
 @LOSS_REGISTRY.register()
@@ -63,6 +63,8 @@ class SSLLoss(nn.Module):
         criterion_weights(criterion, l1_weight)
         if isinstance(mask_stride, bool) or not isinstance(mask_stride, int) or mask_stride < 1:
             raise OptionError(f'mask_stride is {mask_stride!r}, expected an integer of 1 (keep all) or more.')
+        for name, value in (('loss_weight', loss_weight), ('mask_threshold', mask_threshold)):
+            require_number(name, value)
         if not 0 <= mask_threshold < 255:
             raise OptionError(f'mask_threshold is {mask_threshold!r}, expected 0 to 254 (8-bit response).')
         self.loss_weight = loss_weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
     choices = list(choices)
     if value not in choices:
         raise OptionError(f'{name} is {value!r}, expected one of {choices}.{nearest(str(value), choices)}')
+
+
+def require_number(name: str, value: object) -> None:
+    """Raises `OptionError` unless `value` is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        hint = ' YAML takes 1e-3 for text: write 1.0e-3.' if isinstance(value, str) else ''
+        raise OptionError(f'{name} is {value!r}, expected a finite number.{hint}')
 
 
 def require_image_batch(name: str, x: Tensor, channels: int | None = None) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.geometry import EPSILON
-from metaf2n_arch.utils.checks import OptionError, require_choice
+from metaf2n_arch.utils.checks import require_choice, require_number
 
 CRITERIA = ('l1', 'kl', 'kl+l1')
 
@@ -27,8 +26,7 @@ def criterion_weights(criterion: str, l1_weight: float) -> Weights:
     Weights(kl=1.0, l1=0.5)
     """
     require_choice('criterion', criterion, CRITERIA)
-    if not math.isfinite(l1_weight):
-        raise OptionError(f'l1_weight is {l1_weight!r}, expected a finite number.')
+    require_number('l1_weight', l1_weight)
     return {'l1': Weights(0.0, 1.0), 'kl': Weights(1.0, 0.0), 'kl+l1': Weights(1.0, float(l1_weight))}[criterion]
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from metaf2n_arch.utils.checks import OptionError, require_choice, require_image_batch
+from metaf2n_arch.utils.checks import OptionError, require_choice, require_image_batch, require_number
 
 BORDERS = ('image', 'window')
 EPSILON = 1e-10
@@ -85,7 +84,8 @@ class Geometry:
 
 def require_scale(h: float) -> None:
     """Raises `OptionError` unless `h` is a positive number."""
-    if isinstance(h, bool) or not isinstance(h, (int, float)) or not math.isfinite(h) or h <= 0:
+    require_number('h', h)
+    if h <= 0:
         raise OptionError(f'h is {h!r}, expected a positive number.')
 
 
