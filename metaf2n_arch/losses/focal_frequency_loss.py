@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import focal_frequency_distance
 from metaf2n_arch.losses.pair import full_precision, require_pair
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import OptionError, require_number
 
 
 @LOSS_REGISTRY.register()
@@ -48,7 +48,8 @@ class FocalFrequencyLoss(nn.Module):
         batch_matrix: bool = False,
     ) -> None:
         super().__init__()
-        if not alpha >= 0:
+        require_number('FocalFrequencyLoss alpha', alpha)
+        if alpha < 0:
             raise OptionError(f'FocalFrequencyLoss alpha is {alpha!r}, expected a number of at least 0.')
         if not isinstance(patch_factor, int) or patch_factor < 1:
             raise OptionError(f'FocalFrequencyLoss patch_factor is {patch_factor!r}, expected an integer above 0.')

@@ -24,7 +24,7 @@ class MaskRegularizerLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight = float(loss_weight)
 
     def forward(self, confidence: Tensor) -> Tensor:
         """Returns the scalar loss of confidence maps (N, 1, H, W)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metaf2n_arch.functional.relativistic import gradient_penalty, relativistic_loss
 from metaf2n_arch.losses.adversarial import AdversarialLoss, Critic, check_pair, critic_logits
-from metaf2n_arch.utils.checks import OptionError, require_choice
+from metaf2n_arch.utils.checks import OptionError, require_choice, require_number
 
 # kind -> (how the logits are centred, which margin judges them)
 KINDS = {
@@ -63,7 +63,8 @@ class RelativisticGANLoss(AdversarialLoss):
     def __init__(self, kind: str = 'RaGAN', gp_weight: float = 10.0, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
         require_choice('RelativisticGANLoss kind', kind, KINDS)
-        if not gp_weight >= 0:
+        require_number('RelativisticGANLoss gp_weight', gp_weight)
+        if gp_weight < 0:
             raise OptionError(f'RelativisticGANLoss gp_weight is {gp_weight!r}, expected a number of at least 0.')
         self.kind = kind
         self.gp_weight = float(gp_weight) if kind in PENALISED else 0.0

@@ -86,6 +86,8 @@ def test_bad_options_are_named() -> None:
             cls(order=3)
     with pytest.raises(OptionError, match=r"SpectralLoss scale is 'powr'.*Did you mean 'power'"):
         SpectralLoss(scale='powr')
+    with pytest.raises(OptionError, match='alpha is None, expected a finite number'):
+        FocalFrequencyLoss(alpha=None)
     with pytest.raises(OptionError, match='alpha is -1'):
         FocalFrequencyLoss(alpha=-1)
     with pytest.raises(OptionError, match='patch_factor is 0'):

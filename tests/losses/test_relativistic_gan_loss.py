@@ -133,6 +133,8 @@ def test_bad_options_and_critics_are_named(images) -> None:
     fake, real = images
     with pytest.raises(OptionError, match=r"kind is 'RaHing'.*Did you mean 'RaHinge'"):
         RelativisticGANLoss('RaHing')
+    with pytest.raises(OptionError, match="gp_weight is '1e1', expected a finite number"):
+        RelativisticGANLoss('RaGP', gp_weight='1e1')
     with pytest.raises(OptionError, match='gp_weight is -1'):
         RelativisticGANLoss('RaGP', gp_weight=-1)
     with pytest.raises(ValueError, match='must be equal'):

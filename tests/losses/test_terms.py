@@ -82,7 +82,7 @@ def test_an_adversarial_term_without_a_critic_is_an_error(images):
         ([{'type': 'L1Loss'}, {'type': 'RelativisticGANLoss', 'kind': 'RaGan'}], r"^train\.losses\.1: .*'RaGAN'\?$"),
         (
             [{'type': 'RelativisticGANLoss', 'gp_weight': 'x'}],
-            r'^train\.losses\.0: RelativisticGANLoss cannot be built',
+            r"^train\.losses\.0: RelativisticGANLoss gp_weight is 'x', expected a finite number",
         ),
     ],
 )
