@@ -56,7 +56,7 @@ def contracted_curvature(
     The scalar is the derivative of L along v. ``forward`` carries that derivative along with the loss (forward mode)
     and differentiates it once: about a fifth less work than ``reverse``, which differentiates the loss twice; both are
     exact. ``auto`` goes forward and takes the other route, with a warning, where an operation knows no forward
-    derivative (layer normalisation, checkpointed blocks).
+    derivative, or none that can be differentiated (attention, layer and batch normalisation, checkpointed blocks).
 
     Args:
         terms: the terms of the loss; one graph at a time is alive.
@@ -69,6 +69,9 @@ def contracted_curvature(
 
     Returns:
         The two sets of derivatives by name.
+
+    Raises:
+        RuntimeError: ``forward`` is asked for, and an operation forbids it.
 
     >>> square, at, along = (lambda theta, phi: theta['w'] ** 3), {'w': torch.tensor(2.0)}, {'w': torch.tensor(10.0)}
     >>> contracted_curvature([square], at, {}, along, ['w'], [])[0]
@@ -113,8 +116,28 @@ def _directional_forward(term: InnerLoss, theta: Params, phi: Params, vector: Pa
     with forward_ad.dual_level():
         dual = {name: forward_ad.make_dual(theta[name], v) for name, v in vector.items()}
         loss = term({**theta, **dual}, phi)
+        _refuse_normalisation(loss)
         tangent = forward_ad.unpack_dual(loss).tangent
     return torch.zeros_like(loss).detach() if tangent is None else tangent
+
+
+def _refuse_normalisation(loss: Tensor) -> None:
+    """Raises `RuntimeError` if the loss goes through batch, instance or layer normalisation by its own statistics.
+
+    Their forward derivative is right, but autograd takes the mean and variance in it for constants, without a word.
+    """
+    waiting, seen = [loss.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        kind = node.name()
+        if ('BatchNorm' in kind and getattr(node, '_saved_training', True)) or 'LayerNorm' in kind:
+            raise RuntimeError(
+                f"autograd cannot differentiate that of {kind.removesuffix('Backward0')}: take 'reverse'"
+            )
+        waiting.extend(following for following, _ in node.next_functions)
 
 
 def _directional_reverse(term: InnerLoss, theta: Params, phi: Params, vector: Params) -> Tensor:

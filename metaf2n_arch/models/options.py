@@ -30,7 +30,7 @@ class MetaOptions(Strict):
         keep_graph: keep the graph of the last inner step while the outer loss is differentiated, instead of making it
             again: faster; false saves memory.
         curvature: how second derivatives are taken; all routes are exact. ``auto`` goes forward where the generator's
-            operations allow it; ``reverse`` saves the attempt where they do not (SwinIR).
+            operations allow it; ``reverse`` saves the attempt where they do not (SwinIR, batch normalisation).
     """
 
     mode: Literal['first', 'first_mask', 'second'] = 'second'

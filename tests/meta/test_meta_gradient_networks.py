@@ -57,7 +57,30 @@ def swinir(drop_path_rate: float = 0.0) -> nn.Module:
     )
 
 
-NETWORKS = [rrdbnet, compact, compact_prelu, resnet, swinir]
+def normalised(norm: Callable[[], nn.Module]) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), norm(), nn.Tanh(), nn.Conv2d(8, 48, 3, padding=1), nn.PixelShuffle(4)
+    )
+
+
+def batch_norm() -> nn.Module:
+    return normalised(lambda: nn.BatchNorm2d(8))
+
+
+def instance_norm() -> nn.Module:
+    return normalised(lambda: nn.InstanceNorm2d(8, affine=True))
+
+
+def layer_norm() -> nn.Module:
+    class ChannelsInnermost(nn.LayerNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+    return normalised(lambda: ChannelsInnermost(8))
+
+
+NORMALISED = [batch_norm, instance_norm, layer_norm]
+NETWORKS = [rrdbnet, compact, compact_prelu, resnet, swinir, *NORMALISED]
 
 
 @dataclass
@@ -148,6 +171,21 @@ def test_convolutional_generators_go_the_forward_route(case, build) -> None:
     wanted = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, curvature='reverse')
     assert relative_difference(found.theta, wanted.theta) < 1e-10
     assert relative_difference(found.phi, wanted.phi) < 1e-10
+
+
+@pytest.mark.parametrize('build', NORMALISED)
+def test_normalisation_is_refused_on_the_forward_route(case, build) -> None:
+    """Autograd would give a wrong second derivative there without a word."""
+    task = case(build)
+    with pytest.raises(RuntimeError, match=r"autograd cannot differentiate that of Native.*Norm: take 'reverse'"):
+        meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, curvature='forward')
+
+
+def test_batch_normalisation_by_fixed_statistics_goes_the_forward_route(case) -> None:
+    task = case(lambda: batch_norm().eval())
+    wanted = unrolled_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2)
+    found = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, curvature='forward')
+    assert relative_difference(found.theta, wanted.theta) < 1e-10
 
 
 def test_a_checkpointed_inner_loss_falls_back_with_a_warning(case) -> None:
