@@ -57,24 +57,24 @@ class _Saved(NamedTuple):
 
 
 class _Known:
-    """The concatenations alive: whose storage it is, which version of it, and what it was made from."""
+    """The concatenations alive: whose storage it is, how it is read, and what it was made from."""
 
     def __init__(self) -> None:
-        self.entries: dict[int, tuple[StorageWeakRef, torch.Size, int, _Saved]] = {}
+        self.entries: dict[int, tuple[StorageWeakRef, tuple[Any, ...], _Saved]] = {}
 
     def add(self, whole: Tensor, parts: _Saved) -> None:
         # An entry keeps its parts alive; those whose whole is gone go first, so that few are there at any time.
         self.entries = {key: entry for key, entry in self.entries.items() if not entry[0].expired()}
         storage = whole.untyped_storage()
         # While the weak reference is held, no other storage is given this address.
-        self.entries[storage._cdata] = StorageWeakRef(storage), whole.shape, whole._version, parts
+        self.entries[storage._cdata] = StorageWeakRef(storage), _reading(whole), parts
 
     def pack(self, tensor: Tensor) -> _Saved:
         entry = self.entries.get(tensor.untyped_storage()._cdata) if self.entries else None
-        if entry is None or (tensor.shape, tensor._version) != entry[1:3]:
+        if entry is None or _reading(tensor) != entry[1]:
             # Detached: the output of a node, kept with its graph, would keep that node, and it its output, for ever.
             return _Saved((tensor.detach(),), (tensor._version,))
-        return entry[3]
+        return entry[2]
 
     def unpack(self, saved: _Saved) -> Tensor:
         if saved.dim is None:
@@ -84,6 +84,12 @@ class _Known:
         if torch.is_grad_enabled():
             self.add(tensor, saved)  # a backward pass that makes a graph saves it again
         return tensor
+
+
+def _reading(tensor: Tensor) -> tuple[Any, ...]:
+    """What tells a tensor from the other views of its storage, and from itself before a change in place."""
+    place = tensor.shape, tensor.stride(), tensor.storage_offset()
+    return *place, tensor.dtype, tensor.is_conj(), tensor.is_neg(), tensor._version
 
 
 class _Watch(TorchFunctionMode):

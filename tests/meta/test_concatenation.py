@@ -81,11 +81,25 @@ def test_a_graph_that_no_backward_pass_consumes_goes_with_its_last_user(function
         lambda x: torch.cat([x, x.to(torch.float64)]),
         lambda x: torch.cat([x, 3 * x])[1:],
         lambda x: torch.cat([x, 3 * x]).t(),
+        lambda x: torch.cat([x[:2], 3 * x[2:]]).t(),
+        lambda x: torch.cat([x[:2] * 1j, 3 * x[2:] + 0j]).conj().square().real,
         lambda x: torch.cat([x, 3 * x]).mul_(2),
         lambda x: torch.cat([torch.cat([x, 2 * x]), 3 * x]),
         lambda x: torch.cat([x.t(), x.exp().t()]),
     ],
-    ids=['last', 'axis', 'keyword', 'promoted', 'view', 'transposed', 'in place', 'nested', 'strided'],
+    ids=[
+        'last',
+        'axis',
+        'keyword',
+        'promoted',
+        'view',
+        'transposed',
+        'transposed square',
+        'conjugate',
+        'in place',
+        'nested',
+        'strided',
+    ],
 )
 def test_any_call_has_the_gradients_it_had(concatenate) -> None:
     x = torch.rand(4, 4, requires_grad=True)
