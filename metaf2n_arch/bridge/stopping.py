@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -99,6 +100,31 @@ def _leave(model: Any, iteration: int, number: int) -> None:
     raise SystemExit(128 + number)
 
 
-def ignore_interrupts(worker: int) -> None:
-    """For data-loader workers: a terminal's Ctrl-C reaches them too, and training still needs them for a moment."""
+@contextmanager
+def held() -> Iterator[None]:
+    """Lets signals wait for the end of the block. Processes that start in it never have them delivered."""
+    if not hasattr(signal, 'pthread_sigmask'):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def outlast_signals(worker: int) -> None:
+    """For data-loader workers: a terminal's Ctrl-C and a scheduler's SIGTERM reach them too, and training still needs
+    them for a moment. They end when the training process says so, or is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and hasattr(signal, 'sigwaitinfo'):  # else, as on macOS, nobody can tell who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

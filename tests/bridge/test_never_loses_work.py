@@ -45,9 +45,9 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
 
 
-@pytest.mark.parametrize(('number', 'workers'), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+@pytest.mark.parametrize(('number', 'workers'), [(signal.SIGTERM, 0), (signal.SIGTERM, 2), (signal.SIGINT, 1)])
 def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(tmp_path, opt, finished, number, workers):
-    """A terminal's Ctrl-C reaches the data-loader workers as well."""
+    """A terminal's Ctrl-C and a scheduler's SIGTERM reach the data-loader workers as well."""
     opt['datasets']['train']['num_worker_per_gpu'] = workers
     stopped = Training(tmp_path, opt)
     wait_until_it_says(stopped, 'iter:       2,')

@@ -3,8 +3,8 @@
 Seen with BasicSR 1.4.2: `CPUPrefetcher` starts reading when built and again when the first epoch begins, so that with
 `prefetch_mode: cpu` a thread and its workers stay blocked for ever; and an error while reading ends the thread
 silently, after which training waits for ever. Without workers the thread makes the items itself and draws from the
-training's own generators whenever it comes to run, so that no two runs are alike. May go when the host closes what it
-opens.
+training's own generators whenever it comes to run, so that no two runs are alike. A signal that reaches a worker while
+it starts ends it, and with it training. May go when the host closes what it opens.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from metaf2n_arch.bridge import stopping
 from metaf2n_arch.bridge.table import Repair, replace, still_says
 
 
@@ -66,4 +67,13 @@ def _apply(module: ModuleType) -> bool:
     return True
 
 
-REPAIRS = [Repair('prefetching', 'basicsr.data.prefetch_dataloader', _apply, 'leaks a reader, swallows its errors')]
+def _start(module: ModuleType) -> bool:
+    for prefetcher in (module.CPUPrefetcher, module.CUDAPrefetcher):
+        replace(prefetcher, 'reset', stopping.held()(prefetcher.reset))
+    return True
+
+
+REPAIRS = [
+    Repair('prefetching', 'basicsr.data.prefetch_dataloader', _apply, 'leaks a reader, swallows its errors'),
+    Repair('start of workers', 'basicsr.data.prefetch_dataloader', _start, 'loses them to a signal that comes then'),
+]

@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from metaf2n_arch.bridge.course import course
-from metaf2n_arch.bridge.stopping import ignore_interrupts
+from metaf2n_arch.bridge.stopping import outlast_signals
 from metaf2n_arch.bridge.table import ORIGINALS, Repair, replace
 from metaf2n_arch.utils.rng import Visit, numpy_generator, torch_generator
 
@@ -121,7 +121,7 @@ def build_dataloader(
 def _start_worker(original: Any, worker: int) -> None:
     if original is not None:
         original(worker)
-    ignore_interrupts(worker)
+    outlast_signals(worker)
 
 
 def _sampler(module: ModuleType) -> bool:
