@@ -151,7 +151,8 @@ class LoggerOptions(Strict):
     """The block ``logger``: how often to print and to save, and whether to write for tensorboard or wandb.
 
     Attributes:
-        keep_last: number of checkpoints with their states to keep; older ones are removed. None keeps all.
+        keep_last: number of checkpoints with their states to keep; older ones are removed, except for the networks of
+            the iteration at which a validation metric was best. None keeps all.
     """
 
     print_freq: int = Field(100, ge=1)

@@ -118,6 +118,25 @@ def test_only_the_last_states_are_kept(tmp_path, photos, finished):
     assert_bitwise_equal(run.networks(), finished.networks())
 
 
+def test_the_networks_of_the_best_validation_outlive_pruning(tmp_path, photos):
+    """So high a rate at the end that the first validation stays the best; it ties with nothing."""
+    opt = options(photos)
+    opt['logger']['keep_last'] = 1
+    opt['train']['optim_g'] = {'type': 'SGD', 'lr': 1e-6}
+    opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [5], 'gamma': 1e6}
+    opt['train']['ema_decay'] = 0
+    opt['val']['metrics']['again'] = {'type': 'calculate_psnr', 'crop_border': 4, 'better': 'lower'}
+    run = Training(tmp_path, opt).finish()
+    best = run.state(10)['best_metrics']['photos']
+    assert best['psnr']['iter'] == 4
+    assert best['again']['iter'] in (8, 10)
+    kept = {4, 10, best['again']['iter']}
+    assert [f.name for f in (run.experiment / 'training_states').iterdir()] == ['10.state']
+    assert {f.name for f in (run.experiment / 'models').iterdir()} == {
+        f'net_{label}_{iteration}.pth' for label in 'gdm' for iteration in (*kept, 'latest')
+    }
+
+
 def test_pruning_never_takes_the_newest_good_state_for_a_damaged_later_one(tmp_path):
     """A run that fell back from 30 to 20 and saves 24: 30 may be damaged, 24 is good."""
     for iteration in (10, 20, 24, 30):

@@ -10,7 +10,7 @@ does so.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,14 +87,15 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     _write(state, Path(paths['training_states']) / f'{current_iter}.state')
     keep = (self.opt.get('logger') or {}).get('keep_last')
     if keep is not None:
-        prune(Path(paths['training_states']), Path(paths['models']), keep, current_iter)
+        best = {record['iter'] for records in state['best_metrics'].values() for record in records.values()}
+        prune(Path(paths['training_states']), Path(paths['models']), keep, current_iter, best)
 
 
-def prune(states: Path, models: Path, keep: int, newest: int) -> None:
+def prune(states: Path, models: Path, keep: int, newest: int, best: Collection[int] = ()) -> None:
     """Removes all but the `keep` newest states up to iteration `newest`, and the networks saved with them.
 
-    Later ones, left by a run that was taken back to an earlier state, do not count: they may be what was damaged.
-    A state goes before its networks, so that no state is ever without them.
+    The networks of the iterations `best` stay. Later states, left by a run that was taken back to an earlier one, do
+    not count: they may be what was damaged. A state goes before its networks, so that no state is ever without them.
     """
     found = {int(file.stem): file for file in states.glob('*.state') if file.stem.isdigit()}
     kept = sorted(i for i in found if i <= newest)[-keep:]
@@ -103,7 +104,7 @@ def prune(states: Path, models: Path, keep: int, newest: int) -> None:
             file.unlink()
     for file in models.glob('net_*.pth'):
         suffix = file.stem.rpartition('_')[2]
-        if suffix.isdigit() and int(suffix) < kept[0]:
+        if suffix.isdigit() and int(suffix) < kept[0] and int(suffix) not in best:
             file.unlink()
 
 
