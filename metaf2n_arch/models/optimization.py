@@ -45,17 +45,18 @@ def average_gradients(params: Iterable[Tensor]) -> None:
     """Replaces each ``.grad`` by its mean over all processes, in one message.
 
     `DistributedDataParallel` averages in hooks of ``backward``, which gradients made by `torch.autograd.grad` never
-    run. A tensor without a gradient counts as zero, so that all processes send the same number of values.
+    run. Where one process has no gradient of a tensor it counts as zero; where none has, there is none afterwards
+    either, as an optimizer takes a step on zeros, too.
     """
     params = list(params)
-    for p in params:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    flat = torch.cat([p.grad.reshape(-1) for p in params])  # type: ignore[union-attr]  # filled above
+    having = torch.tensor([p.grad is not None for p in params], dtype=params[0].dtype, device=params[0].device)
+    sent = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
+    flat = torch.cat([having, *(g.reshape(-1) for g in sent)])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    for p, part in zip(params, flat.split([p.numel() for p in params])):
-        p.grad.copy_(part.view_as(p))  # type: ignore[union-attr]  # filled above
+    having, *means = flat.split([len(params), *(p.numel() for p in params)])
+    for p, g, share, mean in zip(params, sent, having.tolist(), means):
+        p.grad = g.copy_(mean.view_as(g)) if share else None
 
 
 class GuardedStep:

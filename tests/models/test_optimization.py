@@ -1,10 +1,13 @@
 """Guarded steps: clipping against torch's own, bad gradients against an untouched copy."""
 
+import multiprocessing
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from metaf2n_arch.models.optimization import GuardedStep, TrainingDiverged, build_optimizer
+from metaf2n_arch.models.optimization import GuardedStep, TrainingDiverged, average_gradients, build_optimizer
 from metaf2n_arch.models.options import SafetyOptions
 from metaf2n_arch.utils.checks import OptionError
 
@@ -54,6 +57,29 @@ def test_many_bad_steps_in_a_row_end_the_training():
         p.grad = torch.full_like(p, float('nan'))
     with pytest.raises(TrainingDiverged, match=r'iteration 8: .* 2 steps in a row'):
         step(optimizer, 8)
+
+
+def _average(rank: int, meeting: str, answers: multiprocessing.Queue) -> None:
+    dist.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank, world_size=2)
+    weights = [nn.Parameter(torch.zeros(2, 3)) for _ in range(3)]
+    weights[0].grad = torch.full((2, 3), 2.0 + rank)
+    weights[1].grad = torch.ones(2, 3) if rank else None
+    average_gradients(weights)
+    answers.put([None if w.grad is None else w.grad.tolist() for w in weights])
+    dist.destroy_process_group()
+
+
+def test_a_gradient_that_no_process_has_stays_none(tmp_path):
+    """A discriminator whose loss starts later takes no step on zeros, which would count in Adam's moments."""
+    context = multiprocessing.get_context('forkserver')
+    answers = context.Queue()
+    both = [context.Process(target=_average, args=(rank, str(tmp_path / 'meeting'), answers)) for rank in range(2)]
+    for process in both:
+        process.start()
+    expected = [[[2.5] * 3] * 2, [[0.5] * 3] * 2, None]
+    assert [answers.get(timeout=60) for _ in both] == [expected] * 2
+    for process in both:
+        process.join(60)
 
 
 def test_an_unknown_optimizer_names_the_nearest():
