@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -10,7 +11,10 @@ import time
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.checks import DataError, OptionError, TrainingDiverged
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+REMEDY = 'free space or give access there, then start again with --auto_resume.'
 
 # Folders this run has made, what was moved away for each, whether its parent is new; emptied once the run has begun.
 _made: list[tuple[Path, Path | None, bool]] = []
@@ -38,7 +42,9 @@ def is_host_script(module: ModuleType | None, name: str) -> bool:
 
 
 def guard() -> None:
-    """Makes `OptionError` and `DataError` end the program with one line on stderr and exit code 2.
+    """Makes errors that a user can act on end the program with one line on stderr and exit code 2.
+
+    These are `OptionError`, `DataError`, `TrainingDiverged`, and a disk that is full or not to be written to.
 
     METAF2N_TRACEBACK=1 shows the traceback as ever. Every other exception keeps its traceback.
     """
@@ -48,7 +54,9 @@ def guard() -> None:
 
 def _end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     take_back()
-    if not isinstance(error, OptionError | DataError):
+    if isinstance(error, OSError) and error.errno in DISK:
+        kind, error = DataError, DataError(f'{error.filename or "a file of this run"}: {error.strerror}; {REMEDY}')
+    if not isinstance(error, OptionError | DataError | TrainingDiverged):
         sys.__excepthook__(kind, error, traceback)
         return
     rank = os.environ.get('RANK', '0')

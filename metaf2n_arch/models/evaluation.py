@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
+
+from metaf2n_arch.utils.photo_files import write_whole
 
 Image = np.ndarray
 RESULT, UNADAPTED = 'result', 'unadapted'
@@ -128,10 +129,7 @@ def to_images(visuals: Mapping[str, Tensor]) -> dict[str, Image]:
 
 def write_json(target: Path, content: Any) -> None:
     """Writes a JSON file as a whole or not at all; NaN becomes null."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix('.json.tmp')
-    temporary.write_text(json.dumps(_without_nan(content), indent=1, ensure_ascii=False), encoding='utf-8')
-    os.replace(temporary, target)
+    write_whole(target, json.dumps(_without_nan(content), indent=1, ensure_ascii=False).encode())
 
 
 def _without_nan(content: Any) -> Any:

@@ -10,11 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from metaf2n_arch.models.options import SafetyOptions
-from metaf2n_arch.utils.checks import OptionError, nearest
-
-
-class TrainingDiverged(RuntimeError):
-    """Too many steps in a row whose loss or gradient is not finite."""
+from metaf2n_arch.utils.checks import OptionError, TrainingDiverged, nearest
 
 
 def build_optimizer(options: Mapping[str, Any], params: Iterable[Any], where: str) -> torch.optim.Optimizer:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from basicsr.utils import get_root_logger, imwrite
+from basicsr.utils import get_root_logger
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
+from metaf2n_arch.utils.images import write_image
 
 MAX_GRIDS = 8
 """How many images of a set tensorboard shows at each validation."""
@@ -110,10 +111,10 @@ class Validation:
             target = folder / image / f'{image}_{self.current_iter}.png'
         else:
             target = folder / self.name / f'{image}_{self.options.get("suffix") or self.opt["name"]}.png'
-        imwrite(visuals[RESULT], str(target))
+        _write(target, visuals[RESULT])
         if UNADAPTED in visuals and self.options.get('save_unadapted', False):
             # Beside the results, not among them, so that a folder of results can be evaluated as it is.
-            imwrite(visuals[UNADAPTED], str(target.parent / UNADAPTED / target.name))
+            _write(target.parent / UNADAPTED / target.name, visuals[UNADAPTED])
 
     def _report(self, result: dict[str, dict[str, float]], notes: Mapping[str, float]) -> None:
         self.model.metric_results = result[RESULT]
@@ -146,6 +147,11 @@ class Validation:
             best = self.model.best_metric_results[self.name][metric]
             line += f'\tBest: {best["val"]:.4f} @ {best["iter"]} iter'
         return line
+
+
+def _write(target: Path, image: Image) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_image(target, image[..., ::-1] if image.ndim == 3 else image)
 
 
 def summed_over_processes(counts: Mapping[str, float]) -> Mapping[str, float]:

@@ -19,6 +19,10 @@ class DataError(ValueError):
     """A file or folder that cannot be used: one line naming it, the reason and the remedy."""
 
 
+class TrainingDiverged(RuntimeError):
+    """Too many steps in a row whose loss or gradient is not finite: one line with the iteration and the remedy."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ``" Did you mean 'x'?"`` for the known name closest to `name`, whatever its case, or an empty string.
 

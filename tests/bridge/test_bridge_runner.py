@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from metaf2n_arch.bridge import runner
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import OptionError, TrainingDiverged
 
 
 def files(folder: Path) -> set[str]:
@@ -86,14 +87,26 @@ def guarded(monkeypatch):
     return end
 
 
-def test_only_errors_of_options_and_data_end_in_one_line(guarded, capsys, monkeypatch):
+def test_only_errors_that_a_user_can_act_on_end_in_one_line(guarded, capsys, monkeypatch):
     with pytest.raises(SystemExit) as end:
         guarded(OptionError('a.yml: train.x: unknown key.'))
     assert end.value.code == 2
     assert capsys.readouterr().err == 'OptionError: a.yml: train.x: unknown key.\n'
 
-    guarded(RuntimeError('a bug'))
-    assert 'Traceback' in capsys.readouterr().err
+    for error, said in (
+        (TrainingDiverged('iteration 3: not finite.'), 'TrainingDiverged: iteration 3: not finite.'),
+        (OSError(errno.ENOSPC, 'No space left on device', 'a.png'), 'DataError: a.png: No space left on device; free'),
+        (OSError(errno.ENOSPC, 'No space left on device'), 'DataError: a file of this run: No space left'),
+    ):
+        with pytest.raises(SystemExit):
+            guarded(error)
+        written = capsys.readouterr().err
+        assert written.startswith(said)
+        assert written.count('\n') == 1
+
+    for bug in (RuntimeError('a bug'), FileNotFoundError(errno.ENOENT, 'No such file', 'a.png')):
+        guarded(bug)
+        assert 'Traceback' in capsys.readouterr().err
 
     monkeypatch.setenv('RANK', '1')
     with pytest.raises(SystemExit):

@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from metaf2n_arch.models.optimization import GuardedStep, TrainingDiverged, average_gradients, build_optimizer
+from metaf2n_arch.models.optimization import GuardedStep, average_gradients, build_optimizer
 from metaf2n_arch.models.options import SafetyOptions
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import OptionError, TrainingDiverged
 
 
 def linear_with_gradient(value: float) -> nn.Linear:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from photographs import Photographs
 from torch.utils.data import DataLoader
 
-from metaf2n_arch.models.evaluation import Evaluator, MetricTable, write_json
+from metaf2n_arch.models.evaluation import Evaluator, MetricTable, to_images, write_json
+from metaf2n_arch.models.validation import Validation
+from metaf2n_arch.utils.checks import DataError
 
 PSNR = {'type': 'calculate_psnr', 'crop_border': 2, 'better': 'higher'}
 
@@ -88,6 +92,23 @@ def test_a_json_file_holds_null_for_what_is_missing(tmp_path):
     write_json(tmp_path / 'x.json', {'a': math.nan, 'b': [{'c': 1.5}, math.inf]})
     assert json.loads((tmp_path / 'x.json').read_text()) == {'a': None, 'b': [{'c': 1.5}, None]}
     assert [p.name for p in tmp_path.iterdir()] == ['x.json']
+
+
+def test_what_a_full_disk_leaves_no_room_for_is_named_and_not_there(tmp_path, astronaut_tensor):
+    """The oracle is the system itself: a limit on the size of files makes the write fail half-way."""
+    opt = {'is_train': True, 'path': {'visualization': str(tmp_path)}, 'rank': 0, 'world_size': 1}
+    dataset = SimpleNamespace(opt={'name': 'pairs'})
+    validation = Validation(SimpleNamespace(opt=opt), dataset, 4, None, True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(DataError, match=r'image0_4\.png cannot be written: File too large'):
+            validation._save(to_images({'result': astronaut_tensor}), 'image0')
+        with pytest.raises(DataError, match=r'x\.json cannot be written: File too large'):
+            write_json(tmp_path / 'x.json', list(range(100)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [f for f in tmp_path.rglob('*') if f.is_file()]
 
 
 def test_a_test_run_writes_images_log_and_metrics(tmp_path, astronaut_tensor):
