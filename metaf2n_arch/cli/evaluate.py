@@ -38,10 +38,14 @@ def evaluate(
     from metaf2n_arch.models.evaluation import write_json
     from metaf2n_arch.report.evaluation import entries_of_option_file, metric_entries
     from metaf2n_arch.report.evaluation import evaluate as evaluate_folders
-    from metaf2n_arch.utils.checks import OptionError
+    from metaf2n_arch.utils.checks import OptionError, make_folder
 
     if not no_reference and len(folders) < 2:
         raise OptionError('one folder is given; expected results and the truth, or --no-reference.')
+    if json is not None:
+        if json.is_dir():
+            raise OptionError(f'--json {json} is a folder; give a file.')
+        make_folder(json.parent)
     results, reference = (folders, None) if no_reference else (folders[:-1], folders[-1])
     names = [name.strip() for name in metrics.split(',') if name.strip()]
     entries = metric_entries(names, crop_border) if option_file is None else entries_of_option_file(option_file)

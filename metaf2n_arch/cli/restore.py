@@ -61,6 +61,7 @@ def restore(
     if half and bf16:
         raise typer.BadParameter('--half and --bf16 exclude each other.')
     from metaf2n_arch.photos import Summary, collect, remove_done
+    from metaf2n_arch.utils.checks import make_folder
     from metaf2n_arch.utils.kinds import check_outscale
 
     check_outscale(outscale)
@@ -87,6 +88,7 @@ def restore(
             overlap=overlap,
             precision='float16' if half else 'bfloat16' if bf16 else 'float32',
         )
+        make_folder(out.expanduser())  # rather than after minutes of restoring
         _run(sr, todo, summary, compare=compare, require_face=require_face, outscale=outscale)
     _report(summary)
     if summary.failed:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaf2n_arch.faces.pairs import FacePair
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import make_folder
 from metaf2n_arch.utils.images import to_uint8, write_image
 
 FOLDERS = ('Face_LQ', 'Face_HQ')
@@ -62,11 +62,3 @@ def face_record(pair: FacePair) -> dict[str, Any]:
     """Box, landmarks and score of a face as plain numbers."""
     landmarks = None if pair.landmarks is None else pair.landmarks.round(2).tolist()
     return {'box': list(pair.box), 'landmarks': landmarks, 'score': round(pair.score, 4)}
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents, or raises `DataError`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f'{folder} cannot be made: {error.strerror}.') from None

@@ -13,7 +13,7 @@ from metaf2n_arch.report.panels import picture_row, spread
 from metaf2n_arch.report.published import FAMILIES, Family
 from metaf2n_arch.report.runs import Run, read_run
 from metaf2n_arch.report.spectra import mean_spectrum
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import DataError, make_folder
 
 LABELS = {
     'psnr': 'PSNR ↑', 'ssim': 'SSIM ↑', 'lpips': 'LPIPS ↓', 'dists': 'DISTS ↓', 'fid': 'FID ↓', 'niqe': 'NIQE ↓',
@@ -34,7 +34,7 @@ def build_report(experiments: Sequence[str | Path], out: Path, panels: int = 3, 
         published: whether published values of the same data sets stand in the tables.
 
     Raises:
-        DataError: an experiment is missing, empty or given twice.
+        DataError: an experiment is missing, empty or given twice, or `out` cannot be written.
     """
     runs = [read_run(experiment) for experiment in experiments]
     names = [run.name for run in runs]
@@ -42,6 +42,7 @@ def build_report(experiments: Sequence[str | Path], out: Path, panels: int = 3, 
         raise DataError(f'{doubles[0]} is given twice; give each experiment once.')
     document = Document(f'Report: {", ".join(names)}')
     figures = out / 'figures'
+    make_folder(out)
     document.add(*_tables(runs, published))
     for run in runs:
         document.add(*_training(run, figures))

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
 from metaf2n_arch.report.log import newest_log, read_series
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.images import read_image
 from metaf2n_arch.utils.resources import option_file
 
@@ -46,8 +46,9 @@ def run_demo(out: Path) -> None:
     """Runs ``python -m basicsr.train`` on the demo's option file and writes table, picture and curves into `out`.
 
     Raises:
-        DataError: if the training does not end well; its own output says why.
+        DataError: `out` cannot be written, or the training does not end well; its own output says why.
     """
+    make_folder(out)
     console = Console()
     source = option_file(OPTION_FILE)
     options = yaml.safe_load(source.read_text(encoding='utf-8'))
@@ -65,7 +66,6 @@ def run_demo(out: Path) -> None:
     experiment = Path('experiments') / options['name']
     outcomes = read_outcomes(experiment, options)
     table = markdown_table(outcomes)
-    out.mkdir(parents=True, exist_ok=True)
     (out / 'table.md').write_text(table, encoding='utf-8')
     console.print(_rich_table(outcomes))
     val = Path(options['datasets']['val']['dataroot'])

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from metaf2n_arch.utils.checks import make_folder
+
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
 h1{font-size:1.7rem}h2{font-size:1.3rem;margin-top:2.4rem;border-bottom:1px solid #ddd}h3{font-size:1.05rem}
@@ -76,7 +78,7 @@ class Document:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Writes ``report.md`` and ``report.html``, each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         written = []
         for name, text in (('report.md', self.markdown(folder)), ('report.html', self.html())):
             temporary = folder / f'.{name}.tmp'

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from metaf2n_arch.report.log import Series
+from metaf2n_arch.utils.checks import make_folder
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, 
 
 
 def _save(figure: Any, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.with_name(f'.{target.stem}.tmp{target.suffix}')
     figure.tight_layout()
     figure.savefig(temporary, dpi=130)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # so that the command line can name an error without loading torch
@@ -46,6 +48,20 @@ def require_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         hint = ' YAML takes 1e-3 for text: write 1.0e-3.' if isinstance(value, str) else ''
         raise OptionError(f'{name} is {value!r}, expected a finite number.{hint}')
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its parents.
+
+    Raises:
+        DataError: it cannot be made, or nothing can be written into it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f'{folder} cannot be made: {error.strerror}; give another folder.') from None
+    if not os.access(folder, os.W_OK):
+        raise DataError(f'{folder} cannot be written to; give another folder.')
 
 
 def require_image_batch(name: str, x: Tensor, channels: int | None = None) -> None:

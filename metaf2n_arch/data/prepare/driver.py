@@ -17,7 +17,7 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.journal import Journal
 from metaf2n_arch.data.sources import scan_images
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.images import image_size, read_image, write_image
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -253,9 +253,6 @@ def save(out: Path, name: str, image: np.ndarray) -> str:
         DataError: it cannot be written.
     """
     target = out / name
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f'{target.parent} cannot be made: {error.strerror}.') from None
+    make_folder(target.parent)
     write_image(target, image)
     return name

@@ -12,10 +12,10 @@ from typing import Any
 
 from metaf2n_arch.data.sources import scan_images
 from metaf2n_arch.faces.detector import DetectorOptions, build_detector
-from metaf2n_arch.faces.layout import has_pairs, make_folder, save_pairs
+from metaf2n_arch.faces.layout import has_pairs, save_pairs
 from metaf2n_arch.faces.pairs import face_pairs
 from metaf2n_arch.faces.restorer import RestorerOptions, build_restorer
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.images import read_image
 
 LISTING, JOURNAL = 'faces.json', '.faces.jsonl'
