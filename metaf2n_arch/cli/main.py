@@ -12,6 +12,9 @@ from metaf2n_arch import __version__
 from metaf2n_arch.cli import evaluate, prepare, report, restore, web, weights
 from metaf2n_arch.utils.checks import DataError, OptionError
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells know it."""
+
 app = typer.Typer(
     name='metaf2n',
     help='Blind super-resolution that adapts to each photo from the faces in it, as a plug-in of BasicSR.',
@@ -55,9 +58,13 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: mistakes a user can mend end in one line, without a traceback."""
+    """Entry point: mistakes a user can mend, and Ctrl-C, end in one line, without a traceback."""
     try:
         app()
     except (OptionError, DataError) as error:
         typer.echo(f'metaf2n: {error}', err=True)
         sys.exit(2)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:  # of which Typer says nothing
+            typer.echo('metaf2n: stopped.', err=True)
+        raise

@@ -59,8 +59,7 @@ def run_demo(out: Path) -> None:
     # busy.
     environment = {'OMP_NUM_THREADS': '1', **os.environ}
     command = [sys.executable, '-m', 'basicsr.train', '-opt', str(shown)]
-    code = subprocess.run(command, env=environment, check=False).returncode
-    if code:
+    if code := _wait(subprocess.Popen(command, env=environment)):
         raise DataError(f'the training ended with exit code {code}; its last lines above say why.')
 
     experiment = Path('experiments') / options['name']
@@ -73,6 +72,15 @@ def run_demo(out: Path) -> None:
     picture = side_by_side(rows, out / 'side_by_side.png', 'PSNR / SSIM of the whole photograph, luma')
     curves = loss_curves(read_series(newest_log(experiment)), CURVES, out / 'loss_curves.png')
     console.print(f'Written: {out / "table.md"}, {picture}, {curves}', soft_wrap=True)
+
+
+def _wait(training: subprocess.Popen[bytes]) -> int:
+    """Returns the exit code; Ctrl-C, which reaches the training too, ends it only when that has saved."""
+    try:
+        return training.wait()
+    except KeyboardInterrupt:
+        training.wait()
+        raise
 
 
 def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:

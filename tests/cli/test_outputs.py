@@ -30,7 +30,7 @@ def test_an_output_that_cannot_be_written_is_one_line_before_the_work(
     write_image(tmp_path / 'GT' / 'a.png', astronaut[:64, :64])
     (tmp_path / 'taken').write_text('a file')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subprocess, 'run', work)
+    monkeypatch.setattr(subprocess, 'Popen', work)
     monkeypatch.setattr('metaf2n_arch.report.evaluation.evaluate', work)
     monkeypatch.setattr('metaf2n_arch.report.build.loss_curves', work)
     monkeypatch.setattr('sys.argv', ['metaf2n', *command.split()])
