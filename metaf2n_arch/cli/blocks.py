@@ -19,6 +19,8 @@ def network_block(text: str | None, key: str, name: str) -> Any:
         return None if text is None else _mapping(text, name)
     try:
         options = _mapping(Path(text).read_text(encoding='utf-8'), text)
+    except UnicodeDecodeError:
+        raise OptionError(f'{name} {text}: no text; give an option file, or {{type: ..., ...}}.') from None
     except OSError as error:
         raise OptionError(f'{name} {text}: {error.strerror}; give an option file, or {{type: ..., ...}}.') from None
     if not isinstance(options.get(key), dict):

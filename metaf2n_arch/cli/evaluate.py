@@ -48,6 +48,8 @@ def evaluate(
         make_folder(json.parent)
     results, reference = (folders, None) if no_reference else (folders[:-1], folders[-1])
     names = [name.strip() for name in metrics.split(',') if name.strip()]
+    if not names:
+        raise OptionError('--metrics names no metric; give some of those that --help lists.')
     entries = metric_entries(names, crop_border) if option_file is None else entries_of_option_file(option_file)
     evaluation = evaluate_folders(results, reference, entries, mod_crop, bar)
     Console().print(_table(evaluation))

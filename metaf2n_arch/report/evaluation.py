@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch import metrics as our_metrics
 from metaf2n_arch.models.evaluation import Evaluator
+from metaf2n_arch.models.option_file import check_part
 from metaf2n_arch.report.folders import Match, match_results, read_bgr
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 
@@ -84,16 +86,20 @@ def entries_of_option_file(file: Path) -> dict[str, dict[str, Any]]:
     """Returns ``val.metrics`` of an option file.
 
     Raises:
-        OptionError: it has none, or cannot be read.
+        OptionError: it has none, a wrong one, or cannot be read.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding='utf-8'))
-    except (OSError, yaml.YAMLError) as error:
-        raise OptionError(f'{file} cannot be read as an option file: {str(error).splitlines()[0]}.') from None
-    metrics = (content.get('val') or {}).get('metrics') if isinstance(content, Mapping) else None
-    if not metrics:
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise OptionError(f'{file} cannot be read as an option file: {" ".join(str(error).split())[:160]}.') from None
+    val = content.get('val') if isinstance(content, Mapping) else None
+    metrics = val.get('metrics') if isinstance(val, Mapping) else None
+    if not isinstance(metrics, Mapping) or not metrics:
         raise OptionError(f'{file}: val.metrics is missing; it must be given.')
-    return metrics
+    _register_metrics()
+    for name, entry in metrics.items():
+        check_part(METRIC_REGISTRY, entry, f'{file}: val.metrics.{name}', 'metric')
+    return dict(metrics)
 
 
 def evaluate(

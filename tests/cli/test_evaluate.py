@@ -222,3 +222,23 @@ def test_an_option_file_without_metrics_is_named(sets):
         run(sets / 'strong', sets / 'gt', '--opt', sets / 'a.yml')
     with pytest.raises(OptionError, match='one folder is given'):
         run(sets / 'strong')
+    with pytest.raises(OptionError, match='no metric'):
+        run(sets / 'strong', sets / 'gt', '--metrics', ',')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'\xff\xd8', 'cannot be read as an option file'),
+        (b'val: [1]', 'val.metrics is missing'),
+        (b'val: {metrics: [psnr]}', 'val.metrics is missing'),
+        (b'val: {metrics: {a: 5}}', r'val.metrics.a is 5'),
+        (b'val: {metrics: {a: {type: nope}}}', r"val.metrics.a.type is 'nope'"),
+        (b'val: {metrics: {a: {type: calculate_psnr}}}', 'val.metrics.a.crop_border: missing'),
+        (b'val: {metrics: {a: {type: calculate_psnr, crop_border: 4, crop: 4}}}', 'val.metrics.a.crop: unknown'),
+    ],
+)
+def test_a_wrong_metric_of_an_option_file_is_told_before_anything_is_measured(sets, content, message):
+    (sets / 'a.yml').write_bytes(content)
+    with pytest.raises(OptionError, match=message):
+        run(sets / 'strong', sets / 'gt', '--opt', sets / 'a.yml')

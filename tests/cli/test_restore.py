@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from metaf2n_arch.archs.loading import Generator
+from metaf2n_arch.cli.blocks import network_block
 from metaf2n_arch.cli.main import app, main
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorer import build_restorer
@@ -276,6 +277,11 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(
     assert message in error
     assert '\n' not in error
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_photo_is_no_option_file(real):
+    with pytest.raises(OptionError, match=r'face.jpg: no text'):
+        network_block(str(real / 'face.jpg'), 'network_g', '--architecture')
 
 
 def test_help_needs_no_torch():
