@@ -25,7 +25,7 @@ NEEDED_TO_VALIDATE = ['val.save_img']
 
 
 def check_keys(opt: dict[str, Any], is_train: bool, file: str) -> None:
-    """Raises `OptionError` if a key is missing that the stock runner reads."""
+    """Raises `OptionError` if a key is missing that the stock runner reads, or the name is none for a folder."""
     needed = [*NEEDED, *(NEEDED_TO_TRAIN if is_train else NEEDED_TO_VALIDATE)]
     if is_train and opt.get('val') is not None:
         needed += ['val.val_freq', *NEEDED_TO_VALIDATE]
@@ -41,6 +41,9 @@ def check_keys(opt: dict[str, Any], is_train: bool, file: str) -> None:
                 raise OptionError(f'{file}: {".".join(parents[: i + 1])} is missing, expected a mapping of options.')
         if last not in current:
             raise OptionError(f'{file}: {key} is missing; it must be given.{nearest(last, current)}')
+    name = opt['name']
+    if not isinstance(name, str) or name in ('', '.', '..') or '/' in name or '\\' in name:
+        raise OptionError(f"{file}: name is {name!r}, expected the name of a folder, in quotes if it is a number: '5'.")
     if is_train:
         for phase in phases:
             if phase.split('_')[0] not in ('train', 'val'):

@@ -145,6 +145,8 @@ def test_parsed_options_are_the_hosts_with_our_paths(parse, tiny, write_options,
     ('change', 'error', 'message'),
     [
         ({'num_gpu': 'one'}, OptionError, "num_gpu is 'one', expected 'auto' or a number"),
+        ({'name': 5}, OptionError, 'name is 5, expected the name of a folder'),
+        ({'name': 'a/b'}, OptionError, "name is 'a/b'"),
         ({'manual_seed': 1.5}, OptionError, r'manual_seed is 1\.5'),
         ({'model_type': 'SRModl'}, OptionError, r"SRModl.* Did you mean 'SRModel'\?"),
         ({'network_g': {'type': 'MSRResNt'}}, OptionError, r"network_g\.type: there is no network 'MSRResNt'"),
