@@ -86,9 +86,9 @@ class Summary:
     def __str__(self) -> str:
         gain = f' ({np.mean(self.gains):+.2f} dB on the faces in the mean)' if self.gains else ''
         parts = [
-            f'{_count(self.restored, "photo")} restored, {_count(self.faces, "face")}, {self.adapted} adapted{gain}',
-            f'{self.without} without a face, restored unadapted',
+            f'{_count(self.restored, "photo")} restored, {_count(self.faces, "face")}, {self.adapted} adapted{gain}'
         ]
+        parts += [f'{self.without} without a face, restored unadapted'] if self.without else []
         parts += [f'{self.skipped} skipped'] if self.skipped else []
         parts += [f'{len(self.failed)} failed'] if self.failed else []
         return ', '.join(parts)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def evaluate(
     folders: Annotated[list[Path], typer.Argument(help='Folders of results, then the folder of the truth (GT).')],
     metrics: Annotated[
-        str, typer.Option(help='psnr, ssim, lpips, dists, niqe, brisque, fid, spectrum, psnr_rgb, ssim_rgb.')
+        str,
+        typer.Option(
+            help='Any of psnr, ssim, lpips, dists, niqe, brisque, fid, spectrum, psnr_rgb, ssim_rgb, with commas.'
+        ),
     ] = 'psnr,ssim',
     crop_border: Annotated[int, typer.Option(min=0, help='Pixels left out at each border by PSNR, SSIM, NIQE.')] = 4,
     option_file: Annotated[

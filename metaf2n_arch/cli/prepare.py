@@ -17,6 +17,11 @@ app = typer.Typer(
 Source = Annotated[Path, typer.Argument(help='Folder of images, searched with its subfolders.')]
 Out = Annotated[Path, typer.Argument(help='Folder to fill.')]
 Jobs = Annotated[int | None, typer.Option('--jobs', '-j', min=1, help='Processes; by default one per core.')]
+DetectorName = Annotated[str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25 or yunet.')]
+DetectorWeights = Annotated[str | None, typer.Option(help="The detector's weights, a file or a name.")]
+Confidence = Annotated[
+    float | None, typer.Option(min=0, max=1, help='Least score of a face; if not given 0.9, or 0.7 for yunet.')
+]
 DryRun = Annotated[bool, typer.Option('--dry-run', help='Say what would be done, and write nothing.')]
 
 
@@ -36,9 +41,9 @@ def align(
     largest: Annotated[bool, typer.Option(help='Only the largest face of each photo.')] = False,
     min_ratio: Annotated[float, typer.Option(min=0, help='Least side of a face in the photo, in sizes.')] = 0.5,
     landmarks: Annotated[Path | None, typer.Option(help='JSON of five landmarks per face; no detector then.')] = None,
-    detector: Annotated[str, typer.Option(help='Which detector to ask.')] = 'retinaface_resnet50',
-    weights: Annotated[str | None, typer.Option(help="The detector's weights, a file or a name.")] = None,
-    confidence: Annotated[float | None, typer.Option(min=0, max=1, help='Least score of a face.')] = None,
+    detector: DetectorName = 'retinaface_resnet50',
+    weights: DetectorWeights = None,
+    confidence: Confidence = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -61,7 +66,7 @@ def align(
 def multiscale(
     source: Source,
     out: Out,
-    shortest: Annotated[int, typer.Option(help='Shorter side of the last, smallest image; 0: without it.')] = 400,
+    shortest: Annotated[int, typer.Option(min=0, help='Shorter side of the last image; 0: without it.')] = 400,
     original: Annotated[bool, typer.Option(help='Write the images themselves too.')] = False,
     jobs: Jobs = None,
     dry_run: DryRun = False,
@@ -174,9 +179,9 @@ def faces(
     folder: Annotated[Path | None, typer.Option('--out', '-o', help='The same, as an option.')] = None,
     restorer: Annotated[str, typer.Option(help='gpen, gfpgan, ... or identity.')] = 'gpen',
     restorer_weights: Annotated[str | None, typer.Option(help="The restorer's weights, a file or a name.")] = None,
-    detector: Annotated[str, typer.Option(help='Which detector to ask.')] = 'retinaface_resnet50',
-    weights: Annotated[str | None, typer.Option(help="The detector's weights, a file or a name.")] = None,
-    confidence: Annotated[float | None, typer.Option(min=0, max=1, help='Least score of a face.')] = None,
+    detector: DetectorName = 'retinaface_resnet50',
+    weights: DetectorWeights = None,
+    confidence: Confidence = None,
     scale: Annotated[int, typer.Option(min=1, help='Of the generator that will be tested.')] = 4,
     device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
     dry_run: DryRun = False,

@@ -35,18 +35,21 @@ def restore(
     restorer: Annotated[
         str, typer.Option(help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}.')
     ] = 'gpen',
-    steps: Annotated[int, typer.Option(help='Steps of the inner loop; 0 does not adapt.')] = 1,
+    steps: Annotated[int, typer.Option(min=0, help='Steps of the inner loop; 0 does not adapt.')] = 1,
     inner_lr: Annotated[float, typer.Option(help='Step size of the inner loop.')] = 1e-2,
     learned_rates: Annotated[
         bool, typer.Option('--learned-rates', help="The step sizes in the generator's file, instead of --inner-lr.")
     ] = False,
-    patches: Annotated[int, typer.Option(help='Random patches per face.')] = 16,
-    seed: Annotated[int, typer.Option(help='Decides where the patches lie.')] = 0,
-    outscale: Annotated[float | None, typer.Option(help='Size of the results in sizes of the photos.')] = None,
+    patches: Annotated[int, typer.Option(min=1, help='Random patches per face.')] = 16,
+    seed: Annotated[int, typer.Option(min=0, help='Decides where the patches lie.')] = 0,
+    outscale: Annotated[
+        float | None, typer.Option(help="Size of the results in sizes of the photos; the generator's own if not given.")
+    ] = None,
     tile: Annotated[
-        int, typer.Option(help='Longest side given to the generator at once; 0 for the whole photo.')
+        int,
+        typer.Option(min=0, help='Longest side, in pixels of the photo, given to the generator at once; 0: no tiles.'),
     ] = 512,
-    overlap: Annotated[int, typer.Option(help='Surroundings that a tile sees, in pixels of the photo.')] = 24,
+    overlap: Annotated[int, typer.Option(min=0, help='Surroundings that a tile sees, in pixels of the photo.')] = 24,
     half: Annotated[bool, typer.Option('--half', help='Restore in float16 (GPU).')] = False,
     bf16: Annotated[bool, typer.Option('--bf16', help='Restore in bfloat16.')] = False,
     device: Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')] = None,

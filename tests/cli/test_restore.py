@@ -86,6 +86,7 @@ def test_the_summary_counts_every_outcome(sr, folder, tmp_path):
     text = str(summary)
     for part in ('2 photos restored', '1 face,', '1 adapted', '1 without a face', '3 skipped', '1 failed'):
         assert part in text
+    assert str(Summary(skipped=3)) == '0 photos restored, 0 faces, 0 adapted, 3 skipped'
 
 
 def test_a_required_face_that_is_not_there_is_a_failure(sr, folder, tmp_path):

@@ -54,8 +54,10 @@ class Summary:
 
     def describe(self, dry_run: bool = False) -> str:
         """Returns one line: how many images were done, found done, and left out."""
-        images = f'{self.made} image{"" if self.made == 1 else "s"}'
-        parts = [f'{images} would be done' if dry_run else f'{images} done, {self.files} files written']
+        images, files = (
+            f'{n} {what}{"" if n == 1 else "s"}' for n, what in ((self.made, 'image'), (self.files, 'file'))
+        )
+        parts = [f'{images} would be done' if dry_run else f'{images} done, {files} written']
         parts += [f'{self.before} done before'] if self.before else []
         parts += [f'{len(self.skipped)} skipped'] if self.skipped else []
         return ', '.join(parts)

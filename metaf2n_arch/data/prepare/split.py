@@ -48,7 +48,7 @@ def split_names(
     order = iter(numpy_generator(seed).permutation(len(groups)).tolist())
     lists: dict[str, list[str]] = {}
     for label, share in (('val', val), ('test', test)):
-        if share < 0 or (share >= 1 and share != int(share)):
+        if not (0 <= share < 1 or (share >= 1 and float(share).is_integer())):
             raise OptionError(f'{label} is {share}, expected a share below 1 or a whole number of images.')
         wanted = round(share * total) if share < 1 else int(share)
         taken: list[str] = []

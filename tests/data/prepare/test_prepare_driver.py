@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metaf2n_arch.data.prepare.driver import Unfit, each, prepare, read_8bit, save, stem
+from metaf2n_arch.data.prepare.driver import Summary, Unfit, each, prepare, read_8bit, save, stem
 from metaf2n_arch.data.prepare.masks import Masks
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.images import write_image
@@ -37,6 +37,10 @@ class Flip:
 
 def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob('*.png')}
+
+
+def test_one_file_is_one_file():
+    assert Summary(made=1, files=1).describe() == '1 image done, 1 file written'
 
 
 def test_every_good_image_is_done_and_every_bad_one_listed_with_its_reason(album, tmp_path, tree):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -174,6 +175,9 @@ def test_a_split_that_leaves_nothing_to_train_on_is_refused():
         split_names(['a.png', 'b.png'], val=2)
     with pytest.raises(OptionError, match='expected a share'):
         split_names(['a.png', 'b.png'], val=-1)
+    for share in (1.5, math.nan, math.inf):
+        with pytest.raises(OptionError, match='expected a share'):
+            split_names(['a.png', 'b.png'], test=share)
 
 
 def test_lists_of_a_split_are_meta_info_files(album, tmp_path):
