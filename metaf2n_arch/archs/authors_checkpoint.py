@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.archs.loading import build_registered
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.tensorflow_checkpoint import Reader, Tensors, find_checkpoint, read_tensors
 from metaf2n_arch.utils.weights import OPTIONS, save_atomically
 
@@ -87,10 +87,7 @@ def convert(
         for scope in SCOPES
     }
     out = Path(out).expanduser()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f'{out}: no folder can be made there ({error.strerror}); give another one.') from None
+    make_folder(out)
     found = Conversion(out / 'net_g.pth', out / 'net_m.pth', len(wanted), len(moments), len(others) - len(moments))
     save_atomically({'params': states['Mask'], OPTIONS: nets['Mask'].recorded_options}, found.mask)
     save_atomically({'params': states['MODEL']}, found.generator)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from metaf2n_arch.faces.pairs import FacePair
-from metaf2n_arch.utils.checks import make_folder
 from metaf2n_arch.utils.images import to_uint8, write_image
 
 FOLDERS = ('Face_LQ', 'Face_HQ')
@@ -36,9 +35,7 @@ def save_pairs(pairs: Sequence[FacePair], root: Path, image: str) -> list[dict[s
     for number, pair in enumerate(pairs):
         file = f'{stem}_{number}.png'
         for folder, picture in zip(FOLDERS, (pair.lq, pair.hq)):
-            path = root / folder / file
-            make_folder(path.parent)
-            write_image(path, to_uint8(picture))
+            write_image(root / folder / file, to_uint8(picture))
         records.append({'file': file, **face_record(pair)})
     return records
 

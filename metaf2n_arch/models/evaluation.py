@@ -20,7 +20,7 @@ from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from metaf2n_arch.utils.photo_files import write_whole
+from metaf2n_arch.utils.files import write_whole
 
 Image = np.ndarray
 RESULT, UNADAPTED = 'result', 'unadapted'
@@ -128,8 +128,8 @@ def to_images(visuals: Mapping[str, Tensor]) -> dict[str, Image]:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Writes a JSON file as a whole or not at all; NaN becomes null."""
-    write_whole(target, json.dumps(_without_nan(content), indent=1, ensure_ascii=False).encode())
+    """Writes a JSON file as `write_whole` does; NaN becomes null."""
+    write_whole(target, json.dumps(_without_nan(content), indent=1, ensure_ascii=False))
 
 
 def _without_nan(content: Any) -> Any:

@@ -18,6 +18,7 @@ from rich.table import Table
 from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
 from metaf2n_arch.report.log import newest_log, read_series
 from metaf2n_arch.utils.checks import DataError, make_folder
+from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.images import read_image
 from metaf2n_arch.utils.resources import option_file
 
@@ -64,8 +65,7 @@ def run_demo(out: Path) -> None:
 
     experiment = Path('experiments') / options['name']
     outcomes = read_outcomes(experiment, options)
-    table = markdown_table(outcomes)
-    (out / 'table.md').write_text(table, encoding='utf-8')
+    write_whole(out / 'table.md', markdown_table(outcomes))
     console.print(_rich_table(outcomes))
     val = Path(options['datasets']['val']['dataroot'])
     rows = [_row(experiment, val, outcome, options['scale']) for outcome in outcomes[:SHOWN]]
@@ -112,11 +112,6 @@ def describe(draw: dict[str, Any]) -> str:
     spread = [float(np.sqrt((kernel.sum(a) * axis**2).sum())) for a in (0, 1)]
     noise = '' if stage['noise'] == 'none' else f', noise {stage["strength"][0]:g}-{stage["strength"][1]:g}'
     return f'blur {spread[0]:.1f} x {spread[1]:.1f}{noise}'
-
-
-def mean_gain(outcomes: list[Outcome], metric: str = 'psnr') -> float:
-    """Mean over the images of what adaptation adds."""
-    return float(np.mean([o.adapted[metric] - o.unadapted[metric] for o in outcomes]))
 
 
 def _cells(outcomes: list[Outcome]) -> list[list[str]]:

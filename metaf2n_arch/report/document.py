@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaf2n_arch.utils.checks import make_folder
+from metaf2n_arch.utils.files import write_whole
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
@@ -78,14 +78,10 @@ class Document:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Writes ``report.md`` and ``report.html``, each whole or not at all."""
-        make_folder(folder)
-        written = []
-        for name, text in (('report.md', self.markdown(folder)), ('report.html', self.html())):
-            temporary = folder / f'.{name}.tmp'
-            temporary.write_text(text, encoding='utf-8')
-            os.replace(temporary, folder / name)
-            written.append(folder / name)
-        return written[0], written[1]
+        markdown, page = folder / 'report.md', folder / 'report.html'
+        write_whole(markdown, self.markdown(folder))
+        write_whole(page, self.html())
+        return markdown, page
 
 
 def is_number(cell: str) -> bool:

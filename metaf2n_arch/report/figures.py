@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from metaf2n_arch.report.log import Series
-from metaf2n_arch.utils.checks import make_folder
+from metaf2n_arch.utils.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,8 @@ def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, 
 
 
 def _save(figure: Any, target: Path) -> Path:
-    make_folder(target.parent)
-    temporary = target.with_name(f'.{target.stem}.tmp{target.suffix}')
     figure.tight_layout()
-    figure.savefig(temporary, dpi=130)
-    os.replace(temporary, target)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=130, format=target.suffix.removeprefix('.'))
+    write_whole(target, drawn.getvalue())
     return target

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.files import write_whole
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 """What a file's name must end in to count as an image."""
@@ -72,7 +73,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Writes an (H, W, 3) RGB or (H, W) uint8 picture in the format of the path's suffix, all of it or nothing.
+    """Writes an (H, W, 3) RGB or (H, W) uint8 picture in the format of the path's suffix, as `write_whole` does.
 
     Raises:
         DataError: the format is unknown or the file cannot be written.
@@ -84,13 +85,7 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     if not is_image_name(path):
         raise DataError(f'{path} has no image suffix, expected one of {", ".join(SUFFIXES)}.')
     _, data = cv2.imencode(path.suffix, np.ascontiguousarray(bgr))
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        partial.write_bytes(data.tobytes())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f'{path} cannot be written: {error.strerror or error}.') from None
+    write_whole(path, data.tobytes())
 
 
 def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:

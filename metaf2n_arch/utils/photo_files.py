@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import struct
-import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.files import write_whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -189,26 +188,6 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> None:
     except (OSError, ValueError) as error:
         raise DataError(f'{path} cannot be written as {suffix[1:]}: {str(error).splitlines()[0]}.') from None
     write_whole(path, data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file that is there whole or not at all, whenever the program is stopped.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # where no file can be made, none can be removed
-            partial.unlink()
-        raise DataError(f'{path} cannot be written: {error.strerror or error}.') from None
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _png(photo: Photo) -> bytes:

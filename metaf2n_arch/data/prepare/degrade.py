@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from metaf2n_arch.data.prepare.driver import Unfit, read_8bit, require_side, save, stem
-from metaf2n_arch.data.prepare.journal import write_text
 from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
+from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.images import to_tensor, to_uint8
 from metaf2n_arch.utils.rng import numpy_generator
 
@@ -70,6 +70,6 @@ class Degrade:
         params = draw(stem(name), self.family, self.scale, self.seed)
         record = {'image': name, 'gt_size': [height, width], **self.settings(), 'params': params.to_dict()}
         file = f'degradation/{stem(name)}.json'
-        write_text(self.out / file, json.dumps(record, indent=1, ensure_ascii=False) + '\n')
+        write_whole(self.out / file, json.dumps(record, indent=1, ensure_ascii=False) + '\n')
         gt_file = save(self.out, f'GT/{stem(name)}.png', gt)
         return [file, gt_file, save(self.out, f'LQ/{stem(name)}.png', degrade(gt, params))]

@@ -17,7 +17,7 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.journal import Journal
 from metaf2n_arch.data.sources import scan_images
-from metaf2n_arch.utils.checks import DataError, make_folder
+from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.images import image_size, read_image, write_image
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -249,12 +249,10 @@ def require_side(path: Path, least: int) -> None:
 
 
 def save(out: Path, name: str, image: np.ndarray) -> str:
-    """Writes an image below `out`, with the folders it needs; returns `name`.
+    """Writes an image below `out`; returns `name`.
 
     Raises:
         DataError: it cannot be written.
     """
-    target = out / name
-    make_folder(target.parent)
-    write_image(target, image)
+    write_image(out / name, image)
     return name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from metaf2n_arch.faces.layout import has_pairs, save_pairs
 from metaf2n_arch.faces.pairs import face_pairs
 from metaf2n_arch.faces.restorer import RestorerOptions, build_restorer
 from metaf2n_arch.utils.checks import DataError, make_folder
+from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.images import read_image
 
 LISTING, JOURNAL = 'faces.json', '.faces.jsonl'
@@ -140,13 +140,7 @@ def _read_listing(out: Path, settings: dict[str, Any]) -> dict[str, list[dict[st
 
 def _write_listing(out: Path, settings: dict[str, Any], records: dict[str, list[dict[str, Any]]]) -> None:
     text = json.dumps({'settings': settings, 'images': dict(sorted(records.items()))}, indent=1)
-    temporary = out / f'.{LISTING}.tmp'
-    try:
-        temporary.write_text(text, encoding='utf-8')
-        os.replace(temporary, out / LISTING)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f'{out / LISTING} cannot be written: {error.strerror}.') from None
+    write_whole(out / LISTING, text)
     (out / JOURNAL).unlink(missing_ok=True)
 
 
@@ -161,11 +155,8 @@ def _append(path: Path, entry: dict[str, Any]) -> None:
 def _copy(source: Path, target: Path) -> None:
     if target.exists() and source.samefile(target):
         return
-    make_folder(target.parent)
-    temporary = target.with_name(f'.{target.name}.tmp')
     try:
-        shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
+        content = source.read_bytes()
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f'{target} cannot be written: {error.strerror}.') from None
+        raise DataError(f'{source} cannot be read: {error.strerror or error}.') from None
+    write_whole(target, content)

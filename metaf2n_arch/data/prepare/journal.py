@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.files import write_whole
 
 
 class Journal:
@@ -75,7 +75,7 @@ class Journal:
     def _rewrite(self) -> None:
         """Writes what is known anew, whole lines only, before lines are added."""
         lines = [{'settings': self.settings}, *self.entries.values()]
-        write_text(self.path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
+        write_whole(self.path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
 
     def close(self) -> None:
         if self._file is not None:
@@ -87,19 +87,3 @@ def stamp(source: Path) -> list[int]:
     """Returns what changes when a file is replaced: its length and time."""
     status = source.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def write_text(target: Path, text: str) -> None:
-    """Writes a text file whole or not at all, with the folders it needs.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}')
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding='utf-8')
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f'{target} cannot be written: {error.strerror or error}.') from None

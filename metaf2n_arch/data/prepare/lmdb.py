@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from metaf2n_arch.data.prepare.driver import Skipped, Summary, Track, Unfit, each, image_names, require_apart, stem
-from metaf2n_arch.data.prepare.journal import write_text
 from metaf2n_arch.data.prepare.meta_info import Measure
 from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.images import image_size, read_image
 
 BATCH = 64
@@ -143,7 +143,7 @@ def _fill(
         lines = [f'{key}.png ({h},{w},3) {compression}\n' for key, (h, w) in sorted(stored.items())]
     finally:
         environment.close()
-    write_text(folder / 'meta_info.txt', ''.join(lines))
+    write_whole(folder / 'meta_info.txt', ''.join(lines))
 
 
 def _stored(environment: Any) -> dict[str, tuple[int, int]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaf2n_arch.data.prepare.driver import Summary, Track, Unfit, each, image_names, read_8bit
-from metaf2n_arch.data.prepare.journal import write_text
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.images import image_size
 
 Size = tuple[int, int]
@@ -81,6 +81,6 @@ def write_meta_info(
     """
     sizes, summary = measure(root, decode, jobs, track)
     if sizes and not dry_run:
-        write_text(target, meta_lines(sizes))
+        write_whole(target, meta_lines(sizes))
         summary.files = 1
     return summary

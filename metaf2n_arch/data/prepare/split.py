@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metaf2n_arch.data.prepare.driver import Summary, Track, stem
-from metaf2n_arch.data.prepare.journal import write_text
 from metaf2n_arch.data.prepare.meta_info import measure, meta_lines
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.rng import numpy_generator
 
 TOGETHER = r'^(.*?)(?:T\d)?(?:_s\d{3,})?$'
@@ -80,6 +80,6 @@ def write_split(
     lists = split_names(sizes, val, test, seed, together) if sizes else {}
     for label, names in lists.items():
         if names and not dry_run:
-            write_text(out / f'{label}.txt', meta_lines({name: sizes[name] for name in names}))
+            write_whole(out / f'{label}.txt', meta_lines({name: sizes[name] for name in names}))
             summary.files += 1
     return {label: len(lists[label]) for label in ('train', 'val', 'test') if label in lists}, summary
