@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.degradation.params import NoiseParams
+from metaf2n_arch.utils.images import luminance
 from metaf2n_arch.utils.rng import torch_generator
 
 _BITS = 23
@@ -52,7 +53,7 @@ def poisson_residual(images: Tensor, gray: bool, generator: torch.Generator) -> 
     drawn by rejection: a pixel that differs by rounding then never changes the noise of another.
     """
     if gray:
-        images = (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        images = luminance(images)
     n = images.shape[0]
     levels = torch.round(images.clamp(0, 1) * 255).long()
     seen = torch.zeros(n, 256, device=images.device).scatter_(1, levels.reshape(n, -1), 1.0).sum(1)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Params = dict[str, Tensor]
+from metaf2n_arch.meta.params import Params
+
 Pair = tuple[Tensor, Tensor]
 
 

@@ -16,7 +16,6 @@ import torch
 from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 from basicsr.models.srgan_model import SRGANModel
-from basicsr.utils import get_root_logger
 from basicsr.utils.img_process_util import USMSharp
 from torch import Tensor, nn
 
@@ -215,9 +214,6 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         super().model_ema(decay)
         for average, buffer in zip(self.net_g_ema.buffers(), self.net_g.buffers()):
             average.copy_(buffer)
-
-    def log_info(self, message: str) -> None:
-        get_root_logger().info(message)
 
 
 def mean_values(collected: list[Values]) -> Values:

@@ -20,6 +20,7 @@ from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
+from metaf2n_arch.metrics.sets import SetMetric
 from metaf2n_arch.utils.files import write_whole
 
 Image = np.ndarray
@@ -54,8 +55,7 @@ class Evaluator:
     """Computes the metrics of ``val.metrics`` for one data set, image by image and over the set.
 
     Args:
-        options: name -> ``{type, ...}``; a function of the registry counts per image, a class is a set-level metric
-            with ``update(img, img2)``, ``state()``, ``merge(states)`` and ``compute()``.
+        options: name -> ``{type, ...}``; a function of the registry counts per image, a class is a `SetMetric`.
     """
 
     def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -63,7 +63,7 @@ class Evaluator:
         self.variants: dict[str, None] = {}
         self.per_image: dict[str, dict[str, Any]] = {}
         self._set_options: dict[str, dict[str, Any]] = {}
-        self._set_metrics: dict[tuple[str, str], Any] = {}
+        self._set_metrics: dict[tuple[str, str], SetMetric] = {}
         for name, entry in options.items():
             target = self._set_options if inspect.isclass(METRIC_REGISTRY.get(entry['type'])) else self.per_image
             target[name] = dict(entry)
@@ -90,7 +90,7 @@ class Evaluator:
             get_root_logger().warning(f'Metric {options["type"]} cannot be computed for this image: {error}')
             return math.nan
 
-    def _set_metric(self, variant: str, name: str) -> Any:
+    def _set_metric(self, variant: str, name: str) -> SetMetric:
         if (variant, name) not in self._set_metrics:
             options = dict(self._set_options[name])
             options.pop('better', None)

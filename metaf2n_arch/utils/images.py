@@ -127,44 +127,14 @@ def to_uint8(image: Tensor) -> np.ndarray:
     return levels.permute(1, 2, 0).contiguous().numpy().astype(np.uint8)
 
 
-def bgr_to_rgb(image: np.ndarray) -> np.ndarray:
-    """Returns an (H, W, 3) array with its channels reversed: BGR to RGB, and RGB to BGR."""
-    return np.ascontiguousarray(image[..., ::-1])
-
-
 def luminance(images: Tensor) -> Tensor:
     """Returns ``0.299 R + 0.587 G + 0.114 B`` (BT.601, full range), (..., 1, H, W) from (..., 3, H, W)."""
     return (images * images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(-3, keepdim=True)
 
 
-def studio_luma(images: Tensor) -> Tensor:
-    """Returns the BT.601 luma on which papers measure PSNR: ``(16 + 65.481 R + 128.553 G + 24.966 B) / 255``."""
-    weighted = images * images.new_tensor([65.481, 128.553, 24.966]).view(3, 1, 1)
-    return (16 + weighted.sum(-3, keepdim=True)) / 255
-
-
 def bicubic_up(images: Tensor, scale: int) -> Tensor:
     """Returns (B, C, H, W) images enlarged `scale` times (half-pixel centres, a = -0.75), clamped to [0, 1]."""
     return F.interpolate(images, scale_factor=scale, mode='bicubic', align_corners=False).clamp(0, 1)
-
-
-def crop(images: Tensor, y: int, x: int, height: int, width: int) -> Tensor:
-    """Returns a view of the rectangle whose first pixel is (y, x).
-
-    Raises:
-        ValueError: the rectangle leaves the image.
-    """
-    if y < 0 or x < 0 or y + height > images.shape[-2] or x + width > images.shape[-1]:
-        raise ValueError(
-            f'the crop {height}x{width} at ({y}, {x}) leaves an image of {images.shape[-2]}x{images.shape[-1]}.'
-        )
-    return images[..., y : y + height, x : x + width]
-
-
-def crop_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Returns the top left part of the images whose sides are divisible by `multiple`."""
-    height, width = images.shape[-2:]
-    return images[..., : height - height % multiple, : width - width % multiple]
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
