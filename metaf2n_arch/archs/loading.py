@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.images import pad_to_multiple
 from metaf2n_arch.utils.layouts import in_names_of
+from metaf2n_arch.utils.registries import build
 from metaf2n_arch.utils.weights import load_state_dict, load_strictly, with_recorded
 
 # What sides an input may have to be multiples of: windows of attention, pixel-unshuffling at the entry.
@@ -115,17 +116,7 @@ def build_registered(architecture: Mapping[str, Any]) -> nn.Module:
 
     import metaf2n_arch.archs.mask_net_arch  # noqa: F401  (where no bridge is installed)
 
-    options = dict(architecture)
-    kind = options.pop('type', None)
-    known = list(ARCH_REGISTRY.keys())
-    # The host files some networks under a suffix, which its option files leave out.
-    registered = next((name for name in (kind, f'{kind}_basicsr') if name in known), None)
-    if registered is None:
-        raise OptionError(f'architecture.type is {kind!r}, no registered network.{nearest(str(kind), known)}')
-    try:
-        return ARCH_REGISTRY.get(registered)(**options)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f'architecture: {kind} cannot be built with {options}: {error}') from None
+    return build(ARCH_REGISTRY, architecture, 'architecture')
 
 
 def _recognised(state: Mapping[str, Tensor], path: Path) -> Generator:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
 from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
-from metaf2n_arch.utils.checks import OptionError, nearest, require_image_batch
+from metaf2n_arch.utils.checks import OptionError, require_image_batch
+from metaf2n_arch.utils.registries import build
 
 
 @ARCH_REGISTRY.register()
@@ -34,7 +34,7 @@ class SSDDiscriminator(nn.Module):
     rings as in `metaf2n_arch.functional.spectrum`.
 
     Raises:
-        OptionError: for an unknown discriminator, or numbers out of range.
+        OptionError: for an unknown discriminator, arguments it does not take, or numbers out of range.
         ValueError: if D's output has no batch dimension, the images are complex or integers, or too small for the
             spectrum.
 
@@ -56,7 +56,11 @@ class SSDDiscriminator(nn.Module):
             raise OptionError(f'SSDDiscriminator spatial_weight is {spatial_weight!r}, expected a number in [0, 1].')
         if not isinstance(bins, int) or bins < 2:
             raise OptionError(f'SSDDiscriminator bins is {bins!r}, expected an integer from 2.')
-        self.discriminator = _build(discriminator)
+        self.discriminator: nn.Module = (
+            discriminator
+            if isinstance(discriminator, nn.Module)
+            else build(ARCH_REGISTRY, discriminator, 'SSDDiscriminator.discriminator')
+        )
         self.classifier = spectral_norm(nn.Linear(bins, 1))
         self.spatial_weight = float(spatial_weight)
         self.bins = bins
@@ -74,15 +78,3 @@ class SSDDiscriminator(nn.Module):
         spectrum = normalised_spectrum(gray.float(), 'log', self.bins)
         spectral = self.classifier(spectrum.to(x.dtype)).reshape(-1, *[1] * (spatial.ndim - 1))
         return self.spatial_weight * spatial + (1 - self.spatial_weight) * spectral
-
-
-def _build(options: Mapping[str, Any] | nn.Module) -> nn.Module:
-    if isinstance(options, nn.Module):
-        return options
-    if not isinstance(options, Mapping) or 'type' not in options:
-        raise OptionError(f'SSDDiscriminator discriminator is {options!r}, expected a block with a type.')
-    kind = options['type']
-    if kind not in ARCH_REGISTRY and f'{kind}_basicsr' not in ARCH_REGISTRY:
-        known = sorted({name.removesuffix('_basicsr') for name in ARCH_REGISTRY.keys()})  # noqa: SIM118 - no dict
-        raise OptionError(f'SSDDiscriminator wraps the unknown network {kind!r}.{nearest(kind, known)}')
-    return build_network(dict(options))

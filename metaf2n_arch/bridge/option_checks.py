@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.registries import find, names
 
 # Keys without which the stock runner stops with a bare KeyError, after it has created folders.
 NEEDED = ['name', 'model_type', 'num_gpu', 'datasets', 'path']
@@ -87,9 +88,9 @@ def check_names(opt: dict[str, Any], file: str) -> None:
         'model': registry.MODEL_REGISTRY,
     }
     for kind, place, name in _names(opt):
-        known = registries[kind]
-        if name not in known and f'{name}_basicsr' not in known:
-            hint = nearest(str(name), known.keys()) or f' Known: {", ".join(sorted(known.keys()))}.'
+        if find(registries[kind], name) is None:
+            known = names(registries[kind])
+            hint = nearest(str(name), known) or f' Known: {", ".join(known)}.'
             raise OptionError(f'{file}: {place}: there is no {kind} {name!r}.{hint}')
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from basicsr.losses import build_loss
 from basicsr.losses.basic_loss import CharbonnierLoss, L1Loss, MSELoss, PerceptualLoss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.utils.checks import OptionError, nearest, require_image_batch, require_same_shape
+from metaf2n_arch.utils.checks import OptionError, require_image_batch, require_same_shape
+from metaf2n_arch.utils.registries import build
 
 
 def require_pair(pred: Tensor, target: Tensor, channels: int | None = None) -> None:
@@ -49,14 +49,6 @@ def nested_loss(owner: str, options: Mapping[str, Any] | nn.Module) -> nn.Module
         options: a mapping with the key ``type``, as in the list of losses, or a module that exists already.
 
     Raises:
-        OptionError: if there is no type, or none of that name.
+        OptionError: if there is no type, none of that name, or it does not take these arguments.
     """
-    if isinstance(options, nn.Module):
-        return options
-    if not isinstance(options, Mapping) or 'type' not in options:
-        raise OptionError(f'{owner} loss is {options!r}, expected a block with the type of the loss it wraps.')
-    kind = options['type']
-    if kind not in LOSS_REGISTRY and f'{kind}_basicsr' not in LOSS_REGISTRY:
-        known = sorted({name.removesuffix('_basicsr') for name in LOSS_REGISTRY.keys()})  # noqa: SIM118 - no dict
-        raise OptionError(f'{owner} wraps the unknown loss {kind!r}, expected one of {known}.{nearest(kind, known)}')
-    return build_loss(dict(options))
+    return options if isinstance(options, nn.Module) else build(LOSS_REGISTRY, options, f'{owner}.loss')

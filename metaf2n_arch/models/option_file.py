@@ -34,6 +34,7 @@ from metaf2n_arch.models.options import (
 )
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.options import Strict, parse_block
+from metaf2n_arch.utils.registries import find, require
 
 Options = Mapping[str, Any]
 
@@ -70,7 +71,7 @@ def check_option_file(opt: Options, file: str) -> None:
 
 
 def _checks(opt: Options) -> Iterable[Callable[[], object]]:
-    yield partial(_known_type, MODEL_REGISTRY, opt.get('model_type'), 'model_type')
+    yield partial(require, MODEL_REGISTRY, opt.get('model_type'), 'model_type')
     if is_ours(MODEL_REGISTRY, opt.get('model_type')):
         yield partial(_known_keys, opt, (*_TOP, *_TOP_RARE, *_OF_HOST), '', prefixes=('network_',))
         yield partial(_known_keys, opt.get('path') or {}, (*_PATH, *_PATH_RARE), 'path', prefixes=_PATH_PREFIXES)
@@ -133,8 +134,7 @@ def _check_scheduler(options: Options) -> None:
 def _check_data_set(options: Options, where: str) -> None:
     if not isinstance(options, Mapping):
         raise OptionError(f'{where} is {options!r}, expected a mapping of options.')
-    _known_type(DATASET_REGISTRY, options.get('type'), f'{where}.type')
-    schema = getattr(find(DATASET_REGISTRY, options['type']), 'options_schema', None)
+    schema = getattr(require(DATASET_REGISTRY, options.get('type'), f'{where}.type'), 'options_schema', None)
     if schema is not None:
         parse_block(schema, options, where)
 
@@ -143,8 +143,7 @@ def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
     """Checks ``{type, ...}`` against a registry and the signature of what it names."""
     if not isinstance(options, Mapping) or 'type' not in options:
         raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
-    _known_type(registry, options['type'], f'{where}.type')
-    check_arguments(find(registry, options['type']), options, where, kind)
+    check_arguments(require(registry, options['type'], f'{where}.type'), options, where, kind)
 
 
 def check_arguments(part: Any, options: Options, where: str, kind: str) -> None:
@@ -170,17 +169,6 @@ def is_ours(registry: Registry, name: Any) -> bool:
     """Whether `name` is registered and defined in this package."""
     part = find(registry, name)
     return part is not None and part.__module__.startswith('metaf2n_arch.')
-
-
-def find(registry: Registry, name: Any) -> Any:
-    """What `name` stands for, or None; some parts of the host are registered under a name with its suffix."""
-    registered = dict(iter(registry))
-    return registered.get(name, registered.get(f'{name}_basicsr'))
-
-
-def _known_type(registry: Registry, name: Any, where: str) -> None:
-    if find(registry, name) is None:
-        raise OptionError(f'{where} is {name!r}, which is not registered.{nearest(str(name), registry.keys())}')
 
 
 def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: tuple[str, ...] = ()) -> None:

@@ -77,7 +77,7 @@ def test_mask_net_sizes_are_read_off_the_file_and_its_grid_off_the_options(tmp_p
     ('architecture', 'error', 'message'),
     [
         ({'type': 'RRDBNett'}, OptionError, "Did you mean 'RRDBNet'"),
-        ({'num_feat': 8}, OptionError, 'architecture.type is None'),
+        ({'num_feat': 8}, OptionError, 'expected a block with a type'),
         ({**RRDB, 'num_feets': 8}, OptionError, 'num_feets'),
         ({**RRDB, 'num_feat': 16}, DataError, 'of another shape'),
         ({'type': 'MaskNet'}, DataError, 'not the weights of the MaskNet'),

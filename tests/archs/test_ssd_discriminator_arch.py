@@ -104,6 +104,8 @@ def test_bad_options_and_images_are_named(images) -> None:
         SSDDiscriminator({'type': 'UNetDiscriminatorS'})
     with pytest.raises(OptionError, match='expected a block with a type'):
         SSDDiscriminator({'num_in_ch': 3})
+    with pytest.raises(OptionError, match=r'SSDDiscriminator\.discriminator: UNetDiscriminatorSN cannot .*num_feats'):
+        SSDDiscriminator({**UNET, 'num_feats': 8})
     with pytest.raises(OptionError, match=r'spatial_weight is 1\.5'):
         SSDDiscriminator(UNET, spatial_weight=1.5)
     with pytest.raises(OptionError, match='bins is 1'):
