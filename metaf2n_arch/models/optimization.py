@@ -13,6 +13,19 @@ from metaf2n_arch.models.options import SafetyOptions
 from metaf2n_arch.utils.checks import OptionError, TrainingDiverged, nearest
 
 
+def optimizer_class(name: object, where: str) -> type[torch.optim.Optimizer]:
+    """Returns the class of ``torch.optim`` of that name.
+
+    Raises:
+        OptionError: there is none: `where` and the nearest name.
+    """
+    classes = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type)}
+    known = {n: c for n, c in classes.items() if issubclass(c, torch.optim.Optimizer) and n != 'Optimizer'}
+    if name not in known:
+        raise OptionError(f'{where} is {name!r}, expected an optimizer of torch.optim.{nearest(str(name), known)}')
+    return known[str(name)]
+
+
 def build_optimizer(options: Mapping[str, Any], params: Iterable[Any], where: str) -> torch.optim.Optimizer:
     """Builds any optimizer of ``torch.optim`` by its class name.
 
@@ -21,11 +34,9 @@ def build_optimizer(options: Mapping[str, Any], params: Iterable[Any], where: st
     """
     arguments = dict(options)
     name = arguments.pop('type')
-    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
-    if name not in known:
-        raise OptionError(f'{where}.type is {name!r}, expected an optimizer of torch.optim.{nearest(name, known)}')
+    kind = optimizer_class(name, f'{where}.type')
     try:
-        return getattr(torch.optim, name)(params, **arguments)
+        return kind(params, **arguments)
     except (TypeError, ValueError) as error:
         raise OptionError(f'{where}: torch.optim.{name} refuses these options: {error}.') from None
 

@@ -12,7 +12,6 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
-import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
@@ -24,6 +23,7 @@ from basicsr.utils.registry import (
 )
 
 from metaf2n_arch.losses.terms import TermOptions
+from metaf2n_arch.models.optimization import optimizer_class
 from metaf2n_arch.models.options import (
     FaceOptions,
     GANTrainOptions,
@@ -105,7 +105,7 @@ def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
     if isinstance(train.get('scheduler'), Mapping):
         yield partial(_check_scheduler, train['scheduler'])
     for key in ('optim_g', 'optim_d'):
-        if isinstance(train.get(key), Mapping):
+        if isinstance(train.get(key), Mapping) and 'type' in train[key]:  # the schema says so where it is missing
             yield partial(_check_optimizer, train[key], f'train.{key}')
 
 
@@ -115,11 +115,7 @@ def _check_loss(entry: Options, where: str) -> None:
 
 
 def _check_optimizer(options: Options, where: str) -> None:
-    name = options.get('type', 'Adam')
-    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
-    if name not in known:
-        raise OptionError(f'{where}.type is {name!r}, expected an optimizer of torch.optim.{nearest(name, known)}')
-    check_arguments(getattr(torch.optim, name), options, where, 'optimizer')
+    check_arguments(optimizer_class(options['type'], f'{where}.type'), options, where, 'optimizer')
 
 
 def _check_scheduler(options: Options) -> None:

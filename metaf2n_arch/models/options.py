@@ -103,7 +103,7 @@ class OptimizerOptions(Strict):
 
     model_config = {**Strict.model_config, 'extra': 'allow'}
 
-    type: str = 'Adam'
+    type: str
     lr: float = Field(gt=0)
 
 

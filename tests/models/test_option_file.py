@@ -54,6 +54,8 @@ def test_the_demo_file_passes(demo):
         ('train.losses', [{'type': 'L1Losss'}], "train.losses.0.type is 'L1Losss'.*'L1Loss'"),
         ('train.losses', [{'type': 'SSLLoss', 'serach_size': 9}], "train.losses.0.serach_size.*'search_size'"),
         ('train.optim_g', {'type': 'Adamm', 'lr': 1e-4}, "train.optim_g.type is 'Adamm'.*'Adam'"),
+        ('train.optim_g', {'type': 'Optimizer', 'lr': 1e-4}, "train.optim_g.type is 'Optimizer'"),
+        ('train.optim_g', {'lr': 1e-4}, 'train.optim_g.type: missing'),
         ('train.optim_g', {'type': 'Adam', 'lr': 1e-4, 'beta': 1}, "train.optim_g.beta: unknown.*'betas'"),
         ('train.scheduler', {'type': 'Cosine'}, "train.scheduler.type is 'Cosine'"),
         ('train.scheduler.milestone', [3], "train.scheduler.milestone: unknown key.*'milestones'"),

@@ -50,10 +50,10 @@ def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, sa
 
 def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
     """Returns any optimizer of `torch.optim` by name."""
-    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
-    if optim_type not in known or optim_type == 'Optimizer':
-        raise OptionError(f'optimizer {optim_type} is not in torch.optim.{nearest(optim_type, known)}')
-    return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+    from metaf2n_arch.models.optimization import optimizer_class
+
+    kind: Any = optimizer_class(optim_type, 'the type of an optimizer')
+    return kind(params, lr=lr, **kwargs)
 
 
 def _registry(module: ModuleType) -> bool:
