@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
-from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.download import locate
-from metaf2n_arch.utils.pretrained import read_weights
+from metaf2n_arch.utils.weights import load_into
 
 # Of the network's three feature maps: pixels per cell, and the sides of the two square anchors in each cell.
 ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
@@ -40,12 +39,7 @@ class RetinaFaceDetector(Detector):
             # facexlib builds its ResNet with an argument that torchvision has renamed.
             warnings.simplefilter('ignore')
             network = RetinaFace(options.type.removeprefix('retinaface_'), device='cpu')
-        state = {key.removeprefix('module.'): value for key, value in read_weights(path).items()}
-        try:
-            network.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            line = ' '.join(str(error).split('\n')[:2])
-            raise DataError(f'{path} holds other weights than those of {options.type}: {line}') from None
+        load_into(network, path)
         self.network = network.requires_grad_(False).eval()
         self.to(device)
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
-from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.pretrained import find_weights
+from metaf2n_arch.utils.weights import read_checkpoint
 
 FILE = 'brisque_svm_weights.pth'
 URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{FILE}'
@@ -22,10 +21,7 @@ URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{FILE}
 def _network(path: Path, device: str) -> Any:
     import pyiqa
 
-    try:
-        torch.load(path, weights_only=True)
-    except Exception as error:  # pyiqa reads the file with the unsafe loader: it must hold tensors and nothing else
-        raise DataError(f'{path} cannot be read as weights ({str(error).splitlines()[0]})') from None
+    read_checkpoint(path)  # refuses what could execute code; pyiqa then reads the file with the unsafe loader
     return pyiqa.create_metric('brisque', device=device, pretrained_model_path=str(path))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.download import checksum
+from metaf2n_arch.utils.weights import load_state_dict
 
 REPLACE = 'Replace it by the published file.'
 
@@ -47,19 +48,17 @@ def find_weights(
 
 
 def read_weights(path: Path, sha256_prefix: str = '') -> dict[str, Tensor]:
-    """Returns the state dict in a .pth file; nothing but tensors and plain containers is ever unpickled.
+    """Returns the state dict that a .pth file is; nothing but tensors is ever unpickled.
 
     Raises:
         DataError: if the file is damaged or holds something else, with its checksum beside the expected one.
     """
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # damaged bytes make the unpickler raise almost anything
-        reason = str(error).strip().split('\n')[0].rstrip('.') or type(error).__name__
-        raise DataError(f'{path} cannot be read as weights ({reason}).{_remedy(path, sha256_prefix)}') from None
-    if not isinstance(state, dict):
-        raise DataError(f'{path} holds a {type(state).__name__}, expected a state dict.{_remedy(path, sha256_prefix)}')
-    return state
+        return load_state_dict(path, None)
+    except DataError as error:
+        digest = checksum(path)[: max(8, len(sha256_prefix))]
+        expected = f', expected {sha256_prefix}' if sha256_prefix else ''
+        raise DataError(f'{error} Its SHA-256 starts with {digest}{expected}. Delete it and fetch it again.') from None
 
 
 def select_weights(
@@ -82,9 +81,3 @@ def select_weights(
             found = tuple(state[source].shape)
             raise DataError(f'{path}: {source!r} has shape {found}, expected {tuple(shape)}. {REPLACE}')
     return {name: state[source] for name, (source, _) in wanted.items()}
-
-
-def _remedy(path: Path, sha256_prefix: str) -> str:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[: max(8, len(sha256_prefix))]
-    expected = f', expected {sha256_prefix}' if sha256_prefix else ''
-    return f' Its SHA-256 starts with {digest}{expected}. Delete it and fetch it again.'

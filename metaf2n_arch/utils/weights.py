@@ -71,14 +71,16 @@ def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> d
     if not isinstance(content, Mapping) or not content:
         raise DataError(f'{path}: holds {type(content).__name__}, expected a state dict.')
     bare = all(isinstance(value, Tensor) for value in content.values())
+    place = 'at its root'
     if param_key is not None and not bare:
         key = param_key if param_key in content else 'params'
+        place = f"under '{key}'"
         if key not in content:
             known = [str(k) for k in content][:8]
             raise DataError(f"{path}: has no '{param_key}', only {known}.{nearest(param_key, known)} Set param_key.")
         content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DataError(f"{path}: what it holds under '{param_key}' is no state dict; set param_key to another key.")
+        raise DataError(f'{path}: what it holds {place} is no state dict; set param_key to another key.')
     return {name.removeprefix('module.'): value for name, value in content.items()}
 
 

@@ -163,7 +163,7 @@ def test_broken_weights_are_named(tmp_path, name):
 
 def test_weights_of_another_network_are_refused(weights_dir):
     path = weights_dir / 'realesr-animevideov3.pth'
-    with pytest.raises(DataError, match='other weights than those of retinaface'):
+    with pytest.raises(DataError, match='not the weights of the RetinaFace'):
         build_detector({'type': 'retinaface_mobile0.25', 'weights': str(path)})
 
 

@@ -62,7 +62,7 @@ def test_a_trunk_elsewhere_can_be_named(checkpoints, tmp_path, photos) -> None:
 def test_damaged_and_foreign_trunks_are_named(checkpoints) -> None:
     file = checkpoints / TRUNKS['alex'].filename
     file.write_bytes(b'half a download')
-    with pytest.raises(DataError, match=r'cannot be read as weights .* expected 7be5be79\. Delete it'):
+    with pytest.raises(DataError, match=r'cannot be read as a checkpoint.* expected 7be5be79\. Delete it'):
         LPIPSLoss()
     torch.save({'conv.weight': torch.zeros(1)}, file)
     with pytest.raises(DataError, match=r"holds no tensor 'features\.0\.weight'"):

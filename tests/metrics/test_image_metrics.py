@@ -149,7 +149,7 @@ def test_a_brisque_file_that_executes_something_is_refused(hub, pair, reasons) -
 
     torch.save((Evil(), Evil()), hub / 'pyiqa' / 'brisque_svm_weights.pth')
     assert math.isnan(run('calculate_brisque', pair[0]))
-    assert 'cannot be read as weights' in reasons.messages[0]
+    assert 'refused, it holds a pickled Python object' in reasons.messages[0]
     assert not (hub / 'executed').exists()
 
 
