@@ -1,11 +1,57 @@
-"""Option blocks on the command line: a name, YAML in one line, or a block of an option file."""
+"""Networks on the command line: a name, YAML in one line, or a block of an option file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from metaf2n_arch.utils.checks import OptionError
+
+if TYPE_CHECKING:
+    from metaf2n_arch.inference import MetaF2N
+
+Weights = Annotated[str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')]
+Architecture = Annotated[
+    str | None,
+    typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
+]
+MaskWeights = Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')]
+MaskArchitecture = Annotated[
+    str | None,
+    typer.Option(help="'{upsample: authors}', or an option file with network_m; read off MaskNet's own files."),
+]
+Detector = Annotated[
+    str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.')
+]
+Restorer = Annotated[str, typer.Option(help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}.')]
+Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')]
+
+
+def load(
+    weights: str,
+    architecture: str | None,
+    mask_weights: str | None,
+    mask_architecture: str | None,
+    detector: str,
+    restorer: str,
+    device: str | None,
+    **options: Any,
+) -> MetaF2N:
+    """`MetaF2N.load` with the arguments as the command line spells them; the others are `options`."""
+    from metaf2n_arch.inference import MetaF2N
+
+    return MetaF2N.load(
+        weights,
+        architecture=network_block(architecture, 'network_g', '--architecture'),
+        mask_weights=mask_weights,
+        mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
+        detector=part(detector, '--detector'),
+        restorer=part(restorer, '--restorer'),
+        device=device,
+        **options,
+    )
 
 
 def part(text: str, name: str) -> Any:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-def bar(items: Iterable[Any], total: int) -> Iterable[Any]:
+def bar(items: Iterable[Any], total: int, what: str = 'images') -> Iterable[Any]:
     """Passes `items` on under a progress bar, drawn on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +21,7 @@ def bar(items: Iterable[Any], total: int) -> Iterable[Any]:
     console = Console(stderr=True)
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(items, total=total, description='images')
+        yield from progress.track(items, total=total, description=what)
 
 
 def conclude(summary: Summary, dry_run: bool = False) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metaf2n_arch.cli.blocks import network_block, part
+from metaf2n_arch.cli import blocks
+from metaf2n_arch.cli.progress import bar
 
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
@@ -17,24 +18,12 @@ if TYPE_CHECKING:
 def restore(
     paths: Annotated[list[str], typer.Argument(help='Photos, folders of photos, or patterns (quoted).')],
     out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the results.')],
-    weights: Annotated[
-        str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')
-    ] = 'realesrgan_x4plus',
-    architecture: Annotated[
-        str | None,
-        typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
-    ] = None,
-    mask_weights: Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')] = None,
-    mask_architecture: Annotated[
-        str | None,
-        typer.Option(help="'{upsample: authors}', or an option file with network_m; read off MaskNet's own files."),
-    ] = None,
-    detector: Annotated[
-        str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.')
-    ] = 'retinaface_resnet50',
-    restorer: Annotated[
-        str, typer.Option(help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}.')
-    ] = 'gpen',
+    weights: blocks.Weights = 'realesrgan_x4plus',
+    architecture: blocks.Architecture = None,
+    mask_weights: blocks.MaskWeights = None,
+    mask_architecture: blocks.MaskArchitecture = None,
+    detector: blocks.Detector = 'retinaface_resnet50',
+    restorer: blocks.Restorer = 'gpen',
     steps: Annotated[int, typer.Option(min=0, help='Steps of the inner loop; 0 does not adapt.')] = 1,
     inner_lr: Annotated[float, typer.Option(help='Step size of the inner loop.')] = 1e-2,
     learned_rates: Annotated[
@@ -52,7 +41,7 @@ def restore(
     overlap: Annotated[int, typer.Option(min=0, help='Surroundings that a tile sees, in pixels of the photo.')] = 24,
     half: Annotated[bool, typer.Option('--half', help='Restore in float16 (GPU).')] = False,
     bf16: Annotated[bool, typer.Option('--bf16', help='Restore in bfloat16.')] = False,
-    device: Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')] = None,
+    device: blocks.Device = None,
     format_: Annotated[
         str | None, typer.Option('--format', help="png, jpg, webp, tiff or bmp; each photo's own if not given.")
     ] = None,
@@ -72,16 +61,14 @@ def restore(
     todo = remove_done(jobs) if skip_existing else jobs
     summary = Summary(skipped=len(jobs) - len(todo))
     if todo:
-        from metaf2n_arch.inference import MetaF2N
-
-        sr = MetaF2N.load(
+        sr = blocks.load(
             weights,
-            architecture=network_block(architecture, 'network_g', '--architecture'),
-            mask_weights=mask_weights,
-            mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
-            detector=part(detector, '--detector'),
-            restorer=part(restorer, '--restorer'),
-            device=device,
+            architecture,
+            mask_weights,
+            mask_architecture,
+            detector,
+            restorer,
+            device,
             inner_lr=inner_lr,
             learned_rates=learned_rates,
             inner_steps=steps,
@@ -99,25 +86,16 @@ def restore(
 
 
 def _run(sr: MetaF2N, jobs: list[Job], summary: Summary, **options: Any) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from metaf2n_arch.photos import restore_photos
 
-    console = Console(stderr=True)
-    columns = TextColumn('restoring'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task('', total=len(jobs))
-        try:
-            for outcome in restore_photos(sr, jobs, **options):
-                summary.add(outcome)
-                bar.advance(task)
-                if outcome.failed is None:
-                    typer.echo(str(outcome))
-        except KeyboardInterrupt:
-            bar.stop()
-            _report(summary)
-            raise
+    try:
+        for outcome in bar(restore_photos(sr, jobs, **options), len(jobs), 'restoring'):
+            summary.add(outcome)
+            if outcome.failed is None:
+                typer.echo(str(outcome))
+    except KeyboardInterrupt:
+        _report(summary)
+        raise
 
 
 def _report(summary: Summary) -> None:

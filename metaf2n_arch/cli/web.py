@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metaf2n_arch.cli.blocks import network_block, part
+from metaf2n_arch.cli import blocks
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -33,15 +33,13 @@ class Answer:
 
 
 def web(
-    weights: Annotated[
-        str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')
-    ] = 'realesrgan_x4plus',
-    architecture: Annotated[str | None, typer.Option(help='As in `metaf2n restore`.')] = None,
-    mask_weights: Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')] = None,
-    mask_architecture: Annotated[str | None, typer.Option(help='As in `metaf2n restore`.')] = None,
-    detector: Annotated[str, typer.Option(help='As in `metaf2n restore`.')] = 'retinaface_resnet50',
-    restorer: Annotated[str, typer.Option(help='As in `metaf2n restore`.')] = 'gpen',
-    device: Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')] = None,
+    weights: blocks.Weights = 'realesrgan_x4plus',
+    architecture: blocks.Architecture = None,
+    mask_weights: blocks.MaskWeights = None,
+    mask_architecture: blocks.MaskArchitecture = None,
+    detector: blocks.Detector = 'retinaface_resnet50',
+    restorer: blocks.Restorer = 'gpen',
+    device: blocks.Device = None,
     host: Annotated[
         str, typer.Option(help='Address to listen on; by default only this machine can connect.')
     ] = LOOPBACK,
@@ -52,17 +50,7 @@ def web(
     """Open a local page: drop a photo, see its faces, the confidence maps, before and after."""
     with tempfile.TemporaryDirectory(prefix='metaf2n_web_') as place:
         gradio = load_gradio(place)
-        from metaf2n_arch.inference import MetaF2N
-
-        sr = MetaF2N.load(
-            weights,
-            architecture=network_block(architecture, 'network_g', '--architecture'),
-            mask_weights=mask_weights,
-            mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
-            detector=part(detector, '--detector'),
-            restorer=part(restorer, '--restorer'),
-            device=device,
-        )
+        sr = blocks.load(weights, architecture, mask_weights, mask_architecture, detector, restorer, device)
         typer.echo(f'http://{host}:{port} - Ctrl-C ends it.')
         serve(build_page(gradio, sr, place, max_pixels), host, port, max_mb)
 
