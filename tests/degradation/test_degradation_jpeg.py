@@ -47,6 +47,17 @@ def test_matches_libjpeg_far_better_than_the_loss_itself(astronaut, coffee, qual
         assert psnr(ours, wanted) > psnr(photo, wanted) + 6
 
 
+@pytest.mark.parametrize('quality', [75, 100])
+def test_colours_far_from_grey_are_libjpegs(quality):
+    """Tiles of 125 colours: no frequency but 0 inside them, so that only the change of colour space can differ."""
+    levels = np.array([0, 64, 128, 192, 255], np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(5, 25, 3)
+    tiles = colours.repeat(16, axis=0).repeat(16, axis=1)
+    difference = to_bytes(jpeg(to_tensor(tiles), quality)).astype(int) - pillow_jpeg(tiles, quality)
+    assert np.abs(difference).max() <= 2
+    assert np.abs(difference).mean() < 0.2
+
+
 def test_matches_opencv(astronaut):
     import cv2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.models import build_model
-from test_metaf2n_model import batch, options, photo  # noqa: F401  # the fixture is used by name
+from small_model import options, photo
 
 from metaf2n_arch.utils.checks import DataError, OptionError
 
@@ -18,7 +18,7 @@ def outer_loss(model, data) -> float:
     return float(values['l_g_total'])
 
 
-def test_the_gradient_of_a_rate_is_that_of_finite_differences(tmp_path, batch):  # noqa: F811
+def test_the_gradient_of_a_rate_is_that_of_finite_differences(tmp_path, batch):
     torch.manual_seed(0)
     model = build_model(options(tmp_path, meta=LEARNED))
     outer_loss(model, batch)
@@ -36,7 +36,7 @@ def test_the_gradient_of_a_rate_is_that_of_finite_differences(tmp_path, batch): 
     assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(gradient, rel=0.02)
 
 
-def test_equal_rates_give_the_step_of_the_number(tmp_path, batch):  # noqa: F811
+def test_equal_rates_give_the_step_of_the_number(tmp_path, batch):
     grads = []
     for meta in (LEARNED, {'inner_lr': 0.05}):
         torch.manual_seed(0)
@@ -46,7 +46,7 @@ def test_equal_rates_give_the_step_of_the_number(tmp_path, batch):  # noqa: F811
     torch.testing.assert_close(grads[0], grads[1])
 
 
-def test_rates_are_trained_saved_with_the_generator_and_used_at_test_time(tmp_path, batch, astronaut_tensor):  # noqa: F811
+def test_rates_are_trained_saved_with_the_generator_and_used_at_test_time(tmp_path, batch, astronaut_tensor):
     torch.manual_seed(0)
     model = build_model(options(tmp_path, meta=LEARNED))
     model.feed_data(batch)

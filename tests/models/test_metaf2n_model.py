@@ -3,74 +3,18 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from basicsr.models import build_model
+from small_model import SCALE, options, photo
 from torch.func import functional_call
-from torch.utils.data import default_collate
 
-from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
+from metaf2n_arch.degradation import DegradationParams, apply
 from metaf2n_arch.models.outer_loss import OuterLoss
 from metaf2n_arch.utils.checks import OptionError
-
-SCALE = 4
-
-
-def options(folder: Path, **changes: Any) -> dict[str, Any]:
-    """A small training of one task, as the stock runner would hand it over."""
-    base = {
-        'name': 'small',
-        'model_type': 'MetaF2NModel',
-        'scale': SCALE,
-        'num_gpu': 0,
-        'manual_seed': 0,
-        'dist': False,
-        'rank': 0,
-        'world_size': 1,
-        'is_train': True,
-        'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': SCALE, 'act_type': 'prelu'},
-        'network_m': {'type': 'MaskNet', 'num_feat': 8, 'num_conv': 3, 'bias_last': 1.0},
-        'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 8},
-        'path': {'models': str(folder), 'training_states': str(folder), 'visualization': str(folder)},
-        'meta': {'inner_lr': 0.05},
-        'logger': {'print_freq': 1},
-        'train': {
-            'total_iter': 10,
-            'optim_g': {'type': 'SGD', 'lr': 0.1},
-            'optim_d': {'type': 'SGD', 'lr': 0.1},
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [100]},
-            'losses': [
-                {'type': 'L1Loss', 'target': 'gt'},
-                {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
-                {'type': 'MaskRegularizerLoss', 'loss_weight': 0.02},
-            ],
-        },
-    }
-    return {**base, **changes}
-
-
-@pytest.fixture
-def batch(astronaut_tensor: torch.Tensor) -> dict[str, Any]:
-    """Two tasks of two faces and two naturals, cut from a photograph."""
-
-    def window(y: int, x: int, side: int) -> torch.Tensor:
-        return astronaut_tensor[0, :, y : y + side, x : x + side]
-
-    def task(number: int) -> dict[str, Any]:
-        draw = DegradationConfig(scale=SCALE).sample(np.random.default_rng(number))
-        return {
-            'face': torch.stack([window(60, 170, 64), window(80, 190 + number, 64)]),
-            'face_crop': torch.tensor([[8, 4, 32, 32], [0, 32, 32, 32]]),
-            'gt': torch.stack([window(300, 60 + 10 * number, 48), window(200, 300, 48)]),
-            'degradation': draw.to_tensors(),
-        }
-
-    return default_collate([task(0), task(1)])
 
 
 def unrolled_gradients(model: Any, batch: dict[str, Any], mode: str) -> tuple[dict[str, torch.Tensor], ...]:
@@ -234,15 +178,6 @@ def test_a_step_that_overflows_changes_no_weight_and_no_average(tmp_path, batch)
     assert all(torch.equal(after[k], before[k]) for k in before)
     assert all(torch.isfinite(p).all() for p in model.net_g_ema.parameters())
     assert model.get_current_log()['skipped_steps'] >= 1
-
-
-def photo(astronaut_tensor: torch.Tensor, with_face: bool) -> dict[str, Any]:
-    gt = astronaut_tensor[:, :, :128, 128:256]
-    lq = F.interpolate(gt, scale_factor=0.25, mode='area')
-    item = {'lq': lq, 'gt': gt, 'lq_path': ['astronaut.png'], 'face_lq': [], 'face_hq': []}
-    if with_face:
-        item['face_lq'], item['face_hq'] = [lq[:, :, 12:32, 10:30]], [gt[:, :, 48:128, 40:120]]
-    return item
 
 
 def test_restoring_a_photo_adapts_and_leaves_the_weights_alone(tmp_path, astronaut_tensor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.models import build_model
-from test_metaf2n_model import batch, options  # noqa: F401  # the fixture is used by name
+from small_model import options
 
 from metaf2n_arch.utils.checks import OptionError
 
@@ -48,7 +48,7 @@ def tf32_as_before():
 @pytest.mark.parametrize('mode', ['first', 'second'])
 def test_an_option_keeps_the_gradient_within_its_tolerance(
     tmp_path,
-    batch,  # noqa: F811
+    batch,
     performance,
     allowed,
     mode,

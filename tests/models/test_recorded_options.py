@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from basicsr.models import build_model
-from test_metaf2n_model import options
+from small_model import options
 
 from metaf2n_arch.archs.loading import load_mask_net
 from metaf2n_arch.utils.checks import OptionError
