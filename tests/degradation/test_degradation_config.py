@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaf2n_arch.degradation import DegradationConfig, Stage2Config, StageConfig
+from metaf2n_arch.degradation import DegradationConfig, Stage2Config, StageConfig, kernels
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.options import parse_block
 
@@ -50,6 +50,17 @@ def test_frequencies_of_resizing_follow_the_configuration(default_draws):
     assert 0.15 <= first.min() < 0.17
     assert 1.48 < first.max() <= 1.5
     assert first[first < 1].mean() == pytest.approx((0.15 + 1) / 2, abs=0.03)
+
+
+@pytest.mark.parametrize(('side', 'lowest'), [(7, np.pi / 3), (11, np.pi / 3), (13, np.pi / 5), (21, np.pi / 5)])
+def test_small_sinc_kernels_cut_off_no_lower_than_they_can_show(side, lowest, monkeypatch):
+    seen = []
+    monkeypatch.setattr(kernels, 'sinc', lambda side, cutoff: seen.append(cutoff) or np.ones((side, side)))
+    stage = StageConfig(kernel_sizes=(side,), sinc_prob=1)
+    draws(DegradationConfig(stage1=stage, stage2=Stage2Config(blur_prob=0), final_sinc_prob=0), 300)
+    assert len(seen) == 300
+    assert lowest <= min(seen) < lowest + 0.05
+    assert np.pi - 0.05 < max(seen) <= np.pi
 
 
 def test_frequencies_of_choices_follow_the_configuration(default_draws):

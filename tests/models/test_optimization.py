@@ -82,6 +82,17 @@ def test_a_gradient_that_no_process_has_stays_none(tmp_path):
         process.join(60)
 
 
+def test_a_good_step_in_between_begins_the_count_anew():
+    net = linear_with_gradient(0)
+    optimizer = build_optimizer({'type': 'SGD', 'lr': 0.1}, net.parameters(), 'train.optim_g')
+    step = GuardedStep(SafetyOptions(max_bad_steps=2))
+    for iteration, value in enumerate([float('nan'), 0.5] * 3, start=1):
+        for p in net.parameters():
+            p.grad = torch.full_like(p, value)
+        assert step(optimizer, iteration) == (value == 0.5)
+    assert (step.skipped, step.in_a_row) == (3, 0)
+
+
 def test_an_unknown_optimizer_names_the_nearest():
     with pytest.raises(OptionError, match=r"train\.optim_g\.type is 'AdamX'.*Did you mean 'Adam"):
         build_optimizer({'type': 'AdamX', 'lr': 1e-4}, linear_with_gradient(0).parameters(), 'train.optim_g')
