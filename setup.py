@@ -84,10 +84,10 @@ setup(
     # An explicit '.' makes an editable install a plain path file, which starts faster than a finder.
     package_dir={'': '.'},
     packages=find_packages(include=['metaf2n_arch', 'metaf2n_arch.*']),
-    package_data={'': ['*.pth', '*.md', '*.json', '*.npz']},
+    package_data={'': ['*.pth', '*.md', 'py.typed']},
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=8', 'hypothesis>=6', 'safetensors>=0.4', 'ruff>=0.6', 'mypy>=1.10'],
+        'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'mypy>=1.10'],
         'web': ['gradio>=5.30'],
         'tensorflow': ['tensorflow>=2.16'],
     },

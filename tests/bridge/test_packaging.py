@@ -59,6 +59,7 @@ def test_wheel_holds_all_modules_and_option_files(wheels, root):
         for file in (root / folder).rglob(pattern):
             inside = file.relative_to(root).as_posix()
             assert (inside if folder == 'metaf2n_arch' else f'metaf2n_arch/{inside}') in names
+    assert 'metaf2n_arch/py.typed' in names, 'without it the annotations do not count for others'
     assert not [name for name in names if name.startswith(('tests', 'options', 'datasets'))]
 
 
