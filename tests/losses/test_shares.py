@@ -19,6 +19,7 @@ SPLIT = [
     {'type': 'FocalFrequencyLoss'},
     {'type': 'FrequencySeparation', 'band': 'low', 'loss': {'type': 'L1Loss'}},
     {'type': 'SSLLoss', 'criterion': 'kl+l1', 'loss_weight': 100, 'mask_stride': 2},
+    {'type': 'SSLLoss', 'loss_weight': 100, 'target': 'gt_usm'},
     {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1},
     {'type': 'GANLoss', 'gan_type': 'hinge', 'loss_weight': 0.1},
     {'type': 'HighFrequencyConfusion', 'loss': {'type': 'GANLoss', 'gan_type': 'lsgan', 'loss_weight': 0.1}},
@@ -41,12 +42,17 @@ WHOLE = [
 
 @pytest.fixture
 def batch(astronaut_tensor: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Three windows, with very different numbers of edges, the last of them flat; and two confidence maps."""
+    """Three windows, with very different numbers of edges, the last of them flat; two confidence maps.
+
+    The sharpened targets have edges of their own: only the second is sharpened.
+    """
     corners = ((40, 180), (330, 60))
     windows = [astronaut_tensor[0, :, y : y + 32, x : x + 32] for y, x in corners]
     gt = torch.stack([*windows, windows[0].mean((1, 2), keepdim=True).expand(3, 32, 32)])
     noise = 0.05 * torch.randn(gt.shape, generator=torch.Generator().manual_seed(0))
-    return (gt + noise).requires_grad_(), {'gt': gt, 'confidence': torch.tensor([0.5, 2.0]).view(2, 1, 1, 1)}
+    usm = torch.stack([gt[0], (5 * gt[1] - 4 * gt[1].mean((1, 2), keepdim=True)).clamp(0, 1), gt[2]])
+    data = {'gt': gt, 'gt_usm': usm, 'confidence': torch.tensor([0.5, 2.0]).view(2, 1, 1, 1)}
+    return (gt + noise).requires_grad_(), data
 
 
 def image(data: dict[str, torch.Tensor], i: int) -> dict[str, torch.Tensor]:
@@ -59,7 +65,9 @@ def critic() -> nn.Module:
     return UNetDiscriminatorSN(3, 8).eval()
 
 
-@pytest.mark.parametrize('entry', SPLIT, ids=lambda e: f'{e["type"]}-{e.get("gan_type", e.get("band", ""))}')
+@pytest.mark.parametrize(
+    'entry', SPLIT, ids=lambda e: f'{e["type"]}-{e.get("gan_type", e.get("band", e.get("target", "")))}'
+)
 def test_the_images_alone_add_up_to_the_batch(batch, critic, entry) -> None:
     pred, data = batch
     terms = LossTerms([entry])
