@@ -128,9 +128,10 @@ class MetaF2N:
         for net in (generator.net, self.mask):
             if net is not None:
                 net.to(device).to(memory_format=torch.channels_last)
-        inside = 'net.' if isinstance(generator.net, AnySize) else ''
-        names = [name.removeprefix(inside) for name, _ in generator.net.named_parameters()]
-        self.adapted = [inside + name for name in select(names, options.adapted)]
+        # A wrapped network's tensors are still called as in its file.
+        self._inside = 'net.' if isinstance(generator.net, AnySize) else ''
+        names = [name.removeprefix(self._inside) for name, _ in generator.net.named_parameters()]
+        self.adapted = [self._inside + name for name in select(names, options.adapted)]
         self.rates: float | Params = options.inner_lr
         self._own = threading.local()
 
@@ -178,10 +179,9 @@ class MetaF2N:
         return sr
 
     def _learn_rates(self, path: Path) -> None:
-        inside = 'net.' if isinstance(self.generator.net, AnySize) else ''
-        learned = InnerRates([name.removeprefix(inside) for name in self.adapted], self.options.inner_lr)
+        learned = InnerRates([name.removeprefix(self._inside) for name in self.adapted], self.options.inner_lr)
         learned.load(path, required=True)
-        self.rates = {inside + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
+        self.rates = {self._inside + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
 
     @property
     def scale(self) -> int:

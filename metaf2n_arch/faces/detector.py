@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from metaf2n_arch.utils.checks import require_choice
 from metaf2n_arch.utils.options import Strict, parse_block
 
-DETECTORS = ('retinaface_resnet50', 'retinaface_mobile0.25', 'yunet', 'cascade')
+DetectorName = Literal['retinaface_resnet50', 'retinaface_mobile0.25', 'yunet', 'cascade']
+DETECTORS: tuple[str, ...] = get_args(DetectorName)
 # What each detector's score must reach unless said otherwise: the paper's 0.9 for RetinaFace, on whose scale it is.
 CONFIDENCE = {'retinaface_resnet50': 0.9, 'retinaface_mobile0.25': 0.9, 'yunet': 0.7, 'cascade': 0.0}
 
@@ -29,7 +30,7 @@ class DetectorOptions(Strict):
         search_size: longer side, in pixels, at which larger photos are searched.
     """
 
-    type: Literal['retinaface_resnet50', 'retinaface_mobile0.25', 'yunet', 'cascade'] = 'retinaface_resnet50'
+    type: DetectorName = 'retinaface_resnet50'
     weights: str | None = None
     confidence: float | None = Field(None, ge=0, le=1)
     min_size: float = Field(16, ge=1)

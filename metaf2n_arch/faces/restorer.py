@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from metaf2n_arch.utils.checks import require_choice, require_image_batch
 from metaf2n_arch.utils.options import Strict, parse_block
 
-RESTORERS = ('gpen', 'gfpgan', 'restoreformer', 'codeformer', 'identity')
+RestorerName = Literal['gpen', 'gfpgan', 'restoreformer', 'codeformer', 'identity']
+RESTORERS: tuple[str, ...] = get_args(RestorerName)
 
 
 class RestorerOptions(Strict):
@@ -29,7 +30,7 @@ class RestorerOptions(Strict):
         batch: most faces in one pass through the network; 0 means all at once.
     """
 
-    type: Literal['gpen', 'gfpgan', 'restoreformer', 'codeformer', 'identity']
+    type: RestorerName
     size: Literal[256, 512, 1024, 2048] | None = None
     weights: str | None = None
     channel_multiplier: int | None = Field(None, ge=1, le=4)

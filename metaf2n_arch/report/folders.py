@@ -10,7 +10,7 @@ import numpy as np
 
 from metaf2n_arch.data.sources import first_few, scan_images
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.images import image_size, read_image, to_tensor, to_uint8
+from metaf2n_arch.utils.images import image_size, read_image, to_8bit
 
 
 @dataclass(frozen=True)
@@ -108,4 +108,4 @@ def _require_sizes(matches: list[Match], multiple: int) -> None:
 
 def read_bgr(path: Path) -> np.ndarray:
     """Returns an image as the host's metrics want it: (H, W, 3) uint8 BGR, 16 bits rounded to 8."""
-    return np.ascontiguousarray(to_uint8(to_tensor(read_image(path)))[..., ::-1])
+    return np.ascontiguousarray(to_8bit(read_image(path))[..., ::-1])

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from metaf2n_arch.report.figures import Panel
-from metaf2n_arch.utils.images import gradient_energy, read_image
+from metaf2n_arch.utils.images import gradient_energy, read_image, to_8bit
 
 MARK = np.array([0, 235, 255], np.uint8)
 
 
 def read_8bit(path: Path) -> np.ndarray:
     """Returns (H, W, 3) uint8 RGB."""
-    image = read_image(path)
-    return image if image.dtype == np.uint8 else (image / 257).round().astype(np.uint8)
+    return to_8bit(read_image(path))
 
 
 def liveliest_window(image: np.ndarray, side: int, multiple: int = 1) -> tuple[int, int]:

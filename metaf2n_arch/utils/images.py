@@ -120,6 +120,11 @@ def to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(channels_first / np.float32(scale))
 
 
+def to_8bit(image: np.ndarray) -> np.ndarray:
+    """Returns a uint8 or uint16 array with 8 bits, rounded to the nearest: ``x · 255 / 65535``."""
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
 def to_uint8(image: Tensor) -> np.ndarray:
     """Returns a (3, H, W) or (1, 3, H, W) tensor in [0, 1], rounded and clamped, as an (H, W, 3) uint8 array."""
     image = image[0] if image.ndim == 4 else image

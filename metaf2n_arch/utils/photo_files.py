@@ -14,6 +14,7 @@ import numpy as np
 
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
+from metaf2n_arch.utils.images import to_8bit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -230,9 +231,7 @@ def _deep_tiff(photo: Photo) -> bytes:
 def _with_pillow(photo: Photo, suffix: str) -> bytes:
     from PIL import Image
 
-    pixels = photo.pixels
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    pixels = to_8bit(photo.pixels)
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     image = Image.fromarray(pixels)
     options: dict[str, Any] = {}

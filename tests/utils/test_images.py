@@ -90,6 +90,13 @@ def test_rounding_to_bytes_is_to_the_nearest_and_clamped():
     assert images.to_uint8(values)[0, :, 0].tolist() == [0, 0, 1, 255]
 
 
+def test_sixteen_bits_become_eight_by_rounding():
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    np.testing.assert_array_equal(images.to_8bit(deep), np.rint(deep * (255 / 65535)))
+    shallow = np.arange(256, dtype=np.uint8)
+    assert images.to_8bit(shallow) is shallow
+
+
 def test_writing_fails_clearly_and_leaves_nothing(astronaut, tmp_path):
     with pytest.raises(DataError, match='no image suffix'):
         images.write_image(tmp_path / 'a.txt', astronaut)

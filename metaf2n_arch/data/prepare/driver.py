@@ -18,7 +18,7 @@ import numpy as np
 from metaf2n_arch.data.prepare.journal import Journal
 from metaf2n_arch.data.sources import scan_images
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.images import image_size, read_image, write_image
+from metaf2n_arch.utils.images import image_size, read_image, to_8bit, write_image
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
 WORTH_A_PROCESS = 16
@@ -232,10 +232,9 @@ def read_8bit(path: Path) -> np.ndarray:
         Unfit: the file is no complete picture.
     """
     try:
-        image = read_image(path)
+        return to_8bit(read_image(path))
     except DataError as error:
         raise Unfit(str(error)) from None
-    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def require_side(path: Path, least: int) -> None:
