@@ -8,7 +8,8 @@ by hand, and the losses are a list.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -178,6 +179,17 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
                 if g is not None:
                     p.grad = g.detach() if p.grad is None else p.grad + g
         return values
+
+    @contextmanager
+    def restoring(self) -> Iterator[nn.Module]:
+        """The generator that restores, its average where there is one, in evaluation mode for the time of the block."""
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.net_g
+        training = net.training
+        net.eval()
+        try:
+            yield net
+        finally:
+            net.train(training)
 
     def targets(self, gt: Tensor) -> dict[str, Tensor | None]:
         """What losses may compare with: the ground truth and, where a term asks for it, its sharpened version."""

@@ -51,12 +51,8 @@ class GANSRModel(BaseGANSRModel):
         return {**values, 'l_g_total': total.detach()}
 
     def test(self) -> None:
-        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.net_g
-        training = net.training
-        net.eval()
-        with torch.no_grad():
+        with self.restoring() as net, torch.no_grad():
             self.output = net(self.lq)
-        net.train(training)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals = OrderedDict(lq=self.lq.detach().cpu(), result=self.output.detach().cpu())

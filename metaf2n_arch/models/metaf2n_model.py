@@ -66,6 +66,7 @@ class MetaF2NModel(BaseGANSRModel):
         self.restorer = build_restorer(self.face.restorer) if self.is_train else None
         if self.restorer is not None:
             self.restorer.to(self.device)
+        self.start_validation()
 
     def _make_rates(self) -> InnerRates:
         rates = InnerRates(self.adapted, self.meta.inner_lr_start)
@@ -198,20 +199,12 @@ class MetaF2NModel(BaseGANSRModel):
 
     def test(self) -> None:
         """Adapts to the photo's faces and restores the whole photo; the weights stay as they are."""
-        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.net_g
-        training = net.training
-        net.eval()
-        with torch.no_grad():
+        with self.restoring() as net, torch.no_grad():
             self.unadapted = net(self.lq)
-        fast = self.adapted_parameters(net)
-        if fast is None:
-            self.output = self.unadapted
-        else:
-            with torch.no_grad():
-                self.output = functional(net)(fast, self.lq)
-        net.train(training)
-        self.photos = getattr(self, 'photos', 0) + 1
-        self.photos_without_face = getattr(self, 'photos_without_face', 0) + (fast is None)
+            fast = self.adapted_parameters(net)
+            self.output = self.unadapted if fast is None else functional(net)(fast, self.lq)
+        self.photos += 1
+        self.photos_without_face += fast is None
 
     def adapted_parameters(self, net: nn.Module) -> Params | None:
         """The parameters after the inner loop on this photo's faces; None if it has none.
