@@ -76,7 +76,7 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Writes an (H, W, 3) RGB or (H, W) uint8 picture in the format of the path's suffix, as `write_whole` does.
 
     Raises:
-        DataError: the format is unknown or the file cannot be written.
+        DataError: the format is unknown or cannot hold the picture, or the file cannot be written.
     """
     import cv2
 
@@ -84,7 +84,12 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     bgr = image[..., ::-1] if image.ndim == 3 else image
     if not is_image_name(path):
         raise DataError(f'{path} has no image suffix, expected one of {", ".join(SUFFIXES)}.')
-    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(bgr))
+    try:
+        encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(bgr))
+    except cv2.error:  # OpenCV 4 raises where OpenCV 5 returns
+        encoded = False
+    if not encoded:
+        raise DataError(f'{path} cannot be written: {path.suffix} holds no picture of shape {image.shape}; choose png.')
     write_whole(path, data.tobytes())
 
 

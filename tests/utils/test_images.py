@@ -100,6 +100,9 @@ def test_sixteen_bits_become_eight_by_rounding():
 def test_writing_fails_clearly_and_leaves_nothing(astronaut, tmp_path):
     with pytest.raises(DataError, match='no image suffix'):
         images.write_image(tmp_path / 'a.txt', astronaut)
+    for name, picture in (('a.pgm', astronaut), ('a.jpg', np.zeros((2, 70000, 3), np.uint8))):
+        with pytest.raises(DataError, match=f'{name} cannot be written: .* choose png'):
+            images.write_image(tmp_path / name, picture)
     (tmp_path / 'a.png').mkdir()
     with pytest.raises(DataError, match='cannot be written'):
         images.write_image(tmp_path / 'a.png', astronaut)
