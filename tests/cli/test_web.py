@@ -101,14 +101,30 @@ def test_without_gradio_the_command_says_how_to_install_it(monkeypatch):
     assert isinstance(result.exception, OptionError)
 
 
-def test_the_command_hands_the_mask_networks_options_over(monkeypatch):
+def test_every_network_option_of_the_command_reaches_the_network_it_names(monkeypatch):
     given: dict = {}
-    monkeypatch.setattr(MetaF2N, 'load', lambda weights, **options: given.update(options))
+    monkeypatch.setattr(MetaF2N, 'load', lambda weights, **options: given.update(options, weights=weights))
     for name in ('load_gradio', 'build_page', 'serve'):
         monkeypatch.setattr(f'metaf2n_arch.cli.web.{name}', lambda *arguments: None)
-    arguments = ['web', '--mask-weights', 'm.pth', '--mask-architecture', '{upsample: authors}']
-    assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert (given['mask_weights'], given['mask_architecture']) == ('m.pth', {'upsample': 'authors'})
+    options = {
+        '--weights': 'g.pth',
+        '--architecture': '{type: RRDBNet}',
+        '--mask-weights': 'm.pth',
+        '--mask-architecture': '{upsample: authors}',
+        '--detector': 'yunet',
+        '--restorer': '{type: gpen, size: 256}',
+        '--device': 'cpu',
+    }
+    assert CliRunner().invoke(app, ['web', *(text for pair in options.items() for text in pair)]).exit_code == 0
+    assert given == {
+        'weights': 'g.pth',
+        'architecture': {'type': 'RRDBNet'},
+        'mask_weights': 'm.pth',
+        'mask_architecture': {'upsample': 'authors'},
+        'detector': 'yunet',
+        'restorer': {'type': 'gpen', 'size': 256},
+        'device': 'cpu',
+    }
 
 
 def free_port() -> int:
