@@ -27,7 +27,7 @@ INTERPRETER_CANNOT = {
     "arange's arguments must be of type tl.constexpr": 'has no tl.arange of a constant argument yet',
 }
 # Called by kernels, never launched.
-HELPERS = {'squared_difference', 'derivative', 'value_at', 'box_above'}
+HELPERS = {'pixel', 'squared_difference', 'derivative', 'value_at', 'box_above'}
 
 
 def errors_in_the_interpreter(border: str, *sizes: str) -> dict[str, float]:

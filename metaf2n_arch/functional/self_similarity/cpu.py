@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.cpu_stream import Stream, threads
-from metaf2n_arch.functional.self_similarity.criterion import Weights
+from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
 from metaf2n_arch.functional.self_similarity.geometry import Geometry
 
 if vars(numba.config)['DISABLE_JIT']:
@@ -50,14 +50,8 @@ def graph_gradient(
 
 
 def loss(
-    pred: Tensor,
-    target: Tensor,
-    mask: Tensor,
-    geometry: Geometry,
-    h: float,
-    weights: Weights,
-    wanted: tuple[bool, bool],
-) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights, wanted: Wanted
+) -> tuple[Tensor, Gradients]:
     """The mean difference of both batches' graphs over all M K² entries, and its gradients where `wanted`."""
     images = [x.numpy() for x in (pred, target)]
     gradients = [np.zeros_like(x) if want else None for x, want in zip(images, wanted)]

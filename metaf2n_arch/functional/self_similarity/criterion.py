@@ -11,6 +11,10 @@ from metaf2n_arch.utils.checks import require_choice, require_number
 
 CRITERIA = ('l1', 'kl', 'kl+l1')
 
+# Of pred and of target: whether a gradient is asked for, and the gradient.
+Wanted = tuple[bool, bool]
+Gradients = tuple[Tensor | None, Tensor | None]
+
 
 class Weights(NamedTuple):
     """Weights of the two terms of the loss."""

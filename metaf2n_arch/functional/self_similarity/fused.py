@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
-from metaf2n_arch.functional.self_similarity.criterion import Weights
+from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, accumulation_dtype
 
 
@@ -35,15 +35,8 @@ class Kernels(Protocol):
         """The image's gradient for a gradient `upstream` of its graph."""
 
     def loss(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        mask: Tensor,
-        geometry: Geometry,
-        h: float,
-        weights: Weights,
-        wanted: tuple[bool, bool],
-    ) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+        self, pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights, wanted: Wanted
+    ) -> tuple[Tensor, Gradients]:
         """The mean difference of both graphs, and its gradients where `wanted`."""
 
 
@@ -96,7 +89,7 @@ class _Loss(torch.autograd.Function):
         geometry: Geometry,
         h: float,
         weights: Weights,
-        wanted: tuple[bool, bool],
+        wanted: Wanted,
         kernels: Kernels,
     ) -> Tensor:
         dtype = accumulation_dtype(torch.promote_types(pred.dtype, target.dtype))

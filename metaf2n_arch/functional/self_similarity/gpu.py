@@ -11,7 +11,7 @@ import triton
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity import triton_adjoint, triton_kernel
-from metaf2n_arch.functional.self_similarity.criterion import Weights
+from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
 from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, reflect_pad, reflect_pad_adjoint
 
 BLOCK = 128
@@ -61,14 +61,8 @@ def graph_gradient(
 
 @on_its_device
 def loss(
-    pred: Tensor,
-    target: Tensor,
-    mask: Tensor,
-    geometry: Geometry,
-    h: float,
-    weights: Weights,
-    wanted: tuple[bool, bool],
-) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights, wanted: Wanted
+) -> tuple[Tensor, Gradients]:
     """The mean difference of both batches' graphs over all M K² entries, and its gradients where `wanted`."""
     batch = Batch(mask, geometry)
     if not batch.count:

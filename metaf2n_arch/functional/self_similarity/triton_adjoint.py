@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from metaf2n_arch.functional.self_similarity.triton_kernel import pixel
+
 
 @triton.jit
 def value_at(values, numbering, b, y, x, height, width, valid):
@@ -82,11 +84,7 @@ def outside_energy(energy, pixels, cuts, rest, count, height, width, pad, reach,
     left, right = tl.load(cuts + 4 * kind + 2), tl.load(cuts + 4 * kind + 3)
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = m < count
-    b, y, x = (
-        tl.load(pixels + 3 * m, valid, 0),
-        tl.load(pixels + 3 * m + 1, valid, 0),
-        tl.load(pixels + 3 * m + 2, valid, 0),
-    )
+    b, y, x = pixel(pixels, m, valid)
     at = energy + b.to(tl.int64) * height * width + (y + pad) * width + x + pad
     total = tl.zeros((BLOCK,), energy.dtype.element_ty)
     for j in range((2 * reach + 1) * (2 * reach + 1)):

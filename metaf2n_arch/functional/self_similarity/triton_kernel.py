@@ -53,21 +53,17 @@ def column_sums(image, table, scratch, channels, height, width, pairs, STRIP: tl
 
 
 @triton.jit
+def pixel(pixels, m, valid):
+    """Image, row and column of the masked pixels m."""
+    at = pixels + 3 * m
+    return tl.load(at, valid, 0), tl.load(at + 1, valid, 0), tl.load(at + 2, valid, 0)
+
+
+@triton.jit
 def distances(
-    scratch,
-    table,
-    pixels,
-    kinds,
-    rest,
-    graph,
-    count,
-    height,
-    width,
-    pad,
-    pairs,
-    WINDOW: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    scratch, table, pixels, kinds, rest, graph, count, height, width, pad, pairs,
+    WINDOW: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """graph[q, m] = the box sums of the pair's two shifts at the masked pixels, from sums down the columns.
 
     With the 'window' border the squares outside the window, rest[kind of cut, m], are added.
@@ -79,11 +75,7 @@ def distances(
     q = tl.load(row + 8 + sign).to(tl.int64)
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = m < count
-    b, y, x = (
-        tl.load(pixels + 3 * m, valid, 0),
-        tl.load(pixels + 3 * m + 1, valid, 0),
-        tl.load(pixels + 3 * m + 2, valid, 0),
-    )
+    b, y, x = pixel(pixels, m, valid)
     plane = (b.to(tl.int64) * pairs + pair) * height * width
     at = scratch + plane + (y + pad + top) * width + x + pad + left
     total = tl.zeros((BLOCK,), graph.dtype.element_ty)
