@@ -150,23 +150,9 @@ def gather(source, positions, out):
 
 @jit
 def distances_adjoint(
-    image,
-    stride,
-    pad,
-    positions,
-    origin,
-    rows,
-    pairs,
-    first,
-    last,
-    radius,
-    reach,
-    window,
-    scratch,
-    upstream,
-    ahead,
-    behind,
-):
+    image, stride, pad, positions, origin, rows, pairs, first, last, radius, reach, window, scratch,
+    upstream, ahead, behind,
+):  # fmt: skip
     """Adds the image gradient of Σ_{q,m} upstream[q, m] · distances[q, m] / 2 of the pairs first..last-1.
 
     For a pair, t holds upstream at the corners of the boxes of δ and of -δ; v = box(t), so that

@@ -59,21 +59,9 @@ def measure_items(ticket, images, place, positions, pairs, groups, shape, graphs
         if group == 0:
             graph[graph.shape[0] // 2] = 0
         distances(
-            images[which],
-            stride,
-            pad,
-            positions,
-            origin,
-            rows,
-            pairs,
-            first,
-            last,
-            radius,
-            reach,
-            window,
-            scratch,
+            images[which], stride, pad, positions, origin, rows, pairs, first, last, radius, reach, window, scratch,
             graph,
-        )
+        )  # fmt: skip
 
 
 @jit
