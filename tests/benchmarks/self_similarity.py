@@ -153,9 +153,10 @@ def on_a_gpu(device: torch.device, authors: Path | None) -> None:
     import triton
     from self_similarity_gpu import report
 
+    device = torch.device('cuda', device.index or 0)
     torch.cuda.set_device(device)
     print(f'{torch.cuda.get_device_name(device)}, torch {torch.__version__}, triton {triton.__version__}')
-    report(torch.device('cuda', torch.cuda.current_device()), authors)
+    report(device, authors)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.cuda._utils import _get_device_index
 from torch.nn import functional as F
 
 FOLDER = Path(__file__).resolve().parents[1] / 'benchmarks'
@@ -69,6 +70,23 @@ def test_report_fails_if_a_program_computes_something_else(benchmark, monkeypatc
     with pytest.raises(SystemExit, match="authors' operator: loss"):
         benchmark.gpu.report(torch.device('cpu'), Path('folder'), {'tiny': (1, 24, 5, 'kl+l1')})
     assert ': no.' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('asked', 'number'), [('cuda', 0), ('cuda:1', 1)])
+def test_a_gpu_is_taken_by_its_number(benchmark, monkeypatch, asked, number) -> None:
+    pytest.importorskip('triton', reason='triton, which the GPU path needs, is not installed')
+    import self_similarity
+
+    reported, current = [], []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    # As the real one does, this refuses a device without a number.
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: current.append(_get_device_index(device)))
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'a GPU')
+    monkeypatch.setattr(benchmark.gpu, 'report', lambda *arguments: reported.append(arguments))
+    monkeypatch.setattr(sys, 'argv', ['self_similarity.py', '--device', asked, '--authors', 'folder'])
+    self_similarity.main()
+    assert current == [number]
+    assert reported == [(torch.device('cuda', number), Path('folder'))]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
