@@ -18,6 +18,9 @@ class Course:
         sampler: the training sampler; None while no loader of the runner exists.
         batch_size: items that one process takes per iteration.
         steps: iterations begun since the sampler's epoch was entered.
+        place: epoch, and how many items of it all processes together have used up, of the last iteration that has
+            begun. After the last one the loop enters further epochs, and takes nothing from them.
+        resumed: epoch and iteration of the state that training goes on from.
         saved: iteration of the state that was last written or resumed from.
         random: state of the generators to put back before the next iteration.
         from_program: whether the stock runner is driving, so that signals are ours to handle.
@@ -28,6 +31,8 @@ class Course:
     sampler: Any = None
     batch_size: int = 1
     steps: int = 0
+    place: tuple[int, int] | None = None
+    resumed: tuple[int, int] = (0, 0)
     saved: int | None = None
     random: dict[str, Any] | None = None
     from_program: bool = False
@@ -37,25 +42,26 @@ class Course:
     def begin(self, sampler: Any, batch_size: int) -> None:
         """Notes a new training loader."""
         self.sampler, self.batch_size = sampler, batch_size
-        self.steps, self.saved, self.random = 0, None, None
+        self.steps, self.place, self.saved, self.random = 0, None, None, None
 
     def enter_epoch(self, sampler: Any) -> None:
         """Notes that `sampler` begins an epoch."""
         if sampler is self.sampler:
             self.steps = 0
 
-    @property
-    def epoch(self) -> int:
-        return int(self.sampler.epoch)
+    def begin_iteration(self) -> None:
+        """Notes where the iteration that begins is."""
+        self.steps += 1
+        if self.sampler is None:
+            return
+        epoch = int(self.sampler.epoch)
+        start_epoch, start = getattr(self.sampler, 'start', (0, 0))
+        begun_at = start if start_epoch == epoch else 0
+        self.place = epoch, begun_at + self.steps * self.batch_size * self.sampler.num_replicas
 
     @property
-    def position(self) -> int | None:
-        """How many items of the epoch all processes together have used up; None if nobody knows."""
-        if self.sampler is None:
-            return None
-        start_epoch, start = getattr(self.sampler, 'start', (0, 0))
-        begun_at = start if start_epoch == self.epoch else 0
-        return begun_at + self.steps * self.batch_size * self.sampler.num_replicas
+    def epoch(self) -> int:
+        return int(self.sampler.epoch) if self.place is None else self.place[0]
 
 
 course = Course()

@@ -36,6 +36,34 @@ def test_a_killed_training_continues_to_the_same_bits(tmp_path, photos, finished
     assert str(ours['random']) == str(theirs['random'])
 
 
+def test_a_finished_training_can_be_lengthened(tmp_path, photos, finished):
+    """Its last iteration was amid an epoch; a resume with nothing left to do changes nothing."""
+    short = options(photos)
+    short['train']['total_iter'] = 8
+    Training(tmp_path, short).finish()
+    Training(tmp_path, short, '--auto_resume').finish()
+    resumed = Training(tmp_path, options(photos), '--auto_resume').finish()
+    assert 'Resuming training from epoch: 2, iter: 8.' in resumed.said
+    assert_bitwise_equal(resumed.networks(), finished.networks())
+
+
+def test_training_reaches_its_last_iteration_where_batches_do_not_divide(tmp_path, photos):
+    opt = options(photos)
+    opt['train']['total_iter'] = 5
+    opt['datasets']['train']['batch_size_per_gpu'] = 4  # one iteration for seven tasks; the host counts two
+    assert 'iter:       5,' in Training(tmp_path, opt).finish().said
+    opt['train']['total_iter'] = 9
+    opt['datasets']['train']['batch_size_per_gpu'] = 1  # the host counts two epochs in all, and this is the sixth
+    assert 'iter:       9,' in Training(tmp_path, opt, '--auto_resume').finish().said
+
+
+def test_too_large_a_batch_is_an_error_and_no_training_without_iterations(tmp_path, tiny):
+    tiny['datasets']['train'].update(num_worker_per_gpu=0, batch_size_per_gpu=8)
+    training = Training(tmp_path, tiny)
+    assert training.wait() == 1
+    assert 'DataError: datasets.train: 4 images for each process do not fill a batch of 8' in training.said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_any_moment_will_do(tmp_path, photos, finished, workers):

@@ -24,13 +24,14 @@ from metaf2n_arch.utils import random_state
 
 def further_state(model: Any) -> dict[str, Any]:
     """What a state holds beyond the host's keys. Every process must call this, for each has generators of its own."""
-    random = [random_state.capture()]
+    # What a resumed run has not begun with yet counts, not where its preparations have come to.
+    random = [course.random or random_state.capture()]
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         mine, random = random[0], [{}] * dist.get_world_size()
         dist.all_gather_object(random, mine)
     state: dict[str, Any] = {'random': random, 'best_metrics': getattr(model, 'best_metric_results', {})}
-    if course.position is not None:
-        state['position'] = course.position
+    if course.place is not None:
+        state['position'] = course.place[1]
     if hasattr(model, 'more_state'):
         state['model'] = model.more_state()
     return state
@@ -51,7 +52,8 @@ def resume_training(self: Any, resume_state: dict[str, Any]) -> None:
             'the generators start over, the tasks go on where they were.'
         )
     if 'position' in resume_state and course.sampler is not None:
-        course.sampler.start_at(resume_state['epoch'], resume_state['position'])
+        course.place = resume_state['epoch'], resume_state['position']
+        course.sampler.start_at(*course.place)
     _resume_best_metrics(self, resume_state.get('best_metrics', {}))
     if 'model' in resume_state and hasattr(self, 'resume_more'):
         self.resume_more(resume_state['model'])
@@ -75,7 +77,7 @@ def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) ->
     if course.random is not None:
         random_state.restore(course.random)
         course.random = None
-    course.steps += 1
+    course.begin_iteration()
     ORIGINALS['basicsr.models.base_model.BaseModel.update_learning_rate'](self, current_iter, warmup_iter)
 
 

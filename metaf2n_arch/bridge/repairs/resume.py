@@ -31,6 +31,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     else:
         path = opt['path'].get('resume_state')
         state = read_state(Path(path)) if path else None
+    course.resumed = (0, 0) if state is None else (state['epoch'], state['iter'])
     if state is not None:
         point_to_networks(opt, state['iter'])
     return state
@@ -104,7 +105,8 @@ def adopt_program() -> None:
     """Repairs the copy of `basicsr.train` that runs as the program: `python -m` executes the file a second time."""
     program = sys.modules.get('__main__')
     if program is not None and runner.is_host_script(program, 'basicsr.train'):
-        program.load_resume_state = load_resume_state  # type: ignore[attr-defined]  # a function of the host's script
+        for name in ('load_resume_state', 'create_train_val_dataloader'):
+            setattr(program, name, getattr(sys.modules['basicsr.train'], name))
 
 
 REPAIRS = [Repair('resume', 'basicsr.train', _apply, 'calls CUDA, looks in another folder than it wrote to')]
