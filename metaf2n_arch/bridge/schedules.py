@@ -16,8 +16,9 @@ Group = dict[str, Any]
 def load_optimizers(model: Any, state: dict[str, Any]) -> None:
     """Loads optimizers and schedulers; where the option file has changed, its learning rate and schedule count.
 
-    Unchanged options leave everything as the state has it. Otherwise the optimizers keep their moments, and the
-    schedule of the option file is run from its beginning to the state's iteration, as if it had always held.
+    Unchanged options leave everything as the state has it. Otherwise the optimizers keep their moments, except one of
+    another type, and the schedule of the option file is run from its beginning to the state's iteration, as if it had
+    always held.
 
     Raises:
         DataError: the state belongs to a training with other optimizers.
@@ -29,7 +30,10 @@ def load_optimizers(model: Any, state: dict[str, Any]) -> None:
         )
     given = [[_without_params(group) for group in optimizer.param_groups] for optimizer in model.optimizers]
     changes = _changes(model, given, state)
-    for optimizer, saved in zip(model.optimizers, state['optimizers']):
+    types = _recorded(model, state)['optimizers']
+    for optimizer, saved, recorded in zip(model.optimizers, state['optimizers'], types):
+        if type(optimizer).__name__ != recorded:
+            continue
         try:
             optimizer.load_state_dict(saved)
         except ValueError as error:
@@ -45,6 +49,19 @@ def load_optimizers(model: Any, state: dict[str, Any]) -> None:
     _log(changes)
 
 
+def kinds(model: Any) -> dict[str, list[str]]:
+    """The types of a model's optimizers and schedulers, for a state, which knows their numbers alone."""
+    return {
+        'optimizers': [type(optimizer).__name__ for optimizer in model.optimizers],
+        'schedulers': [type(scheduler).__name__ for scheduler in model.schedulers],
+    }
+
+
+def _recorded(model: Any, state: dict[str, Any]) -> dict[str, list[str]]:
+    """The types in a state; a state of the host records none, and is taken to have the model's."""
+    return state.get('kinds') or kinds(model)
+
+
 def _without_params(group: Group) -> Group:
     return deepcopy({key: value for key, value in group.items() if key != 'params'})
 
@@ -54,6 +71,11 @@ def _changes(model: Any, given: list[list[Group]], state: dict[str, Any]) -> lis
     # The host names an optimizer after its block: optim_g makes optimizer_g.
     names = {id(value): key.replace('optimizer', 'optim') for key, value in vars(model).items()}
     lines: dict[str, None] = {}
+    now, then = kinds(model), _recorded(model, state)
+    for optimizer, kind, recorded in zip(model.optimizers, now['optimizers'], then['optimizers']):
+        lines.update(_difference(f'train.{names.get(id(optimizer), "optim")}.type', kind, recorded))
+    for kind, recorded in zip(now['schedulers'], then['schedulers']):
+        lines.update(_difference('train.scheduler.type', kind, recorded))
     for optimizer, groups, saved in zip(model.optimizers, given, state['optimizers']):
         place = f'train.{names.get(id(optimizer), "optim")}'
         for group, old in zip(groups, saved['param_groups']):

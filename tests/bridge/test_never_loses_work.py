@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
@@ -192,6 +193,20 @@ def test_the_option_file_wins_over_the_state_and_the_log_says_so(tmp_path, finis
     assert [o['param_groups'][0]['lr'] for o in run.state(10)['optimizers']] == [0.005, 0.00125]
     moments = run.state(10)['optimizers'][0]['state'][0]['step']
     assert int(moments) == 10, 'the moments were kept'
+
+
+def test_other_types_of_optimizer_and_schedule_start_as_if_they_had_always_held(tmp_path, finished, photos):
+    copied(finished, tmp_path)
+    opt = options(photos)
+    opt['train']['total_iter'] = 12
+    opt['train']['optim_g'] = {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9}
+    opt['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [20], 'eta_min': 0}
+    run = Training(tmp_path, opt, '--auto_resume').finish()
+    assert 'train.optim_g.type is SGD in the option file and Adam in the state' in run.said
+    assert 'train.scheduler.type is CosineAnnealingRestartLR in the option file and MultiStepRestartLR' in run.said
+    rates = [o['param_groups'][0]['lr'] for o in run.state(12)['optimizers']]
+    # Half a cosine over 20 iterations; the host counts one iteration late.
+    assert rates == pytest.approx([0.005 * (1 + math.cos(math.pi * 11 / 20))] * 2)
 
 
 @pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='needs limits on another process, which Linux has')

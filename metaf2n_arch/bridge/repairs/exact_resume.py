@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from metaf2n_arch.bridge import progress, stopping
 from metaf2n_arch.bridge.course import course
-from metaf2n_arch.bridge.schedules import load_optimizers
+from metaf2n_arch.bridge.schedules import kinds, load_optimizers
 from metaf2n_arch.bridge.table import ORIGINALS, Repair, replace
 from metaf2n_arch.utils import random_state
 
@@ -30,6 +30,7 @@ def further_state(model: Any) -> dict[str, Any]:
         mine, random = random[0], [{}] * dist.get_world_size()
         dist.all_gather_object(random, mine)
     state: dict[str, Any] = {'random': random, 'best_metrics': getattr(model, 'best_metric_results', {})}
+    state['kinds'] = kinds(model)
     if course.place is not None:
         state['position'] = course.place[1]
     if hasattr(model, 'more_state'):
