@@ -137,7 +137,9 @@ class Validation:
         line = f'\t # {metric}: {value:.4f}'
         if UNADAPTED in result:
             before = result[UNADAPTED][metric]
-            line += f' (before adaptation {before:.4f}, gain {value - before:+.4f})'
+            lower_is_better = self.options['metrics'][metric].get('better') == 'lower'
+            gain = before - value if lower_is_better else value - before
+            line += f' (before adaptation {before:.4f}, gain {gain:+.4f})'
         missing = self.evaluator.table.missing(RESULT, metric)
         if missing:
             line += f' (missing for {missing} images)'
