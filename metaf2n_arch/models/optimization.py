@@ -12,17 +12,24 @@ from torch import Tensor, nn
 from metaf2n_arch.models.options import SafetyOptions
 from metaf2n_arch.utils.checks import OptionError, TrainingDiverged, nearest
 
+NOT_FROM_GRADIENTS = {
+    'LBFGS': 'evaluates the loss several times in a step',
+    'SparseAdam': 'takes sparse gradients alone',
+}
+
 
 def optimizer_class(name: object, where: str) -> type[torch.optim.Optimizer]:
     """Returns the class of ``torch.optim`` of that name.
 
     Raises:
-        OptionError: there is none: `where` and the nearest name.
+        OptionError: there is none (with the nearest one), or it wants more than gradients.
     """
     classes = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type)}
     known = {n: c for n, c in classes.items() if issubclass(c, torch.optim.Optimizer) and n != 'Optimizer'}
     if name not in known:
         raise OptionError(f'{where} is {name!r}, expected an optimizer of torch.optim.{nearest(str(name), known)}')
+    if name in NOT_FROM_GRADIENTS:
+        raise OptionError(f'{where} is {name!r}, which {NOT_FROM_GRADIENTS[name]}; take another of torch.optim.')
     return known[str(name)]
 
 

@@ -98,6 +98,12 @@ def test_an_unknown_optimizer_names_the_nearest():
         build_optimizer({'type': 'AdamX', 'lr': 1e-4}, linear_with_gradient(0).parameters(), 'train.optim_g')
 
 
+@pytest.mark.parametrize('name', ['LBFGS', 'SparseAdam'])
+def test_an_optimizer_that_cannot_step_on_these_gradients_is_refused_at_once(name):
+    with pytest.raises(OptionError, match=rf"train\.optim_g\.type is '{name}', which .*; take another of torch\.optim"):
+        build_optimizer({'type': name, 'lr': 1e-4}, linear_with_gradient(0).parameters(), 'train.optim_g')
+
+
 def test_an_option_the_optimizer_does_not_have_is_named():
     with pytest.raises(OptionError, match='momentun'):
         build_optimizer(
