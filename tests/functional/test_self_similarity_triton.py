@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_los
 pytest.importorskip('triton', reason='triton, which the GPU path needs, is not installed')
 
 import triton
+from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from metaf2n_arch.functional.self_similarity import gpu, triton_adjoint, triton_kernel
@@ -140,10 +142,39 @@ def test_missing_kernels_fall_back_to_plain_torch_with_one_warning(monkeypatch, 
     monkeypatch.setitem(sys.modules, needed, None)
     dispatch.fastest_path.cache_clear()
     try:
-        with pytest.warns(UserWarning, match=f'{needed} cannot be imported') as seen:
+        with pytest.warns(UserWarning, match=f'{needed} cannot be used') as seen:
             paths = [dispatch.fastest_path(device) for _ in range(2)]
         assert len(seen) == 1
         assert paths == [(box_graph, box_loss)] * 2
+    finally:
+        dispatch.fastest_path.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ('answer', 'reason'),
+    [
+        (RuntimeError('Failed to find C compiler. Please specify via CC.\nMore.'), r'Failed to find C compiler'),
+        (GPUTarget('cuda', 61, 32), r'the GPU has compute capability 6\.1, triton wants 7\.0'),
+        (GPUTarget('cuda', 90, 32), None),
+        (GPUTarget('hip', 'gfx90a', 64), None),
+    ],
+)
+def test_a_gpu_that_triton_cannot_serve_takes_the_box_filters(monkeypatch, answer, reason) -> None:
+    def get_current_target():
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    active = SimpleNamespace(get_current_target=get_current_target)
+    monkeypatch.setattr(gpu, 'driver', SimpleNamespace(active=active))
+    dispatch.fastest_path.cache_clear()
+    try:
+        if reason is None:
+            assert dispatch.fastest_path('cuda').loss.func is fused_loss
+            return
+        with pytest.warns(UserWarning, match=rf'triton cannot be used \({reason}') as seen:
+            assert dispatch.fastest_path('cuda') == (box_graph, box_loss)
+        assert '\n' not in str(seen[0].message)
     finally:
         dispatch.fastest_path.cache_clear()
 

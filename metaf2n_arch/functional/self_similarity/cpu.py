@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,8 +10,13 @@ from metaf2n_arch.functional.self_similarity.cpu_stream import Stream, threads
 from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
 from metaf2n_arch.functional.self_similarity.geometry import Geometry
 
-if vars(numba.config)['DISABLE_JIT']:
-    raise ImportError('NUMBA_DISABLE_JIT is set, and the kernels run only compiled')
+
+def require() -> None:
+    """Raises `ImportError` where numba will not compile."""
+    import numba
+
+    if vars(numba.config)['DISABLE_JIT']:
+        raise ImportError('NUMBA_DISABLE_JIT is set, and the kernels run only compiled')
 
 
 def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:

@@ -155,9 +155,10 @@ def fastest_path(device: str) -> Path:
     try:
         importlib.import_module(needed)
         kernels = importlib.import_module(f'metaf2n_arch.functional.self_similarity.{_KERNELS[device].module}')
-    except ImportError as error:  # not installed, or not with this Python or NumPy
+        kernels.require()
+    except ImportError as error:  # not installed, not with this Python or NumPy, or not on this machine
         warnings.warn(
-            f'{needed} cannot be imported ({error}): the self-similarity loss on {device} falls back to plain PyTorch, '
+            f'{needed} cannot be used ({error}): the self-similarity loss on {device} falls back to plain PyTorch, '
             f'which gives the same result more slowly. Install a {needed} that fits this environment to speed it up.',
             stacklevel=4,
         )

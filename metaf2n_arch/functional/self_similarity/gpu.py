@@ -9,6 +9,7 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 import torch
 import triton
 from torch import Tensor
+from triton.runtime import driver
 
 from metaf2n_arch.functional.self_similarity import triton_adjoint, triton_kernel
 from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
@@ -20,6 +21,9 @@ STRIP = 8
 SCRATCH_NUMEL = 1 << 25
 # CUDA's limit on the second axis of a grid.
 GRID = 65535
+
+# The oldest architecture that Triton compiles for.
+VOLTA = 70
 
 P = ParamSpec('P')
 R = TypeVar('R')
@@ -34,6 +38,16 @@ def on_its_device(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Con
             return function(image, *args, **kwargs)
 
     return run
+
+
+def require() -> None:
+    """Raises `ImportError` where Triton cannot run: it builds its launcher with a C compiler, and for no old GPU."""
+    try:
+        target = driver.active.get_current_target()
+    except Exception as error:  # whatever its driver, the compiler or the linker said
+        raise ImportError(str(error).strip().split('\n')[0]) from error
+    if target.backend == 'cuda' and target.arch < VOLTA:
+        raise ImportError(f'the GPU has compute capability {target.arch / 10}, triton wants {VOLTA / 10}')
 
 
 @on_its_device
