@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import shutil
@@ -62,7 +63,9 @@ def _end(kind: type[BaseException], error: BaseException, traceback: TracebackTy
     rank = os.environ.get('RANK', '0')
     message = one_line(error)
     if rank == '0' or isinstance(error, DataError):
-        sys.stderr.write(f'{kind.__name__}: {message}\n')
+        # In several processes torch wraps this hook and collects what it writes, to lose it when the program ends here.
+        collected = isinstance(sys.stderr, io.StringIO)
+        print(f'{kind.__name__}: {message}', file=sys.__stderr__ if collected else sys.stderr, flush=True)
         _tell_log_files(f'{kind.__name__}: {message}')
     raise SystemExit(2)
 

@@ -114,6 +114,22 @@ def test_only_errors_that_a_user_can_act_on_end_in_one_line(guarded, capsys, mon
     assert capsys.readouterr().err == ''
 
 
+def test_the_line_is_said_among_several_processes_too(tmp_path, run):
+    program = f"""
+import torch.distributed as dist
+from metaf2n_arch.bridge import runner
+from metaf2n_arch.utils.checks import DataError
+
+runner.guard()
+dist.init_process_group('gloo', init_method='file://{tmp_path / 'meeting'}', rank=0, world_size=1)
+raise DataError('a.png: broken.')
+"""
+    done = run('-c', program)
+    assert done.returncode == 2
+    assert 'DataError: a.png: broken.' in done.stderr.splitlines()
+    assert 'Traceback' not in done.stderr
+
+
 def test_traceback_on_request(monkeypatch):
     monkeypatch.setattr(sys, 'excepthook', sys.__excepthook__)
     monkeypatch.setenv('METAF2N_TRACEBACK', '1')
