@@ -125,11 +125,19 @@ def first_few(offenders: Sequence[str], count: int = 3) -> str:
 
 
 def scan_images(folder: Path) -> tuple[list[str], list[str]]:
-    """Returns sorted relative paths of the images below `folder`, and of the other files; hidden ones are left out."""
+    """Returns sorted relative paths of the images below `folder`, and of the other files; hidden ones are left out.
+
+    Linked folders are searched too, save those that lead back to a folder they are reached through.
+    """
     images: list[str] = []
     others: list[str] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith('.'))
+    through = {str(folder): {os.path.realpath(folder)}}
+    for parent, folders, files in os.walk(str(folder), followlinks=True):
+        above = through.pop(parent)
+        inner = {os.path.join(parent, f): f for f in sorted(folders) if not f.startswith('.')}
+        places = {path: os.path.realpath(path) for path in inner}
+        folders[:] = [inner[path] for path, place in places.items() if place not in above]
+        through |= {path: {*above, place} for path, place in places.items() if place not in above}
         for name in files:
             if not name.startswith('.'):
                 relative = os.path.relpath(os.path.join(parent, name), folder)

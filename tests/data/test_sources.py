@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 
 import numpy as np
@@ -32,6 +33,16 @@ def test_a_folder_is_searched_in_depth_and_other_files_are_logged_once(folder, m
     assert source.names == ['b.png', 'sub/a.JPG']
     assert source.size(0) == (50, 60)
     assert logged == ['here: notes.txt is ignored, no image suffix.']
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='links need a privilege there')
+def test_linked_folders_are_searched_but_no_circle_is_run_round(folder, tmp_path_factory, astronaut):
+    elsewhere = tmp_path_factory.mktemp('elsewhere')
+    write_image(elsewhere / 'c.png', astronaut[:40, :40])
+    (elsewhere / 'home').symlink_to(folder)
+    (folder / 'sub' / 'up').symlink_to('..')
+    (folder / 'linked').symlink_to(elsewhere)
+    assert ImageSource(folder, None, 'here').names == ['b.png', 'linked/c.png', 'sub/a.JPG']
 
 
 def test_a_corrupt_image_is_named_before_training_when_its_header_is_broken(folder):
