@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +62,12 @@ def demo(
 
 def main() -> None:
     """Entry point: mistakes a user can mend, and Ctrl-C, end in one line, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name or an arrow that a terminal cannot show must end no run
+            stream.reconfigure(errors='backslashreplace')
+    # What is wrong with a file is told in one line of ours, in this process and in those it starts.
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'OFF')
+    warnings.filterwarnings('ignore', 'Image size .* could be decompression bomb')
     try:
         app()
     except (OptionError, DataError) as error:

@@ -202,6 +202,9 @@ def image_names(source: Path, skipped: dict[str, str]) -> list[str]:
         raise DataError(f'there is no image in {source}{found}.')
     first: dict[str, str] = {}
     for name in images:
+        if '\n' in name or name.encode('utf-8', 'replace').decode() != name:  # lists are lines of UTF-8
+            skipped[name] = f'{name!a} is not UTF-8 or holds a line break; rename it.'
+            continue
         other = first.setdefault(stem(name), name)
         if other != name:
             skipped[name] = f'{name} would be written to the same place as {other}; rename one of them.'

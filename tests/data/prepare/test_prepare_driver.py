@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +40,18 @@ class Flip:
 
 def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob('*.png')}
+
+
+@pytest.mark.skipif(os.name == 'nt' or sys.platform == 'darwin', reason='its file names are Unicode')
+def test_a_name_that_is_no_utf_8_is_skipped(album, tmp_path):
+    before = prepare(Flip(album, tmp_path / 'one')).made
+    shutil.copy(album / 'astronaut.png', os.fsencode(album) + b'/n\xe4me.png')
+    shutil.copy(album / 'astronaut.png', album / 'at\u202f9 \xfcber.png')
+    summary = prepare(Flip(album, tmp_path / 'two'))
+    assert summary.made == before + 1
+    assert [reason for reason in summary.skipped.values() if 'UTF-8' in reason] == [
+        r"'n\udce4me.png' is not UTF-8 or holds a line break; rename it."
+    ]
 
 
 def test_one_file_is_one_file():
