@@ -30,7 +30,7 @@ def list_weights() -> None:
             here = 'yes'
         except DataError:
             here = '-'
-        size = '?' if entry.size is None else f'{entry.size / 1e6:.0f}'
+        size = '?' if entry.size is None else f'{entry.size / 1e6:.{int(entry.size < 1e6)}f}'
         shown.add_row(entry.name, entry.purpose, size, entry.licence, here)
     Console().print(shown)
 

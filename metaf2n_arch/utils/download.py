@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from metaf2n_arch.utils.checks import DataError, nearest
 from metaf2n_arch.utils.published import TABLE, Weights
@@ -175,8 +176,12 @@ def _folders() -> Iterator[Path]:
 
 
 def _failure(entry: Weights, folder: Path, error: Exception) -> str:
+    from requests import ConnectionError
+
     reason = ' '.join(str(error).split())[:200].rstrip('.')
-    if 'hash' in reason.lower():
+    if isinstance(error, ConnectionError):  # whose own text is several nested errors long
+        reason = f'the connection to {urlsplit(entry.url).hostname} failed'
+    elif 'hash' in reason.lower():
         reason = 'what came is not the published file; its checksum differs'
     return (
         f'weights {entry.name}: {entry.file} could not be fetched from {entry.url} ({reason}). Try again, which '

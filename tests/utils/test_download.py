@@ -174,6 +174,7 @@ def test_without_a_connection_the_line_says_what_to_put_where(folder):
     message = str(caught.value)
     assert '\n' not in message
     assert all(part in message for part in ('weights.pth', str(folder), DIGEST, 'could not be fetched'))
+    assert '(the connection to 127.0.0.1 failed)' in message
 
 
 def test_a_folder_that_cannot_be_made_is_named(server, folder):
