@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from metaf2n_arch.utils.files import write_whole
 
@@ -99,7 +100,8 @@ def _markdown(block: Block, folder: Path) -> str:
     if isinstance(block, Paragraph):
         return block.text
     if isinstance(block, Picture):
-        return f'![{block.caption}]({Path(os.path.relpath(block.path, folder)).as_posix()})\n\n*{block.caption}*'
+        target = quote(Path(os.path.relpath(block.path, folder)).as_posix())
+        return f'![{block.caption}]({target})\n\n*{block.caption}*'
     lines = [block.head, ['---'] * len(block.head), *block.rows]
     return '\n'.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in lines)
 

@@ -89,15 +89,15 @@ def test_published_rows_have_a_value_per_column_and_print_as_numbers():
 
 
 def test_blocks_are_escaped_for_where_they_stand(tmp_path):
-    write_image(tmp_path / 'p.png', np.zeros((4, 4, 3), np.uint8))
+    write_image(tmp_path / 'p q.png', np.zeros((4, 4, 3), np.uint8))
     document = Document('a & b')
     document.add(Heading('<h>', 3), Paragraph('1 < 2'), Grid(['x|y'], [['-1.5'], ['<b>']], frozenset({1})))
-    document.add(Picture(tmp_path / 'p.png', 'a "picture"'))
+    document.add(Picture(tmp_path / 'p q.png', 'a "picture"'))
     page, markdown = document.html(), document.markdown(tmp_path)
     for text in ('a &amp; b', '&lt;h&gt;', '1 &lt; 2', '<td class=n>-1.5</td>', '<tr class=ours><td>&lt;b&gt;</td>'):
         assert text in page
     assert '| x\\|y |' in markdown
-    assert '![a "picture"](p.png)' in markdown
+    assert '![a "picture"](p%20q.png)' in markdown, 'Markdown ends an address at a space'
 
 
 def test_the_window_shown_is_where_most_happens(astronaut):
