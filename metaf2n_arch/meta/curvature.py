@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from metaf2n_arch.meta.params import InnerLoss, Params, added, leaves
+from metaf2n_arch.meta.params import InnerLoss, Params, added, gradient_of, leaves
 from metaf2n_arch.meta.replay import Draws
 
 ROUTES = ('auto', 'forward', 'reverse')
@@ -156,4 +156,4 @@ def _gradient(scalar: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
     """The gradient of `scalar`; zeros where it is constant, as for a loss that is linear in its parameters."""
     if not scalar.requires_grad or not inputs:
         return tuple(torch.zeros_like(x) for x in inputs)
-    return torch.autograd.grad(scalar, inputs, materialize_grads=True)
+    return gradient_of(scalar, inputs)

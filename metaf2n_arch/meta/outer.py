@@ -20,6 +20,7 @@ from metaf2n_arch.meta.params import (
     adapted_names,
     added,
     detached,
+    gradient_of,
     learned,
     leaves,
     pieces,
@@ -189,7 +190,7 @@ def _join_outer_loss(
             loss = term(at, at_phi, step)
             if not loss.requires_grad:
                 raise ValueError('The outer loss depends neither on theta nor on phi, so it teaches nothing.')
-            found = torch.autograd.grad(weight * loss, [*at.values(), *at_phi.values()], materialize_grads=True)
+            found = gradient_of(weight * loss, [*at.values(), *at_phi.values()])
         total = loss.detach() if total is None else total + loss.detach()
         sums.add(dict(zip(theta, found)), dict(zip(phi, found[len(theta) :])))
         del loss, at, at_phi

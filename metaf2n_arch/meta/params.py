@@ -150,6 +150,12 @@ def leaves(params: Params, names: Iterable[str]) -> Params:
     return {name: p.detach().requires_grad_(name in wanted) for name, p in params.items()}
 
 
+def gradient_of(scalar: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Returns the gradient of `scalar`, outside any graph; zeros by an input that it does not depend on."""
+    found = torch.autograd.grad(scalar, inputs, materialize_grads=True)
+    return tuple(g.detach() for g in found)  # torch 2.4's zeros want a gradient themselves
+
+
 def pieces(losses: Any) -> list[Any]:
     """Returns a loss, or the terms of a sum of losses, as a list."""
     terms = [losses] if callable(losses) else list(losses)

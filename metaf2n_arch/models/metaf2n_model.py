@@ -24,6 +24,7 @@ from metaf2n_arch.meta import (
     select,
     step_weights,
 )
+from metaf2n_arch.meta.params import gradient_of
 from metaf2n_arch.meta.photo import adapt_to_faces
 from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
@@ -175,7 +176,7 @@ class MetaF2NModel(BaseGANSRModel):
             loss = weight * term(theta, trust, 0)
             if not loss.requires_grad:  # while only what regularises MaskNet counts
                 continue
-            own = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+            own = gradient_of(loss, list(theta.values()))
             by_theta = {name: by_theta[name] + g for name, g in zip(theta, own)}
         return replace(result, theta=by_theta)
 
