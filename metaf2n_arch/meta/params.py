@@ -99,7 +99,7 @@ def adapted_names(theta: Params, adapted: Collection[str] | None) -> list[str]:
     Raises:
         ValueError: a name is not in `theta`, or there is none.
     """
-    wanted = set(theta) if adapted is None else set(adapted)
+    wanted = set(theta) if adapted is None else {adapted} if isinstance(adapted, str) else set(adapted)
     for name in sorted(wanted):
         if name not in theta:
             raise ValueError(f'adapted names {name!r}, which is not a parameter.{nearest(name, theta)}')

@@ -165,6 +165,7 @@ def test_wrong_arguments_are_named_and_the_remedy_given() -> None:
         ({'curvature': 'backward'}, 'curvature'),
         ({'inner_steps': 0}, 'at least 1'),
         ({'adapted': ['conv.wieght']}, "Did you mean 'conv.weight'"),
+        ({'adapted': 'conv.wieght'}, "Did you mean 'conv.weight'"),
         ({'adapted': []}, 'empty'),
         ({'adapted': ['conv.bias']}, 'does not depend on the adapted'),
         ({'step_weights': (0.5, 0.5)}, 'one for each of 1'),
