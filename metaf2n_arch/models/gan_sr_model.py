@@ -14,6 +14,7 @@ from torch import Tensor
 from metaf2n_arch.degradation import apply_batch
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values
 from metaf2n_arch.models.critic import SharedCritic
+from metaf2n_arch.utils.checks import DataError
 
 
 @MODEL_REGISTRY.register()
@@ -31,6 +32,11 @@ class GANSRModel(BaseGANSRModel):
             self.net_g.compile(backend=self.performance.options.compile)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
+        if 'face' in data:
+            raise DataError(
+                'GANSRModel was given tasks of faces and images, which MetaF2NModel trains on; for images alone take '
+                'the data set type DegradationDataset.'
+            )
         self.gt: Tensor | None = data['gt'].to(self.device) if 'gt' in data else None
         self.mask = data['mask'].to(self.device) if 'mask' in data else None
         if 'degradation' in data:

@@ -32,11 +32,16 @@ from metaf2n_arch.models.inner_rates import KEY, InnerRates
 from metaf2n_arch.models.options import FaceOptions, MetaOptions
 from metaf2n_arch.models.outer_loss import OuterLoss
 from metaf2n_arch.models.tasks import Task, make_tasks
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.utils.weights import with_recorded
+
+NO_TASKS = (
+    'MetaF2NModel was given images without faces to adapt to, and trains on tasks of both; take the data set type '
+    'MetaF2NDataset, or GANSRModel for images alone.'
+)
 
 
 @MODEL_REGISTRY.register()
@@ -99,14 +104,19 @@ class MetaF2NModel(BaseGANSRModel):
         if 'face' in data:
             self.tasks = make_tasks(data, self.opt['scale'], self.restorer, self.device)
             self.num_tasks = len(data['face'])
-        else:
+        elif 'lq' in data:
+            self.num_tasks = 0
             self._feed_photo(data)
+        else:
+            raise DataError(NO_TASKS)
 
     def optimize_parameters(self, current_iter: int) -> None:
         with means_of_own_batch():  # a task's images are compared with each other, not with another process's task
             super().optimize_parameters(current_iter)
 
     def compute_gradients(self, current_iter: int) -> Values:
+        if not self.num_tasks:
+            raise DataError(NO_TASKS)
         theta, phi = parameters(self.net_g), parameters(self.net_m)
         detailed = current_iter % self.opt['logger']['print_freq'] == 0
         collected: list[Values] = []

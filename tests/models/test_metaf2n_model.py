@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from metaf2n_arch.degradation import DegradationParams, apply
 from metaf2n_arch.models.outer_loss import OuterLoss
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import DataError, OptionError
 
 
 def unrolled_gradients(model: Any, batch: dict[str, Any], mode: str) -> tuple[dict[str, torch.Tensor], ...]:
@@ -219,6 +219,21 @@ def test_a_photo_without_a_face_is_restored_unadapted_and_counted(tmp_path, astr
 def test_a_wrong_option_is_one_clear_error(tmp_path, changes, message):
     with pytest.raises(OptionError, match=message):
         build_model(options(tmp_path, **changes))
+
+
+def test_another_models_data_is_one_clear_error(tmp_path, batch, astronaut_tensor):
+    images = {'gt': batch['gt'][0], 'degradation': batch['degradation']}
+    model = build_model(options(tmp_path))
+    with pytest.raises(DataError, match='MetaF2NDataset'):
+        model.feed_data(images)
+    model.feed_data(batch)
+    model.feed_data(photo(astronaut_tensor, with_face=True))  # as a validation does, and pairs of images would
+    with pytest.raises(DataError, match='MetaF2NDataset'):
+        model.optimize_parameters(1)
+    opt = {**options(tmp_path), 'model_type': 'GANSRModel', 'network_m': None, 'meta': None}
+    opt['train']['losses'].pop()
+    with pytest.raises(DataError, match='DegradationDataset'):
+        build_model(opt).feed_data(batch)
 
 
 def test_tensorboard_gets_a_grid_with_the_confidence_of_a_face(tmp_path, astronaut_tensor):
