@@ -63,6 +63,11 @@ class MetaF2NModel(BaseGANSRModel):
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
                 'leave it out.'
             )
+        if self.is_train and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.net_g.modules()):
+            raise OptionError(
+                f'network_g: {self.opt["network_g"]["type"]} has batch normalisation, whose running statistics are not '
+                'learned where adapted parameters take the place of the own ones; take a network without.'
+            )
         mask_weights = self.opt['path'].get('pretrain_network_m')
         if mask_weights is not None and self.opt.get('network_m') is not None:
             self.opt['network_m'] = with_recorded(self.opt['network_m'], locate(mask_weights), 'network_m')

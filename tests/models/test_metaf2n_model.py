@@ -214,6 +214,7 @@ def test_a_photo_without_a_face_is_restored_unadapted_and_counted(tmp_path, astr
         ({'network_m': None}, 'network_m: missing'),
         ({'num_gpu': 2}, 'torchrun'),
         ({'meta': {'adapted': ['conv_*']}}, 'conv_'),
+        ({'network_g': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8}}, 'batch normalisation'),
     ],
 )
 def test_a_wrong_option_is_one_clear_error(tmp_path, changes, message):
