@@ -108,8 +108,11 @@ def collect(paths: Sequence[str | Path], out: str | Path, suffix: str | None = N
 
     Raises:
         DataError: nothing is found.
-        OptionError: a result would overwrite its photo or another result, an unknown suffix, or `out` is a file.
+        OptionError: a result would overwrite its photo or another result, an unknown suffix, an empty path, or `out`
+            is a file.
     """
+    if not all(str(path) for path in paths):  # an unset variable of a shell; to pathlib, the current folder
+        raise OptionError('one of the photos is given without a name; name files, folders or patterns.')
     out = Path(out).expanduser()
     if not out.is_dir() and (out.exists() or out.suffix.lower() in SUFFIXES):
         raise OptionError(f'{out} names a file; give a folder for the results.')

@@ -151,6 +151,7 @@ def test_collecting_takes_files_folders_and_patterns_once(folder, tmp_path, monk
         (['in'], 'out', 'gif', OptionError, "format is 'gif'"),
         (['in/*.bmp'], 'out', None, DataError, 'no photo fits'),
         (['empty'], 'out', None, DataError, 'holds no photo'),
+        (['in', ''], 'out', None, OptionError, 'without a name'),
         (['in'], 'out.png', None, OptionError, 'out.png names a file; give a folder'),
         (['in'], 'in/a.png', None, OptionError, 'a.png names a file; give a folder'),
     ],
