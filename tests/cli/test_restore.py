@@ -302,7 +302,11 @@ def test_stopping_leaves_whole_files_only(data_dir, tmp_path, astronaut):
     code = 'from metaf2n_arch.cli.main import main; main()'
     arguments = command(data_dir, photos, '-o', out)
     process = subprocess.Popen(
-        [sys.executable, '-c', code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, '-c', code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     )
     start = time.monotonic()
     while not list(out.glob('*.png')) and time.monotonic() < start + 120 and process.poll() is None:
