@@ -28,6 +28,7 @@ from metaf2n_arch.meta.params import gradient_of
 from metaf2n_arch.meta.photo import adapt_to_faces
 from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
+from metaf2n_arch.models.critic import mixes_images
 from metaf2n_arch.models.inner_rates import KEY, InnerRates
 from metaf2n_arch.models.options import FaceOptions, MetaOptions
 from metaf2n_arch.models.outer_loss import OuterLoss
@@ -63,7 +64,7 @@ class MetaF2NModel(BaseGANSRModel):
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
                 'leave it out.'
             )
-        if self.is_train and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.net_g.modules()):
+        if self.is_train and mixes_images(self.net_g):
             raise OptionError(
                 f'network_g: {self.opt["network_g"]["type"]} has batch normalisation, whose running statistics are not '
                 'learned where adapted parameters take the place of the own ones; take a network without.'

@@ -152,7 +152,6 @@ class Validation:
 
 
 def _write(target: Path, image: Image) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_image(target, image[..., ::-1] if image.ndim == 3 else image)
 
 
