@@ -103,7 +103,7 @@ def _leave(model: Any, iteration: int, number: int) -> None:
 @contextmanager
 def held() -> Iterator[None]:
     """Lets signals wait for the end of the block. Processes that start in it never have them delivered."""
-    if not hasattr(signal, 'pthread_sigmask'):  # Windows
+    if not hasattr(signal, 'sigwaitinfo'):  # Windows, macOS: nobody could end such a process by a signal
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
