@@ -14,21 +14,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from metaf2n_arch.archs.loading import AnySize, Generator, load_generator, load_mask_net
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, build_detector
 from metaf2n_arch.faces.pairs import FacePair, face_pairs
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions, build_restorer
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.tiles import check_tile, run_tiled
 from metaf2n_arch.meta.params import Params, functional, select
 from metaf2n_arch.meta.photo import FaceAdaptation, Gain, adapt_to_faces
 from metaf2n_arch.models.inner_rates import InnerRates
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.download import locate
-from metaf2n_arch.utils.images import to_tensor
 from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
 from metaf2n_arch.utils.modules import pick_device, shell
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.utils.tiling import check_tile, run_tiled
+from metaf2n_arch.weights.download import locate
+from metaf2n_arch.weights.loading import AnySize, Generator, load_generator, load_mask_net
 
 MEASURED = 4
 """Patches of each face on which the gain is measured: an estimate, for a quarter of what all 16 would cost."""

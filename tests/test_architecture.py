@@ -15,10 +15,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'metaf2n_arch'
 FLOORS = {
     'utils': 0,
+    'images': 0,
     'functional': 1,
     'meta': 1,
     'degradation': 1,
     'archs': 2,
+    'weights': 2,
     'losses': 2,
     'metrics': 2,
     'faces': 3,

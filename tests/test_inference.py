@@ -14,7 +14,6 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from metaf2n_arch import MetaF2N
-from metaf2n_arch.archs.loading import Generator
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorer import build_restorer
@@ -22,6 +21,7 @@ from metaf2n_arch.inference import RestoreOptions
 from metaf2n_arch.meta.support import random_patches
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.rng import numpy_generator
+from metaf2n_arch.weights.loading import Generator
 
 SCALE, RATE = 2, 0.1
 

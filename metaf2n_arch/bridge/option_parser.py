@@ -15,7 +15,7 @@ import torch
 from metaf2n_arch.bridge import option_checks, runner
 from metaf2n_arch.bridge.option_text import find_option_file, force_option, read_option_file
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.download import locate
+from metaf2n_arch.weights.download import locate
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:

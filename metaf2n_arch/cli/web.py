@@ -117,8 +117,8 @@ def answer(sr: MetaF2N, upload: str | None, place: str, max_pixels: float) -> An
         place: folder for the result.
         max_pixels: limit in megapixels, held before the picture is decoded.
     """
-    from metaf2n_arch.utils.images import image_size
-    from metaf2n_arch.utils.photo_files import SUFFIXES, read_photo, write_photo
+    from metaf2n_arch.images.arrays import image_size
+    from metaf2n_arch.images.photo_files import SUFFIXES, read_photo, write_photo
 
     if upload is None:
         return Answer('No photo.')
@@ -167,7 +167,7 @@ def face_panels(result: Restoration) -> list[tuple[np.ndarray, str]]:
     """Each face as it is, restored, and how far each of its pixels is trusted (white: most)."""
     import numpy as np
 
-    from metaf2n_arch.utils.images import to_uint8
+    from metaf2n_arch.images.arrays import to_uint8
 
     panels = []
     for number, (face, confidence) in enumerate(zip(result.faces, result.confidence), 1):

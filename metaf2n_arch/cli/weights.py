@@ -19,7 +19,7 @@ def list_weights() -> None:
     from rich.table import Column, Table
 
     from metaf2n_arch.utils.checks import DataError
-    from metaf2n_arch.utils.download import locate, table
+    from metaf2n_arch.weights.download import locate, table
 
     # A name that is cut off cannot be given to fetch.
     folded = {name: Column(name, overflow='fold') for name in ('for', 'licence')}
@@ -38,7 +38,7 @@ def list_weights() -> None:
 @app.command()
 def fetch(names: Annotated[list[str], typer.Argument(help='Names as `metaf2n weights list` shows them.')]) -> None:
     """Download weights into the user's cache (or the folder METAF2N_WEIGHTS), verified where a checksum is known."""
-    from metaf2n_arch.utils.download import fetch as fetch_one
+    from metaf2n_arch.weights.download import fetch as fetch_one
 
     for name in names:
         typer.echo(fetch_one(name))
@@ -47,7 +47,7 @@ def fetch(names: Annotated[list[str], typer.Argument(help='Names as `metaf2n wei
 @app.command()
 def path(name: Annotated[str, typer.Argument(help='A name as `metaf2n weights list` shows it.')]) -> None:
     """Print where a weights file is on this machine."""
-    from metaf2n_arch.utils.download import locate
+    from metaf2n_arch.weights.download import locate
 
     typer.echo(locate(name))
 
@@ -67,6 +67,6 @@ def convert(
     MaskNet's file records the grid it was trained on, so that `metaf2n restore --weights net_g.pth --mask-weights
     net_m.pth` is all it takes; option files name the two as pretrain_network_g and pretrain_network_m.
     """
-    from metaf2n_arch.archs.authors_checkpoint import convert as convert_checkpoint
+    from metaf2n_arch.weights.authors_checkpoint import convert as convert_checkpoint
 
     typer.echo(convert_checkpoint(checkpoint, out, network_block(architecture, 'network_g', '--architecture')))

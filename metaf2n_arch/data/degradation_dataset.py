@@ -14,8 +14,8 @@ from metaf2n_arch.data import patches
 from metaf2n_arch.data.options import DegradedOptions, require_storage
 from metaf2n_arch.data.sources import ImageSource
 from metaf2n_arch.data.visits import Visits
+from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.images import to_tensor
 from metaf2n_arch.utils.options import parse_block
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metaf2n_arch.utils.images import gradient_energy
+from metaf2n_arch.images.arrays import gradient_energy
 
 REDRAWS = 5
 """How often a patch without content is drawn again, as in the authors' program."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer, RestorerOptions
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.download import locate
-from metaf2n_arch.utils.weights import load_strictly, read_checkpoint
+from metaf2n_arch.weights.download import locate
+from metaf2n_arch.weights.files import load_strictly, read_checkpoint
 
 # Widths of the published GPEN networks: size -> (channel_multiplier, narrow).
 GPEN_WIDTHS = {256: (1, 0.5), 512: (2, 1.0), 1024: (2, 1.0), 2048: (2, 1.0)}

@@ -12,7 +12,7 @@ from torch import Tensor
 from metaf2n_arch.faces.alignment import compose, face_matrix, invert, resize_matrix, warp
 from metaf2n_arch.faces.detector import Detector, Face
 from metaf2n_arch.faces.restorer import Restorer
-from metaf2n_arch.utils.images import bicubic_up
+from metaf2n_arch.images.arrays import bicubic_up
 
 # Side of the aligned face where the restorer takes any size.
 ANY_SIZE = 512

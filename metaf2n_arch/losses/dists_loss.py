@@ -7,7 +7,7 @@ from typing import Any
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.functional.dists_network import load_dists
+from metaf2n_arch.archs.dists_network import load_dists
 from metaf2n_arch.losses.pair import require_pair
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.functional.lpips_network import TRUNKS, build_lpips
+from metaf2n_arch.archs.lpips_network import TRUNKS, build_lpips
 from metaf2n_arch.losses.pair import require_pair
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
-from metaf2n_arch.utils.pretrained import find_weights
-from metaf2n_arch.utils.weights import read_checkpoint
+from metaf2n_arch.weights.files import read_checkpoint
+from metaf2n_arch.weights.pretrained import find_weights
 
 FILE = 'brisque_svm_weights.pth'
 URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{FILE}'

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.functional.dists_network import DISTS, load_dists
+from metaf2n_arch.archs.dists_network import DISTS, load_dists
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
-from metaf2n_arch.utils.pretrained import checkpoint_folders, find_weights, read_weights, select_weights
+from metaf2n_arch.weights.pretrained import checkpoint_folders, find_weights, read_weights, select_weights
 
 FILE = 'pt_inception-2015-12-05-6726825d.pth'
 URL = f'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}'

@@ -9,7 +9,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 
-from metaf2n_arch.functional.lpips_network import TRUNKS, build_lpips
+from metaf2n_arch.archs.lpips_network import TRUNKS, build_lpips
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
 
 

@@ -11,7 +11,7 @@ from basicsr.metrics.niqe import calculate_niqe
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
-from metaf2n_arch.utils.pretrained import find_weights
+from metaf2n_arch.weights.pretrained import find_weights
 
 FILE = 'niqe_modelparameters.mat'
 URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{FILE}'

@@ -27,10 +27,10 @@ from metaf2n_arch.models.options import GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import OptionError
-from metaf2n_arch.utils.download import locate
 from metaf2n_arch.utils.memory import peak_memory
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
+from metaf2n_arch.weights.download import locate
 
 Values = dict[str, Tensor]
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from metaf2n_arch.meta import Params
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.weights import load_strictly, read_checkpoint
+from metaf2n_arch.weights.files import load_strictly, read_checkpoint
 
 KEY = 'inner_lr'
 """Where a checkpoint of the generator holds them, beside ``params`` and ``params_ema``."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metaf2n_arch.degradation import DegradationParams, apply, apply_batch
 from metaf2n_arch.faces.restorer import Restorer
+from metaf2n_arch.images.arrays import bicubic_up
 from metaf2n_arch.meta.support import crop
-from metaf2n_arch.utils.images import bicubic_up
 
 
 @dataclass(frozen=True)

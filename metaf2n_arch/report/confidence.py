@@ -12,11 +12,11 @@ import yaml
 from torch import Tensor
 
 from metaf2n_arch.data.sources import scan_images
+from metaf2n_arch.images.arrays import read_image, to_tensor
 from metaf2n_arch.report.figures import Panel
 from metaf2n_arch.report.panels import read_8bit, spread
 from metaf2n_arch.report.runs import Run
-from metaf2n_arch.utils.images import read_image, to_tensor
-from metaf2n_arch.utils.weights import load_into
+from metaf2n_arch.weights.files import load_into
 
 Confidence = Callable[[Tensor, Tensor], Tensor]
 

@@ -15,11 +15,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from metaf2n_arch.images.arrays import read_image
 from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
 from metaf2n_arch.report.log import newest_log, read_series
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
-from metaf2n_arch.utils.images import read_image
 from metaf2n_arch.utils.resources import option_file
 
 OPTION_FILE = 'demo_metaf2n_ssl.yml'

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from metaf2n_arch.images.arrays import gradient_energy, read_image, to_8bit
 from metaf2n_arch.report.figures import Panel
-from metaf2n_arch.utils.images import gradient_energy, read_image, to_8bit
 
 MARK = np.array([0, 235, 255], np.uint8)
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metaf2n_arch.images.arrays import is_image_name
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
 from metaf2n_arch.report.log import Series, read_series
 from metaf2n_arch.utils.checks import DataError, nearest
-from metaf2n_arch.utils.images import is_image_name
 
 _OPEN, _CLOSE = re.compile(r'^\s+([\w.-]+):\[$'), re.compile(r'^\s+\]$')
 _VALUE = re.compile(r'^\s+([\w.-]+): (.*)$')

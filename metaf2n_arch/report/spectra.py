@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
-from metaf2n_arch.utils.images import read_image, to_tensor
+from metaf2n_arch.images.arrays import read_image, to_tensor
 
 BINS = 65
 

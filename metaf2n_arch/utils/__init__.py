@@ -1,1 +1,1 @@
-"""Floor 0: checks, images, random generators and weights files. Imports torch and NumPy only."""
+"""Floor 0: checks, option blocks, random generators and files. Imports torch and NumPy only."""

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metaf2n_arch.images.arrays import luminance, to_tensor
 from metaf2n_arch.utils.checks import OptionError
-from metaf2n_arch.utils.images import luminance, to_tensor
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

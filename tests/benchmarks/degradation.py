@@ -26,7 +26,7 @@ from torch import Tensor
 from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
 from metaf2n_arch.degradation.apply import filter2d
 from metaf2n_arch.degradation.jpeg import jpeg
-from metaf2n_arch.utils.images import to_tensor
+from metaf2n_arch.images.arrays import to_tensor
 
 
 def photographs(side: int) -> Tensor:

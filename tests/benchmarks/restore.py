@@ -23,14 +23,14 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from skimage import data
 
 from metaf2n_arch.archs.gpen_arch import GPEN
-from metaf2n_arch.archs.loading import Generator
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face, build_detector
 from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer, build_restorer
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.photo_files import Photo, write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.photos import collect, restore_photos
-from metaf2n_arch.utils.images import to_tensor
-from metaf2n_arch.utils.photo_files import Photo, write_photo
+from metaf2n_arch.weights.loading import Generator
 
 
 class Searching(Detector):

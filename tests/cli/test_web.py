@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from metaf2n_arch.archs.loading import Generator
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.cli.main import app
 from metaf2n_arch.cli.web import answer, build_page, load_gradio, serve
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.images.photo_files import Photo, read_photo, write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.utils.checks import OptionError
-from metaf2n_arch.utils.photo_files import Photo, read_photo, write_photo
+from metaf2n_arch.weights.loading import Generator
 
 
 class FaceInWidePhotos(Detector):

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from metaf2n_arch.data.face_pair_dataset import FacePairDataset
+from metaf2n_arch.images.arrays import read_image, to_tensor, write_image
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.images import read_image, to_tensor, write_image
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from metaf2n_arch.functional.dists_network import WEIGHTS, L2Pool
-from metaf2n_arch.functional.lpips_network import TRUNKS
+from metaf2n_arch.archs.dists_network import WEIGHTS, L2Pool
+from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.losses.dists_loss import DISTSLoss
 from metaf2n_arch.utils.checks import DataError
 

@@ -8,8 +8,8 @@ import yaml
 from basicsr.archs import build_network
 from torch import nn
 
-from metaf2n_arch.functional.dists_network import WEIGHTS
-from metaf2n_arch.functional.lpips_network import TRUNKS
+from metaf2n_arch.archs.dists_network import WEIGHTS
+from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.losses.terms import LossTerms
 
 OPTIONS = """

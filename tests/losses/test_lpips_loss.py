@@ -8,7 +8,7 @@ import made_up_weights
 import pytest
 import torch
 
-from metaf2n_arch.functional.lpips_network import TRUNKS
+from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.losses.lpips_loss import LPIPSLoss
 from metaf2n_arch.utils.checks import DataError, OptionError
 

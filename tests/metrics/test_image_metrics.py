@@ -11,8 +11,8 @@ import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.functional.dists_network import WEIGHTS
-from metaf2n_arch.functional.lpips_network import TRUNKS
+from metaf2n_arch.archs.dists_network import WEIGHTS
+from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.metrics.measure import as_tensor
 from metaf2n_arch.utils.checks import OptionError
 

@@ -7,8 +7,8 @@ import torch
 from basicsr.models import build_model
 from small_model import options
 
-from metaf2n_arch.archs.loading import load_mask_net
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.weights.loading import load_mask_net
 
 MASK = {'type': 'MaskNet', 'num_feat': 8, 'num_conv': 3, 'bias_last': 1.0}
 

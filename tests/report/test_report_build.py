@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from report_helpers import make_run
 
+from metaf2n_arch.images.arrays import write_image
 from metaf2n_arch.report.build import build_report
 from metaf2n_arch.report.document import Document, Grid, Heading, Paragraph, Picture
 from metaf2n_arch.report.panels import liveliest_window, on_square, picture_row, spread
 from metaf2n_arch.report.published import FAMILIES
 from metaf2n_arch.report.spectra import mean_spectrum
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.images import write_image
 
 
 @pytest.fixture(scope='module')
@@ -146,9 +146,9 @@ def test_confidence_maps_are_mask_nets_own(tmp_path, astronaut):
     import torch
 
     from metaf2n_arch.archs.mask_net_arch import MaskNet
+    from metaf2n_arch.images.arrays import to_tensor
     from metaf2n_arch.report.confidence import confidence_rows, heat
     from metaf2n_arch.report.runs import read_run
-    from metaf2n_arch.utils.images import to_tensor
 
     run = read_run(make_run(tmp_path, 'mine'))
     assert confidence_rows(run, 'FFHQ_iid', 2) == []  # neither weights nor faces

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.photo_files import Photo, write_photo
 from metaf2n_arch.models.evaluation import write_json
 from metaf2n_arch.report.document import Document
 from metaf2n_arch.report.figures import loss_curves
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
-from metaf2n_arch.utils.images import write_image
-from metaf2n_arch.utils.photo_files import Photo, write_photo
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 WRITERS: dict[str, Callable[[Path], object]] = {

@@ -21,8 +21,8 @@ from metaf2n_arch.bridge.course import course
 from metaf2n_arch.bridge.repairs.exact_resume import further_state
 from metaf2n_arch.bridge.table import Repair, replace, still_says
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.layouts import in_names_of
-from metaf2n_arch.utils.weights import OPTIONS, load_state_dict, load_strictly, save_atomically
+from metaf2n_arch.weights.files import OPTIONS, load_state_dict, load_strictly, save_atomically
+from metaf2n_arch.weights.layouts import in_names_of
 
 TRIES = 3
 

@@ -19,7 +19,7 @@ from metaf2n_arch.bridge import runner
 from metaf2n_arch.bridge.course import course
 from metaf2n_arch.bridge.table import Repair, replace
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.weights import read_checkpoint
+from metaf2n_arch.weights.files import read_checkpoint
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from metaf2n_arch.data.prepare.driver import Unfit, read_8bit, require_side, save, stem
-from metaf2n_arch.utils.images import gradient_energy
+from metaf2n_arch.images.arrays import gradient_energy
 
 SIZE, STRIDE, MIN_ENERGY = 400, 200, -6.0
 

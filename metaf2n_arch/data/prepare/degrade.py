@@ -13,8 +13,8 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.driver import Unfit, read_8bit, require_side, save, stem
 from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
+from metaf2n_arch.images.arrays import to_tensor, to_uint8
 from metaf2n_arch.utils.files import write_whole
-from metaf2n_arch.utils.images import to_tensor, to_uint8
 from metaf2n_arch.utils.rng import numpy_generator
 
 FAMILIES: dict[str, Callable[[int], DegradationConfig]] = {

@@ -17,8 +17,8 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.journal import Journal
 from metaf2n_arch.data.sources import scan_images
+from metaf2n_arch.images.arrays import image_size, read_image, to_8bit, write_image
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.images import image_size, read_image, to_8bit, write_image
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
 WORTH_A_PROCESS = 16

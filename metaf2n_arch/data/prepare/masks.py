@@ -10,7 +10,7 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.driver import read_8bit, require_side, save, stem
 from metaf2n_arch.functional.edges import edge_mask
-from metaf2n_arch.utils.images import to_tensor
+from metaf2n_arch.images.arrays import to_tensor
 
 
 def mask_image(image: np.ndarray, threshold: int = 20, stride: int = 1) -> np.ndarray:

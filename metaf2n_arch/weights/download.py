@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from metaf2n_arch.utils.checks import DataError, nearest
-from metaf2n_arch.utils.published import TABLE, Weights
+from metaf2n_arch.weights.published import TABLE, Weights
 
 ENVIRONMENT = 'METAF2N_WEIGHTS'
 """Names a folder of weights that is looked into first, and fetched into."""

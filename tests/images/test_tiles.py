@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from metaf2n_arch.images.tiles import _windows, run_tiled
 from metaf2n_arch.utils.checks import OptionError
-from metaf2n_arch.utils.tiling import _windows, run_tiled
 
 SCALE = 2
 

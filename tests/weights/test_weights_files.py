@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.weights import (
+from metaf2n_arch.weights.files import (
     load_into,
     load_state_dict,
     load_strictly,
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     """The limit on file size stands for the disk: the first file fits, the second does not."""
     program = (
         'import sys, torch\n'
-        'from metaf2n_arch.utils.weights import save_atomically\n'
+        'from metaf2n_arch.weights.files import save_atomically\n'
         'save_atomically({"w": torch.zeros(10)}, "net.pth")\n'
         'save_atomically({"w": torch.zeros(100_000)}, "net.pth")\n'
     )

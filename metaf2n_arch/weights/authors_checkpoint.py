@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaf2n_arch.archs.loading import build_registered
 from metaf2n_arch.utils.checks import DataError, make_folder
-from metaf2n_arch.utils.tensorflow_checkpoint import Reader, Tensors, find_checkpoint, read_tensors
-from metaf2n_arch.utils.weights import OPTIONS, save_atomically
+from metaf2n_arch.weights.files import OPTIONS, save_atomically
+from metaf2n_arch.weights.loading import build_registered
+from metaf2n_arch.weights.tensorflow_checkpoint import Reader, Tensors, find_checkpoint, read_tensors
 
 GENERATOR = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'num_feat': 64, 'num_block': 23}
 """The authors' generator, Real-ESRGAN's."""

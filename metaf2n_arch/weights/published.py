@@ -1,4 +1,4 @@
-"""The published weights files that the project knows by name. Nothing is fetched here: see `utils.download`."""
+"""The published weights files that the project knows by name. Nothing is fetched here: see `weights.download`."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metaf2n_arch.images.arrays import pad_to_multiple
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.download import locate
-from metaf2n_arch.utils.images import pad_to_multiple
-from metaf2n_arch.utils.layouts import in_names_of
 from metaf2n_arch.utils.registries import build
-from metaf2n_arch.utils.weights import load_state_dict, load_strictly, with_recorded
+from metaf2n_arch.weights.download import locate
+from metaf2n_arch.weights.files import load_state_dict, load_strictly, with_recorded
+from metaf2n_arch.weights.layouts import in_names_of
 
 # What sides an input may have to be multiples of: windows of attention, pixel-unshuffling at the entry.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
+from metaf2n_arch.images.photo_files import ORIENTATION, Photo, read_photo, upright, write_photo
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.photo_files import ORIENTATION, Photo, read_photo, upright, write_photo
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.pretrained import checkpoint_folders, find_weights, read_weights, select_weights
+from metaf2n_arch.weights.pretrained import checkpoint_folders, find_weights, read_weights, select_weights
 
 
 def test_folders_follow_the_environment(tmp_path, monkeypatch) -> None:

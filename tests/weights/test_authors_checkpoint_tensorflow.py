@@ -14,13 +14,13 @@ from authors_variables import ARCHITECTURE, RECORDED, networks, their_variables
 from torch import Tensor
 from typer.testing import CliRunner
 
-from metaf2n_arch.archs.authors_checkpoint import convert
-from metaf2n_arch.archs.loading import load_generator, load_mask_net
 from metaf2n_arch.archs.mask_net_arch import MaskNet, enlarge
 from metaf2n_arch.cli.main import app
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.tensorflow_checkpoint import read_tensors
-from metaf2n_arch.utils.weights import load_into
+from metaf2n_arch.weights.authors_checkpoint import convert
+from metaf2n_arch.weights.files import load_into
+from metaf2n_arch.weights.loading import load_generator, load_mask_net
+from metaf2n_arch.weights.tensorflow_checkpoint import read_tensors
 
 SUPPORT = {11: (2, 3, 8, 8), 12: (2, 3, 32, 32)}
 

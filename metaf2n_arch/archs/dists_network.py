@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaf2n_arch.functional.lpips_network import TRUNKS
-from metaf2n_arch.utils.pretrained import find_weights, read_weights, select_weights
+from metaf2n_arch.archs.lpips_network import TRUNKS
+from metaf2n_arch.weights.pretrained import find_weights, read_weights, select_weights
 
 WEIGHTS = 'DISTS_weights-f5e65c96.pth'
 WEIGHTS_URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{WEIGHTS}'

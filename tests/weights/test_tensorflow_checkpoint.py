@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.tensorflow_checkpoint import find_checkpoint
+from metaf2n_arch.weights.tensorflow_checkpoint import find_checkpoint
 
 
 def lay(folder: Path, *names: str) -> Path:

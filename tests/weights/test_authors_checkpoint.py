@@ -13,11 +13,11 @@ import torch
 from authors_variables import ARCHITECTURE, networks, their_variables
 from typer.testing import CliRunner
 
-from metaf2n_arch.archs.authors_checkpoint import convert
-from metaf2n_arch.archs.loading import load_generator, load_mask_net
 from metaf2n_arch.cli.main import app
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.tensorflow_checkpoint import Tensors
+from metaf2n_arch.weights.authors_checkpoint import convert
+from metaf2n_arch.weights.loading import load_generator, load_mask_net
+from metaf2n_arch.weights.tensorflow_checkpoint import Tensors
 
 SKIPPED = {
     'MODEL/conv_first/weight/Adam': (3, 3, 3, 8),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metaf2n_arch.images.arrays import to_8bit
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
-from metaf2n_arch.utils.images import to_8bit
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -9,9 +9,9 @@ import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
-from metaf2n_arch.archs.loading import AnySize, load_generator, load_mask_net
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.weights.loading import AnySize, load_generator, load_mask_net
 
 RRDB = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1}
 COMPACT = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 3}

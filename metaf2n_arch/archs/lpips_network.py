@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 from metaf2n_arch.utils.checks import DataError, require_choice
-from metaf2n_arch.utils.pretrained import find_weights, read_weights, select_weights
+from metaf2n_arch.weights.pretrained import find_weights, read_weights, select_weights
 
 
 class Trunk(NamedTuple):

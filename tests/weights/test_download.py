@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.download import cache_folder, fetch, locate, table
-from metaf2n_arch.utils.published import TABLE, Weights
+from metaf2n_arch.weights.download import cache_folder, fetch, locate, table
+from metaf2n_arch.weights.published import TABLE, Weights
 
 CONTENT = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -8,11 +8,11 @@ import pytest
 import torch
 from published_layouts import MEAN, PUBLISHED
 
-from metaf2n_arch.archs.loading import build_registered, load_generator
 from metaf2n_arch.archs.srresnet_arch import SRResNet
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.layouts import in_names_of
-from metaf2n_arch.utils.weights import load_state_dict
+from metaf2n_arch.weights.files import load_state_dict
+from metaf2n_arch.weights.layouts import in_names_of
+from metaf2n_arch.weights.loading import build_registered, load_generator
 
 
 def options(name: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaf2n_arch.utils import images
+from metaf2n_arch.images import arrays as images
 from metaf2n_arch.utils.checks import DataError
 
 

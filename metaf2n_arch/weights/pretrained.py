@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.download import checksum
-from metaf2n_arch.utils.weights import load_state_dict
+from metaf2n_arch.weights.download import checksum
+from metaf2n_arch.weights.files import load_state_dict
 
 REPLACE = 'Replace it by the published file.'
 

@@ -1,0 +1,1 @@
+"""Floor 0: images as arrays and tensors, photo files, tiles."""
