@@ -11,9 +11,12 @@ from metaf2n_arch.utils.checks import OptionError, nearest
 
 
 class Strict(BaseModel):
-    """Base of every option block: unknown keys are errors, values never change after parsing."""
+    """Base of every option block: unknown keys are errors, values never change after parsing.
 
-    model_config = ConfigDict(extra='forbid', frozen=True, arbitrary_types_allowed=True)
+    The docstring under a field is its description, in the JSON schema and in the reference of the options.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
 
 S = TypeVar('S', bound=BaseModel)
