@@ -19,9 +19,9 @@ from basicsr.utils.registry import (
     LOSS_REGISTRY,
     METRIC_REGISTRY,
     MODEL_REGISTRY,
-    Registry,
 )
 
+from metaf2n_arch.config.names import check_arguments, check_part, is_ours
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.optimization import optimizer_class
 from metaf2n_arch.models.options import (
@@ -45,8 +45,6 @@ _TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performan
 _PATH_PREFIXES = ('pretrain_network_', 'param_key_', 'strict_load_')
 _PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'models', 'training_states', 'log')
 _PATH_RARE = ('visualization', 'results_root')
-# Arguments that the host passes by itself, by kind of part.
-_GIVEN = {'metric': ('img', 'img2', 'better'), 'scheduler': ('optimizer', 'last_epoch'), 'optimizer': ('params',)}
 
 
 def check_option_file(opt: Options, file: str) -> None:
@@ -133,38 +131,6 @@ def _check_data_set(options: Options, where: str) -> None:
     schema = getattr(require(DATASET_REGISTRY, options.get('type'), f'{where}.type'), 'options_schema', None)
     if schema is not None:
         parse_block(schema, options, where)
-
-
-def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
-    """Checks ``{type, ...}`` against a registry and the signature of what it names."""
-    if not isinstance(options, Mapping) or 'type' not in options:
-        raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
-    check_arguments(require(registry, options['type'], f'{where}.type'), options, where, kind)
-
-
-def check_arguments(part: Any, options: Options, where: str, kind: str) -> None:
-    """Raises `OptionError` for arguments that `part` does not take or lacks.
-
-    A metric of the host takes ``**kwargs`` and ignores them; for metrics these do not excuse an unknown key.
-    """
-    parameters = inspect.signature(part).parameters
-    given = _GIVEN.get(kind, ())
-    named = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    known = [p.name for p in named if p.name not in given]
-    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values()) and kind != 'metric'
-    for key in options:
-        if key != 'type' and key not in known and not open_ended and key not in given:
-            hint = nearest(key, known) or f' Known keys: {", ".join(known)}.'
-            raise OptionError(f'{where}.{key}: unknown key of {options["type"]}.{hint}')
-    for parameter in named:
-        if parameter.default is parameter.empty and parameter.name not in options and parameter.name not in given:
-            raise OptionError(f'{where}.{parameter.name}: missing; {options["type"]} needs it.')
-
-
-def is_ours(registry: Registry, name: Any) -> bool:
-    """Whether `name` is registered and defined in this package."""
-    part = find(registry, name)
-    return part is not None and part.__module__.startswith('metaf2n_arch.')
 
 
 def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: tuple[str, ...] = ()) -> None:
