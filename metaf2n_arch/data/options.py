@@ -43,8 +43,7 @@ class DatasetOptions(Strict):
     dataset_enlarge_ratio: float = Field(default=1, gt=0)
     """Visits to each item in an epoch; large values make long epochs of small sets."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    """Whether batches are fetched ahead: ``cpu`` in a thread, ``cuda`` onto the GPU (needs ``pin_memory``), None not.
-    """
+    """Fetching ahead: ``cpu`` in a thread, ``cuda`` onto the GPU (needs ``pin_memory``); None does not."""
     num_prefetch_queue: int = Field(default=1, ge=1)
     """Batches fetched ahead with ``prefetch_mode: cpu``."""
     pin_memory: bool = False
