@@ -109,7 +109,7 @@ def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
 
 def _check_loss(entry: Options, where: str) -> None:
     TermOptions.parse(entry, where)
-    check_part(LOSS_REGISTRY, {k: v for k, v in entry.items() if k not in TermOptions.KEYS}, where, 'loss')
+    check_part(LOSS_REGISTRY, {k: v for k, v in entry.items() if k not in TermOptions.model_fields}, where, 'loss')
 
 
 def _check_optimizer(options: Options, where: str) -> None:

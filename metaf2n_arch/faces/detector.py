@@ -17,23 +17,20 @@ CONFIDENCE = {'retinaface_resnet50': 0.9, 'retinaface_mobile0.25': 0.9, 'yunet':
 
 
 class DetectorOptions(Strict):
-    """The option block ``detector``.
-
-    Attributes:
-        type: which detector; ``cascade`` needs no weights file, and knows no landmarks.
-        weights: a file, or a name of ``metaf2n weights list``; by default the published weights of `type`.
-        confidence: least score of a face; by default 0.9 (RetinaFace) or 0.7 (YuNet).
-        min_size: least length in pixels of the shorter side of a box.
-        max_faces: most faces in an image, the largest ones; None means all.
-        search_size: longer side, in pixels, at which larger photos are searched.
-    """
+    """The option block ``detector``."""
 
     type: DetectorName = 'retinaface_resnet50'
+    """Which detector; ``cascade`` needs no weights file, and knows no landmarks."""
     weights: str | None = None
+    """A file, or a name of ``metaf2n weights list``; by default the published weights of `type`."""
     confidence: float | None = Field(None, ge=0, le=1)
+    """Least score of a face; by default 0.9 (RetinaFace) or 0.7 (YuNet)."""
     min_size: float = Field(16, ge=1)
+    """Least length in pixels of the shorter side of a box."""
     max_faces: int | None = Field(None, ge=1)
+    """Most faces in an image, the largest ones; None means all."""
     search_size: int = Field(1280, ge=64)
+    """Longer side, in pixels, at which larger photos are searched."""
 
     @model_validator(mode='after')
     def _only_keys_that_act(self) -> DetectorOptions:

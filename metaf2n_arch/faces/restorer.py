@@ -18,25 +18,24 @@ RESTORERS: tuple[str, ...] = get_args(RestorerName)
 
 
 class RestorerOptions(Strict):
-    """The option block ``restorer``.
-
-    Attributes:
-        type: which restorer.
-        size: side of the square faces the network works on; 256 and 512 have published GPEN weights, every other
-            restorer works at 512.
-        weights: a file, or a name of ``metaf2n weights list``; by default the published weights of `type` and `size`.
-        channel_multiplier, narrow: width of GPEN, by default that of the published network of this size.
-        fidelity: CodeFormer's w in [0, 1]: 0 invents most, 1 follows the input most.
-        batch: most faces in one pass through the network; 0 means all at once.
-    """
+    """The option block ``restorer``."""
 
     type: RestorerName
+    """Which restorer; ``identity`` returns the face as it is."""
     size: Literal[256, 512, 1024, 2048] | None = None
+    """Side of the square faces the network works on; 256 and 512 have published GPEN weights, every other restorer
+    works at 512.
+    """
     weights: str | None = None
+    """A file, or a name of ``metaf2n weights list``; by default the published weights of `type` and `size`."""
     channel_multiplier: int | None = Field(None, ge=1, le=4)
+    """Width of GPEN's layers at high resolutions; by default that of the published network of this size."""
     narrow: float | None = Field(None, gt=0, le=1)
+    """Factor on the width of GPEN's layers; by default that of the published network of this size."""
     fidelity: float = Field(0.5, ge=0, le=1)
+    """CodeFormer's w in [0, 1]: 0 invents most, 1 follows the input most."""
     batch: int = Field(0, ge=0)
+    """Most faces in one pass through the network; 0 means all at once."""
 
     @model_validator(mode='after')
     def _only_keys_that_act(self) -> RestorerOptions:
