@@ -11,9 +11,7 @@ from urllib.parse import urlsplit
 
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.published import PublishedFile
-from metaf2n_arch.weights.search import checksum, entry_of, find_published, home, locate, table
-
-__all__ = ['fetch', 'locate', 'table']
+from metaf2n_arch.weights.search import checksum, entry_of, find_published, home
 
 
 def fetch(name: str | PublishedFile, progress: bool = True, say: Callable[[str], None] | None = None) -> Path:
