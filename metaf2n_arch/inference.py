@@ -188,6 +188,25 @@ class MetaF2N:
             sr._learn_rates(locate(weights))
         return sr
 
+    @classmethod
+    def from_pretrained(
+        cls, repo: str, *, file: str = 'model.safetensors', revision: str | None = None, **arguments: Any
+    ) -> MetaF2N:
+        """Reads the generator from a repository of the Hugging Face hub, fetched if it is not in its cache.
+
+        Args:
+            repo: ``owner/name``.
+            file: its name in the repository.
+            revision: branch, tag or commit.
+            arguments: of `load`.
+
+        Raises:
+            OptionError, DataError: as `load`; or the hub cannot be reached, or has no such file.
+        """
+        from metaf2n_arch.weights.hub import download
+
+        return cls.load(download(repo, file, revision), **arguments)
+
     def _learn_rates(self, path: Path) -> None:
         learned = InnerRates([name.removeprefix(self._inside) for name in self.adapted], self.options.inner_lr)
         learned.load(path, required=True)
