@@ -35,7 +35,8 @@ def save_network(
 ) -> None:
     """Writes one or several networks into `<net_label>_<iteration>.pth`, each under its key, as the host does.
 
-    What a network must be built with and no tensor's shape tells (`recorded_options`) goes beside it.
+    What a network must be built with and no tensor's shape tells (`recorded_options`), and what a model says of its
+    training (`recorded`), goes beside it.
 
     Raises:
         DataError: the file could not be written; the one before, if any, is untouched.
@@ -52,6 +53,8 @@ def save_network(
     for each in bare:
         if hasattr(each, 'recorded_options'):
             content[OPTIONS] = each.recorded_options
+    if hasattr(model, 'recorded'):
+        content.update(model.recorded(net_label, current_iter))
     _write(content, Path(model.opt['path']['models']) / name)
 
 
