@@ -26,6 +26,7 @@ FLOORS = {
     'faces': 3,
     'data': 3,
     'models': 4,
+    'config': 4,
     'report': 4,
     'inference': 4,
     'photos': 4,
