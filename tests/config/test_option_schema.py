@@ -10,8 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from metaf2n_arch.bridge.option_text import read_option_file
 from metaf2n_arch.config.schema import option_schema
+from metaf2n_arch.config.text import read_option_file
 from metaf2n_arch.utils.resources import option_file, option_files
 
 SHIPPED = option_file('train_metaf2n.yml').parent / 'options.schema.json'

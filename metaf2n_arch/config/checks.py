@@ -1,15 +1,13 @@
-"""What can be known to be wrong before anything is built: keys the runner needs, names, files and folders."""
+"""What can be known to be wrong before anything is built: keys the runner needs, files and folders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
-from metaf2n_arch.utils.registries import find, names
 
 # Keys without which the stock runner stops with a bare KeyError, after it has created folders.
 NEEDED = ['name', 'model_type', 'num_gpu', 'datasets', 'path']
@@ -74,45 +72,6 @@ def check_sizes(opt: dict[str, Any], file: str) -> None:
         size, scale = block.get('gt_size'), block.get('scale')
         if isinstance(size, int) and isinstance(scale, int) and (size <= 0 or scale <= 0 or size % scale):
             raise OptionError(f'{file}: datasets.{phase}.gt_size is {size}, expected a multiple of the scale {scale}.')
-
-
-def check_names(opt: dict[str, Any], file: str) -> None:
-    """Raises `OptionError` if a network, loss, metric, data set or model type is in no registry."""
-    from basicsr.utils import registry
-
-    registries = {
-        'network': registry.ARCH_REGISTRY,
-        'loss': registry.LOSS_REGISTRY,
-        'metric': registry.METRIC_REGISTRY,
-        'dataset': registry.DATASET_REGISTRY,
-        'model': registry.MODEL_REGISTRY,
-    }
-    for kind, place, name in _names(opt):
-        if find(registries[kind], name) is None:
-            known = names(registries[kind])
-            hint = nearest(str(name), known) or f' Known: {", ".join(known)}.'
-            raise OptionError(f'{file}: {place}: there is no {kind} {name!r}.{hint}')
-
-
-def _names(opt: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Yields (kind, key path, name) for everything the runner will look up in a registry."""
-    yield 'model', 'model_type', opt['model_type']
-    for key, block in opt.items():
-        if key.startswith('network_') and isinstance(block, dict) and 'type' in block:
-            yield 'network', f'{key}.type', block['type']
-    for phase, block in opt['datasets'].items():
-        yield 'dataset', f'datasets.{phase}.type', block['type']
-    for key, block in ((opt.get('val') or {}).get('metrics') or {}).items():
-        if isinstance(block, dict) and 'type' in block:
-            yield 'metric', f'val.metrics.{key}.type', block['type']
-    for key, block in (opt.get('train') or {}).items():
-        # Host: pixel_opt, perceptual_opt, gan_opt ...; ours: a list under `losses`.
-        if key.endswith('_opt') and isinstance(block, dict) and 'type' in block:
-            yield 'loss', f'train.{key}.type', block['type']
-        if key == 'losses' and isinstance(block, list):
-            for i, item in enumerate(block):
-                if isinstance(item, dict) and 'type' in item:
-                    yield 'loss', f'train.losses.{i}.type', item['type']
 
 
 def check_files(opt: dict[str, Any], file: str) -> None:

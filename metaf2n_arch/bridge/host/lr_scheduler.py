@@ -1,8 +1,8 @@
-"""Cosine annealing with restarts stays at its end when training goes on past its periods.
+"""`basicsr.models.lr_scheduler`: cosine annealing with restarts stays at its end beyond its periods, for everybody.
 
 Seen with BasicSR 1.4.2: one iteration after the last period of `CosineAnnealingRestartLR`, as happens when a run is
 lengthened or its periods were added up wrongly, `get_position_from_periods` finds no period, returns `None`, and
-training dies of a TypeError. Instead the learning rate of the last period's end is kept. May go when the host does so.
+training dies of a TypeError. Instead the learning rate of the last period's end is kept.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from metaf2n_arch.bridge.table import Repair, replace
+from metaf2n_arch.bridge.patching import Repair, replace
 
 
 def _cosine(module: ModuleType) -> bool:
@@ -32,6 +32,5 @@ def _cosine(module: ModuleType) -> bool:
     return True
 
 
-REPAIRS = [
-    Repair('cosine restarts', 'basicsr.models.lr_scheduler', _cosine, 'dies one iteration past the last period'),
-]
+_WHY = 'dies one iteration past the last period'
+REPAIRS = [Repair('cosine-restarts', 'basicsr.models.lr_scheduler', _cosine, _WHY, 'everybody')]

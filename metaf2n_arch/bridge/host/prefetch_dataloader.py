@@ -1,10 +1,10 @@
-"""Prefetching on the CPU starts one reader, and an error in it arrives.
+"""`basicsr.data.prefetch_dataloader`: in runs of ours prefetching starts one reader, and an error in it arrives.
 
 Seen with BasicSR 1.4.2: `CPUPrefetcher` starts reading when built and again when the first epoch begins, so that with
 `prefetch_mode: cpu` a thread and its workers stay blocked for ever; and an error while reading ends the thread
 silently, after which training waits for ever. Without workers the thread makes the items itself and draws from the
 training's own generators whenever it comes to run, so that no two runs are alike. A signal that reaches a worker while
-it starts ends it, and with it training. May go when the host closes what it opens.
+it starts ends it, and with it training.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from metaf2n_arch.bridge import stopping
-from metaf2n_arch.bridge.table import Repair, replace, still_says
+from metaf2n_arch.bridge.patching import Repair, replace_for_ours, still_says
+from metaf2n_arch.run import stopping
 
 
 def run(self: Any) -> None:
@@ -59,21 +59,21 @@ def _apply(module: ModuleType) -> bool:
 
     if still_says(module.PrefetchGenerator.run, 'except'):
         return False
-    replace(module.PrefetchGenerator, 'run', run)
-    replace(module.PrefetchGenerator, '__next__', take_next)
-    replace(module.PrefetchDataLoader, '__iter__', iterate)
-    replace(module.CPUPrefetcher, '__init__', start_later)
-    replace(module.CPUPrefetcher, 'next', next_or_none)
+    replace_for_ours(module.PrefetchGenerator, 'run', run)
+    replace_for_ours(module.PrefetchGenerator, '__next__', take_next)
+    replace_for_ours(module.PrefetchDataLoader, '__iter__', iterate)
+    replace_for_ours(module.CPUPrefetcher, '__init__', start_later)
+    replace_for_ours(module.CPUPrefetcher, 'next', next_or_none)
     return True
 
 
 def _start(module: ModuleType) -> bool:
     for prefetcher in (module.CPUPrefetcher, module.CUDAPrefetcher):
-        replace(prefetcher, 'reset', stopping.held()(prefetcher.reset))
+        replace_for_ours(prefetcher, 'reset', stopping.held()(prefetcher.reset))
     return True
 
 
 REPAIRS = [
     Repair('prefetching', 'basicsr.data.prefetch_dataloader', _apply, 'leaks a reader, swallows its errors'),
-    Repair('start of workers', 'basicsr.data.prefetch_dataloader', _start, 'loses them to a signal that comes then'),
+    Repair('start-of-workers', 'basicsr.data.prefetch_dataloader', _start, 'loses them to a signal that comes then'),
 ]

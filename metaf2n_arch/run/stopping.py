@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from metaf2n_arch.bridge.course import course
+from metaf2n_arch.run.course import course
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # torchrun passes on what its processes have already received from the terminal: within this time it is the same wish.
@@ -86,9 +87,7 @@ def _agreed(model: Any) -> int:
 
 
 def _leave(model: Any, iteration: int, number: int) -> None:
-    from basicsr.utils import get_root_logger
-
-    logger = get_root_logger()
+    logger = logging.getLogger('basicsr')
     if course.saved != iteration:
         logger.info('Saving models and training states.')
         model.save(course.epoch, iteration)

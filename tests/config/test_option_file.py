@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from metaf2n_arch.models.option_file import check_option_file
+from metaf2n_arch.config.option_file import check_option_file
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.resources import option_file
 

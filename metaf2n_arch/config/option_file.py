@@ -1,7 +1,8 @@
 """Checks a whole option file before anything is built: every wrong key is one line that names its place.
 
 The host lets unknown keys pass in silence, so that ``ema_deacy: 0.999`` trains for days without an average. Files whose
-``model_type`` is ours are checked in full; in files of other models the parts of ours are.
+``model_type`` is ours are checked in full. In files of other models that name a part of ours this part is checked, and
+the blocks of BasicSR's own models and data sets; a file that names none is none of our business.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from basicsr.utils.registry import (
     LOSS_REGISTRY,
     METRIC_REGISTRY,
     MODEL_REGISTRY,
-    Registry,
 )
 
+from metaf2n_arch.config import stock
+from metaf2n_arch.config.names import check_arguments, check_part, is_ours, names_a_part_of_ours
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.optimization import optimizer_class
 from metaf2n_arch.models.options import (
@@ -45,12 +47,15 @@ _TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performan
 _PATH_PREFIXES = ('pretrain_network_', 'param_key_', 'strict_load_')
 _PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'models', 'training_states', 'log')
 _PATH_RARE = ('visualization', 'results_root')
-# Arguments that the host passes by itself, by kind of part.
-_GIVEN = {'metric': ('img', 'img2', 'better'), 'scheduler': ('optimizer', 'last_epoch'), 'optimizer': ('params',)}
 
 
-def check_option_file(opt: Options, file: str) -> None:
+def check_option_file(opt: Options, file: str, build: bool = True) -> None:
     """Checks the options the host has read from `file`.
+
+    Args:
+        opt: the options.
+        file: their file, for the messages.
+        build: whether data sets of ours are built, to see whether their files can be used.
 
     Raises:
         OptionError: with one line per mistake: file, key path, what was expected, the nearest known key.
@@ -65,7 +70,8 @@ def check_option_file(opt: Options, file: str) -> None:
     if mistakes:
         raise OptionError('\n'.join(f'{file}: {mistake}' for mistake in mistakes))
     try:
-        _build_data_sets(opt)
+        if build:
+            _build_data_sets(opt)
     except (DataError, OptionError) as error:
         raise type(error)(f'{file}: {error}') from None
 
@@ -81,8 +87,22 @@ def _checks(opt: Options) -> Iterable[Callable[[], object]]:
         yield from _train_checks(opt.get('train') or {})
         for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
             yield partial(check_part, METRIC_REGISTRY, metric, f'val.metrics.{name}', 'metric')
+    elif names_a_part_of_ours(opt):
+        yield from _stock_checks(opt)
+    stock_too = names_a_part_of_ours(opt)
     for phase, options in (opt.get('datasets') or {}).items():
-        yield partial(_check_data_set, options, f'datasets.{phase}')
+        yield partial(_check_data_set, options, f'datasets.{phase}', stock_too)
+
+
+def _stock_checks(opt: Options) -> Iterable[Callable[[], object]]:
+    """Checks of a run that trains one of BasicSR's models with parts of ours."""
+    train = opt.get('train')
+    if opt.get('is_train', True) and opt.get('model_type') in stock.MODELS and isinstance(train, Mapping):
+        yield partial(parse_block, stock.StockTrainOptions, train, 'train')
+        for key in [key for key in train if key.endswith('_opt') and train[key]]:
+            yield partial(check_part, LOSS_REGISTRY, train[key], f'train.{key}', 'loss')
+    for key in [key for key in opt if key.startswith('network_')]:
+        yield partial(check_part, ARCH_REGISTRY, opt[key], key, 'network')
 
 
 def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
@@ -127,44 +147,15 @@ def _check_scheduler(options: Options) -> None:
     check_arguments(classes[name], options, 'train.scheduler', 'scheduler')
 
 
-def _check_data_set(options: Options, where: str) -> None:
+def _check_data_set(options: Options, where: str, stock_too: bool) -> None:
     if not isinstance(options, Mapping):
         raise OptionError(f'{where} is {options!r}, expected a mapping of options.')
-    schema = getattr(require(DATASET_REGISTRY, options.get('type'), f'{where}.type'), 'options_schema', None)
+    part = require(DATASET_REGISTRY, options.get('type'), f'{where}.type')
+    schema = getattr(part, 'options_schema', None)
+    if schema is None and stock_too and part.__module__.startswith('basicsr.'):
+        schema = stock.DATASETS.get(options['type'])
     if schema is not None:
         parse_block(schema, options, where)
-
-
-def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
-    """Checks ``{type, ...}`` against a registry and the signature of what it names."""
-    if not isinstance(options, Mapping) or 'type' not in options:
-        raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
-    check_arguments(require(registry, options['type'], f'{where}.type'), options, where, kind)
-
-
-def check_arguments(part: Any, options: Options, where: str, kind: str) -> None:
-    """Raises `OptionError` for arguments that `part` does not take or lacks.
-
-    A metric of the host takes ``**kwargs`` and ignores them; for metrics these do not excuse an unknown key.
-    """
-    parameters = inspect.signature(part).parameters
-    given = _GIVEN.get(kind, ())
-    named = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    known = [p.name for p in named if p.name not in given]
-    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values()) and kind != 'metric'
-    for key in options:
-        if key != 'type' and key not in known and not open_ended and key not in given:
-            hint = nearest(key, known) or f' Known keys: {", ".join(known)}.'
-            raise OptionError(f'{where}.{key}: unknown key of {options["type"]}.{hint}')
-    for parameter in named:
-        if parameter.default is parameter.empty and parameter.name not in options and parameter.name not in given:
-            raise OptionError(f'{where}.{parameter.name}: missing; {options["type"]} needs it.')
-
-
-def is_ours(registry: Registry, name: Any) -> bool:
-    """Whether `name` is registered and defined in this package."""
-    part = find(registry, name)
-    return part is not None and part.__module__.startswith('metaf2n_arch.')
 
 
 def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: tuple[str, ...] = ()) -> None:

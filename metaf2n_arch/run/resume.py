@@ -1,31 +1,35 @@
-"""Resuming works on a CPU, from where the run was written, and survives a damaged newest state.
+"""Resuming: what a state holds, which one is taken, and how a training goes on exactly where it was.
 
 Seen with BasicSR 1.4.2: `load_resume_state` calls CUDA, so that no run resumes on a CPU; `--auto_resume` looks under
 the working directory while the run was written elsewhere, archives it and starts at 0; states are unpickled without
 restriction; a truncated newest state ends every attempt; `check_resume` wants a checkpoint of every network, also of
-frozen ones that are never saved. Instead states are read on the CPU with nothing executed (the optimizers move them
-to their parameters' device), and `--auto_resume` falls back to the newest complete checkpoint and says so. May go
-when the host does so.
+frozen ones that are never saved. A state holds epoch, iteration, optimizers and schedulers only, so that a resumed
+epoch begins anew with other random numbers, and the best metrics are forgotten. Instead states are read on the CPU with
+nothing executed, `--auto_resume` falls back to the newest complete checkpoint and says so, and a state also holds the
+position in the epoch, the generators of every process, the best metrics and what a model of ours adds.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from metaf2n_arch.bridge import runner
-from metaf2n_arch.bridge.course import course
-from metaf2n_arch.bridge.table import Repair, replace
+import torch.distributed as dist
+
+from metaf2n_arch.run.course import course
+from metaf2n_arch.run.sampling import start_at
+from metaf2n_arch.run.schedules import kinds, load_optimizers
+from metaf2n_arch.utils import random_state
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.files import read_checkpoint
+
+logger = logging.getLogger('basicsr')
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the state to resume from, or `None`; points the options at the networks saved with it."""
-    opt['root_path'] = str(runner.working_root(opt['root_path']))
-    course.from_program = True
     if opt['auto_resume']:
         state = newest_complete_state(opt)
     else:
@@ -96,17 +100,51 @@ def _network_file(opt: dict[str, Any], network: str, iteration: int) -> Path:
     return Path(opt['path']['models']) / f'net_{network.removeprefix("network_")}_{iteration}.pth'
 
 
-def _apply(module: ModuleType) -> bool:
-    replace(module, 'load_resume_state', load_resume_state)
-    return True
+def further_state(model: Any) -> dict[str, Any]:
+    """What a state holds beyond the host's keys. Every process must call this, for each has generators of its own."""
+    # What a resumed run has not begun with yet counts, not where its preparations have come to.
+    random = [course.random or random_state.capture()]
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        mine, random = random[0], [{}] * dist.get_world_size()
+        dist.all_gather_object(random, mine)
+    state: dict[str, Any] = {'random': random, 'best_metrics': getattr(model, 'best_metric_results', {})}
+    state['kinds'] = kinds(model)
+    if course.place is not None:
+        state['position'] = course.place[1]
+    if hasattr(model, 'more_state'):
+        state['model'] = model.more_state()
+    return state
 
 
-def adopt_program() -> None:
-    """Repairs the copy of `basicsr.train` that runs as the program: `python -m` executes the file a second time."""
-    program = sys.modules.get('__main__')
-    if program is not None and runner.is_host_script(program, 'basicsr.train'):
-        for name in ('load_resume_state', 'create_train_val_dataloader'):
-            setattr(program, name, getattr(sys.modules['basicsr.train'], name))
+def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Callable[[Any, int, int], None]) -> None:
+    """Takes everything from the state; of the learning rates and schedules, what the option file says counts.
+
+    Args:
+        model: one of the host's kind.
+        resume_state: what `read_state` returned.
+        step_schedule: sets the learning rates of (model, iteration, warm-up iterations).
+    """
+    load_optimizers(model, resume_state, step_schedule)
+    course.saved = resume_state['iter']
+    random = resume_state.get('random', [])
+    if len(random) == model.opt.get('world_size', 1):
+        course.random = random[model.opt.get('rank', 0)]
+    elif random:
+        logger.warning(
+            f'The state was written by {len(random)} processes and is resumed by {model.opt["world_size"]}: '
+            'the generators start over, the tasks go on where they were.'
+        )
+    if 'position' in resume_state and course.sampler is not None:
+        course.place = resume_state['epoch'], resume_state['position']
+        start_at(course.sampler, *course.place)
+    _resume_best_metrics(model, resume_state.get('best_metrics', {}))
+    if 'model' in resume_state and hasattr(model, 'resume_more'):
+        model.resume_more(resume_state['model'])
 
 
-REPAIRS = [Repair('resume', 'basicsr.train', _apply, 'calls CUDA, looks in another folder than it wrote to')]
+def _resume_best_metrics(model: Any, best: dict[str, dict[str, Any]]) -> None:
+    """Takes the best values over, of data sets whose metrics are still the same."""
+    metrics = ((model.opt.get('val') or {}).get('metrics') or {}).keys()
+    kept = {name: record for name, record in best.items() if record.keys() == metrics}
+    if kept:
+        model.best_metric_results = kept

@@ -11,10 +11,10 @@ from __future__ import annotations
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from metaf2n_arch.bridge.startup import SHIM
-from metaf2n_arch.bridge.table import Repair
+SHIM = 'torchvision.transforms.functional_tensor'
 
-_used: list[str] = []
+# Filled when the stand-in is.
+used: list[str] = []
 
 
 class _Loader:
@@ -29,14 +29,9 @@ class _Loader:
         except ImportError:
             from torchvision.transforms import functional as successor
         vars(module).update({k: v for k, v in vars(successor).items() if not k.startswith('__')})
-        _used.append(SHIM)
+        used.append(SHIM)
 
 
 def spec() -> ModuleSpec:
     """Returns the spec of the stand-in."""
     return ModuleSpec(SHIM, _Loader(), origin=__file__)  # type: ignore[arg-type]  # duck-typed, as importlib allows
-
-
-REPAIRS = [
-    Repair('torchvision import', 'basicsr', lambda module: bool(_used), 'imports a module torchvision has removed'),
-]

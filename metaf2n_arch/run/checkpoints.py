@@ -1,34 +1,33 @@
-"""Checkpoints and training states are written whole or not at all, and read without executing anything.
+"""Checkpoints and training states: written whole or not at all, read without executing anything, pruned.
 
 Seen with BasicSR 1.4.2: with a full disk a truncated .pth stays behind under a warning and training goes on; weights
 are unpickled without restriction (torch before 2.6); .safetensors and bare state dicts cannot be read; a checkpoint of
 another network ends in pages of key names. Instead a file is written beside its place, flushed to the disk and renamed,
-in the host's own format; a write that fails ends training with the last good checkpoint intact. May go when the host
-does so.
+in the host's own format; a write that fails ends training with the last good checkpoint intact.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from metaf2n_arch.bridge.course import course
-from metaf2n_arch.bridge.repairs.exact_resume import further_state
-from metaf2n_arch.bridge.table import Repair, replace, still_says
+from metaf2n_arch.run.course import course
+from metaf2n_arch.run.resume import further_state
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.files import OPTIONS, load_state_dict, load_strictly, save_atomically
 from metaf2n_arch.weights.layouts import in_names_of
 
 TRIES = 3
+logger = logging.getLogger('basicsr')
 
 
 def save_network(
-    self: Any,
+    model: Any,
     net: nn.Module | list[nn.Module],
     net_label: str,
     current_iter: int,
@@ -45,15 +44,15 @@ def save_network(
     keys = param_key if isinstance(param_key, list) else [param_key]
     if len(nets) != len(keys):
         raise ValueError(f'save_network got {len(nets)} networks and {len(keys)} keys; they must be as many.')
-    if self.opt.get('rank', 0) != 0:
+    if model.opt.get('rank', 0) != 0:
         return
     name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-    bare = [self.get_bare_model(each) for each in nets]
+    bare = [model.get_bare_model(each) for each in nets]
     content = {key: _on_cpu(each) for each, key in zip(bare, keys)}
     for each in bare:
         if hasattr(each, 'recorded_options'):
             content[OPTIONS] = each.recorded_options
-    _write(content, Path(self.opt['path']['models']) / name)
+    _write(content, Path(model.opt['path']['models']) / name)
 
 
 def _on_cpu(net: nn.Module) -> Mapping[str, Any]:
@@ -64,7 +63,7 @@ def _on_cpu(net: nn.Module) -> Mapping[str, Any]:
     return state
 
 
-def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
+def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     """Writes optimizers, schedulers and all that an exact resume needs into `<iteration>.state`; prunes older ones.
 
     Raises:
@@ -72,20 +71,20 @@ def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
     """
     if current_iter == -1:
         return
-    further = further_state(self)
+    further = further_state(model)
     course.saved = current_iter
-    if self.opt.get('rank', 0) != 0:
+    if model.opt.get('rank', 0) != 0:
         return
     state = {
         'epoch': epoch,
         'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-        'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
         **further,
     }
-    paths = self.opt['path']
+    paths = model.opt['path']
     _write(state, Path(paths['training_states']) / f'{current_iter}.state')
-    keep = (self.opt.get('logger') or {}).get('keep_last')
+    keep = (model.opt.get('logger') or {}).get('keep_last')
     if keep is not None:
         best = {record['iter'] for records in state['best_metrics'].values() for record in records.values()}
         prune(Path(paths['training_states']), Path(paths['models']), keep, current_iter, best)
@@ -110,53 +109,29 @@ def prune(states: Path, models: Path, keep: int, newest: int, best: Collection[i
 
 def _write(content: Any, path: Path) -> None:
     """Writes, trying again as the host does: network drives have bad moments. The last failure is raised."""
-    from basicsr.utils import get_root_logger
-
     for left in reversed(range(TRIES)):
         try:
             return save_atomically(content, path)
         except DataError as error:
             if left == 0:
                 raise
-            get_root_logger().warning(f'{error} Tries left: {left}.')
+            logger.warning(f'{error} Tries left: {left}.')
             time.sleep(1)
 
 
 def load_network(
-    self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    model: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
 ) -> None:
     """Loads a .pth or .safetensors file into `net`.
 
     Raises:
         DataError: the file cannot be read, or (with `strict`) belongs to another network.
     """
-    from basicsr.utils import get_root_logger
-
-    net = self.get_bare_model(net)
+    net = model.get_bare_model(net)
     state = in_names_of(net, load_state_dict(load_path, param_key), load_path)
-    get_root_logger().info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{param_key}].')
+    logger.info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{param_key}].')
     if strict:
         load_strictly(net, state, load_path)
     else:
-        self._print_different_keys_loading(net, state, strict)
+        model._print_different_keys_loading(net, state, strict)
         net.load_state_dict(state, strict=False)
-
-
-def _save(module: ModuleType) -> bool:
-    needed = False
-    for function in (save_network, save_training_state):
-        if still_says(getattr(module.BaseModel, function.__name__), 'Just ignore it'):
-            replace(module.BaseModel, function.__name__, function)
-            needed = True
-    return needed
-
-
-def _load(module: ModuleType) -> bool:
-    replace(module.BaseModel, 'load_network', load_network)
-    return True
-
-
-REPAIRS = [
-    Repair('saving', 'basicsr.models.base_model', _save, 'leaves truncated files behind and goes on'),
-    Repair('loading', 'basicsr.models.base_model', _load, 'knows neither safetensors nor bare state dicts'),
-]

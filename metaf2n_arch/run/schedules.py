@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from metaf2n_arch.bridge.table import ORIGINALS
 from metaf2n_arch.utils.checks import DataError
 
 Group = dict[str, Any]
+StepSchedule = Callable[[Any, int, int], None]
+"""Sets the learning rates of (model, iteration, warm-up iterations)."""
 
 
-def load_optimizers(model: Any, state: dict[str, Any]) -> None:
+def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedule) -> None:
     """Loads optimizers and schedulers; where the option file has changed, its learning rate and schedule count.
 
     Unchanged options leave everything as the state has it. Otherwise the optimizers keep their moments, except one of
@@ -45,7 +48,7 @@ def load_optimizers(model: Any, state: dict[str, Any]) -> None:
     for optimizer, groups in zip(model.optimizers, given):
         for group, wanted in zip(optimizer.param_groups, groups):
             group.update(wanted)
-    _run_schedule(model, state['iter'])
+    _run_schedule(model, state['iter'], step_schedule)
     _log(changes)
 
 
@@ -102,9 +105,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _run_schedule(model: Any, iterations: int) -> None:
+def _run_schedule(model: Any, iterations: int, step: StepSchedule) -> None:
     """Takes the schedule through its first `iterations`, warm-up included, by the host's own function."""
-    step = ORIGINALS['basicsr.models.base_model.BaseModel.update_learning_rate']
     warmup = model.opt['train'].get('warmup_iter', -1)
     with warnings.catch_warnings():
         # No optimizer has stepped yet in this process; that is as it should be.
@@ -114,7 +116,7 @@ def _run_schedule(model: Any, iterations: int) -> None:
 
 
 def _log(changes: list[str]) -> None:
-    from basicsr.utils import get_root_logger
-
     lines = '\n\t'.join(changes)
-    get_root_logger().warning(f'Resuming with changed options; those of the option file count from here on:\n\t{lines}')
+    logging.getLogger('basicsr').warning(
+        f'Resuming with changed options; those of the option file count from here on:\n\t{lines}'
+    )
