@@ -112,8 +112,7 @@ class GANTrainOptions(Strict):
     """The block ``train`` of our models."""
 
     losses: list[dict[str, Any]] = Field(min_length=1)
-    """List of losses, each ``{type, name, target, start_iter, ...}`` with the arguments of its type; they are summed.
-    """
+    """Losses that are summed, each ``{type, name, target, start_iter, ...}`` with the arguments of its type."""
     total_iter: int = Field(ge=1)
     """Iterations of the whole training; each takes one batch per process."""
     warmup_iter: int = -1
