@@ -80,7 +80,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10',
     # An explicit '.' makes an editable install a plain path file, which starts faster than a finder.
     package_dir={'': '.'},
     packages=find_packages(include=['metaf2n_arch', 'metaf2n_arch.*']),
