@@ -120,7 +120,7 @@ class SetWriter:
 
 
 def check_set(folders: SetFolders, label: int, networks: list[str]) -> Manifest | None:
-    """Hashes every file of a set and compares with its manifest.
+    """Hashes the files of a set that a run needs, and compares with its manifest.
 
     Args:
         folders: where.
@@ -145,8 +145,8 @@ def check_set(folders: SetFolders, label: int, networks: list[str]) -> Manifest 
     for name in needed:
         if name not in manifest.files:
             raise DataError(f'{folders.file(name)}: does not belong to the set of iteration {label} ({path}).')
-    for name, record in manifest.files.items():
-        _check_file(folders, label, name, record)
+    for name in needed:
+        _check_file(folders, label, name, manifest.files[name])
     return manifest
 
 

@@ -1,10 +1,11 @@
-"""Saving in order: at once, or from a snapshot in a thread, so that training does not wait for the disk."""
+"""Saving checkpoint sets: at once, or from a snapshot in a thread, so that training does not wait for the disk."""
 
 from __future__ import annotations
 
 import copy
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaf2n_arch.run.checkpoint_sets import SetFolders, SetWriter
+from metaf2n_arch.run.manifests import Label
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.staging import Staged, stage
 
+logger = logging.getLogger('basicsr')
 TRIES = 3
 PAUSE = 1.0
 """Seconds between two tries."""
@@ -41,7 +45,7 @@ def snapshot(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
-def stage_content(content: Any, path: Path, tell: Callable[[str], Any]) -> Staged:
+def stage_content(content: Any, path: Path, tell: Callable[[str], Any] = logger.warning) -> Staged:
     """Writes with `torch.save` beside `path`; tries again as the host does, as network drives have bad moments.
 
     Args:
@@ -123,3 +127,45 @@ class Saver:
             self._failed = False
             raise
         del self._pending[0]
+
+
+class SetSaver:
+    """Saves the checkpoint sets of one run, file by file, in the order in which they are handed over.
+
+    Args:
+        folders: where.
+        background: whether a thread writes, from snapshots.
+    """
+
+    def __init__(self, folders: SetFolders, background: bool = False) -> None:
+        self.folders = folders
+        self.background = background
+        self.made_with: Mapping[str, Any] = {}
+        self._writer = SetWriter(folders)
+        self._saver = Saver(background)
+        self._label: Label | None = None
+        self.check, self.wait = self._saver.check, self._saver.wait
+
+    def network(self, label: Label, content: Any, path: Path) -> None:
+        """Saves one file of networks of the set `label`."""
+        if label != self._label:
+            self.wait()
+            self._label = label
+        kept = snapshot(content) if self.background else content
+        self._saver.do(lambda: self._writer.publish_network(label, stage_content(kept, path)))
+
+    def commit(self, label: Label, epoch: int, content: Any, path: Path | None, then: Callable[[], None]) -> None:
+        """Saves the training state `content` as `path`, unless that is None, completes the set, and calls `then`."""
+        kept = snapshot(content) if self.background else content
+
+        def work() -> None:
+            state = stage_content(kept, path) if path is not None else None
+            self._writer.commit(label, epoch, self.made_with, state)
+            then()
+
+        self._saver.do(work)
+
+    def at_once(self) -> None:
+        """Lets nothing wait from here on: the program ends."""
+        self.wait()
+        self.background = self._saver.background = False
