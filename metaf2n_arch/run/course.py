@@ -7,7 +7,11 @@ there needs them, so the repairs note them here as they pass by.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metaf2n_arch.run.manifests import Manifest
+    from metaf2n_arch.run.saving import SetSaver
 
 
 @dataclass
@@ -24,6 +28,8 @@ class Course:
         saved: iteration of the state that was last written or resumed from.
         random: state of the generators to put back before the next iteration.
         from_program: whether the stock runner is driving, so that signals are ours to handle.
+        manifest: manifest of the set that training goes on from, if it has one.
+        checkpoints: who saves the sets of this run; None where no runner of the host has found its folders.
         tb_logger: tensorboard's writer, if there is one.
         bar: the progress bar, on a terminal.
     """
@@ -36,6 +42,8 @@ class Course:
     saved: int | None = None
     random: dict[str, Any] | None = None
     from_program: bool = False
+    manifest: Manifest | None = None
+    checkpoints: SetSaver | None = None
     tb_logger: Any = None
     bar: Any = None
 

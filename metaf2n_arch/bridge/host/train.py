@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace_for_ours
-from metaf2n_arch.run import folders, resume
+from metaf2n_arch.run import beginning, folders
 from metaf2n_arch.run.course import course
 from metaf2n_arch.utils.checks import DataError
 
@@ -28,7 +28,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the state to resume from, or `None`; points the options at the networks saved with it."""
     opt['root_path'] = str(folders.working_root(opt['root_path']))
     course.from_program = True
-    return resume.load_resume_state(opt)
+    return beginning.begin(opt)
 
 
 def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple[Any, Any, list[Any], int, int]:
