@@ -17,9 +17,11 @@ import torch
 from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils import get_root_logger
 from basicsr.utils.img_process_util import USMSharp
 from torch import Tensor, nn
 
+from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
 from metaf2n_arch.models.critic import SharedCritic
 from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
@@ -90,6 +92,8 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     def init_training_settings(self) -> None:
         self.train_options = parse_block(GANTrainOptions, self.opt['train'], 'train')
         self.losses = LossTerms(self.opt['train']['losses']).to(self.device)
+        self.influence: GradientShares | None = None
+        self.idle_losses: set[str] = set()
         self.sharpen = USMSharp().to(self.device) if self.losses.needs_usm else None
         self.net_d: nn.Module | None = self.make_network('d').train() if self.losses.needs_critic else None
         self.net_g.train()
@@ -139,8 +143,11 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         if self.net_d is not None:
             self.optimizer_d.zero_grad(set_to_none=True)
             advance_power_iteration(self.net_d)  # once per step, not with each forward
+        self.influence = self._start_shares(current_iter)
         with self.performance.saving():
             values = self.compute_gradients(current_iter)
+        if self.influence is not None:
+            values.update(self.influence.values())
         if trains_generator and self.step_g(self.optimizer_g, current_iter) and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         if self.net_d is not None:
@@ -150,6 +157,25 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             values['skipped_steps'] = torch.tensor(float(skipped), device=self.device)
         self.log_dict = self.reduce_loss_dict(OrderedDict(sorted(values.items())))
         self.log_dict['peak_memory_gb'] = peak_memory(self.device) / 1e9
+        self._warn_of_idle_losses(current_iter)
+
+    def _start_shares(self, current_iter: int) -> GradientShares | None:
+        """What `compute_gradients` tells each loss's gradient, in iterations that are printed and if it is wanted."""
+        options = self.opt.get('logger') or {}
+        wanted = options.get('loss_shares', False) and current_iter % options.get('print_freq', 100) == 0
+        return GradientShares() if wanted else None
+
+    def _warn_of_idle_losses(self, current_iter: int) -> None:
+        """Warns once of each loss whose gradient hardly counts."""
+        for name, share in self.log_dict.items():
+            term = name.removeprefix('share_')
+            if term == name or share >= LEAST or term in self.idle_losses:
+                continue
+            self.idle_losses.add(term)
+            get_root_logger().warning(
+                f'iteration {current_iter}: the loss {term} has {100 * share:.2g} % of the gradient that reaches the '
+                'output: training hardly sees it. If it stays so, raise its loss_weight or leave it out.'
+            )
 
     def critic(self, images: Tensor) -> Tensor:
         """The discriminator's logits, spectral norms held still."""

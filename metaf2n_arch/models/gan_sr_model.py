@@ -49,7 +49,8 @@ class GANSRModel(BaseGANSRModel):
         pred = self.performance.faster(self.net_g)(self.lq)
         targets = self.targets(self.gt)
         critic = SharedCritic(self.critic) if self.net_d is not None else None
-        total, values = self.losses.generator(pred, {**targets, 'lq': self.lq, 'mask': self.mask}, critic, current_iter)
+        data = {**targets, 'lq': self.lq, 'mask': self.mask}
+        total, values = self.losses.generator(pred, data, critic, current_iter, influence=self.influence)
         if critic is not None:
             values.update(self.teach_critic(pred, targets, critic, current_iter))
         if total.requires_grad:  # not while every term still waits for its start_iter

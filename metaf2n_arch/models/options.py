@@ -156,6 +156,9 @@ class LoggerOptions(Strict):
     """
 
     print_freq: int = Field(100, ge=1)
+    loss_shares: bool = False
+    """Whether each loss's share of the gradient that reaches the generator's output is logged as ``share_<name>``
+    (0 to 1), measured in the iterations that are printed; a loss below 0.5 % is warned about once."""
     save_checkpoint_freq: float = Field(5000, gt=0)
     keep_last: int | None = Field(None, ge=1)
     use_tb_logger: bool = False

@@ -105,3 +105,32 @@ def test_images_stay_together_where_a_network_mixes_them(tmp_path, batch):
     assert len(OuterLoss(model, task, 1).terms) == 2
     model.net_d.add_module('norm', nn.BatchNorm2d(3).train())
     assert len(OuterLoss(model, task, 1).terms) == 1
+
+
+def test_loss_shares_of_tasks_are_those_of_the_adapted_outputs_gradient(tmp_path, batch):
+    """The oracle writes both gradients down for every adapted output; their squares add up over images and tasks."""
+    model = training(tmp_path, losses=[{'type': 'L1Loss'}, {'type': 'MSELoss', 'loss_weight': 2.0}])
+    model.opt['logger'] = {'print_freq': 1, 'loss_shares': True}
+    squares = {'l1': 0.0, 'mse': 0.0}
+    generator = model.losses.generator
+
+    def noted(pred, data, critic, iteration, shares, influence=None):
+        if influence is not None:
+            difference = (pred - data['gt']).detach()
+            squares['l1'] += (shares['l1'] * difference.sign() / difference.numel()).square().sum().item()
+            squares['mse'] += (shares['mse'] * 4 * difference / difference.numel()).square().sum().item()
+        return generator(pred, data, critic, iteration, shares, influence)
+
+    model.losses.generator = noted
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    norms = {name: square**0.5 for name, square in squares.items()}
+    log = model.get_current_log()
+    for name, norm in norms.items():
+        assert log[f'share_{name}'] == pytest.approx(norm / sum(norms.values()), rel=1e-4)
+    before = dict(squares)
+    model.opt['logger']['loss_shares'] = False
+    model.feed_data(batch)
+    model.optimize_parameters(2)
+    assert squares == before
+    assert 'share_l1' not in model.get_current_log()
