@@ -32,7 +32,7 @@ class SSLLoss(nn.Module):
     with L1 alone.
 
     It needs nothing of BasicSR, and works with `torch.func` and ``torch.compile(fullgraph=True)``. In neosr: register
-    it with ``neosr.utils.registry.LOSS_REGISTRY`` and name it in a loss block. In traiNNer-redux: the trainer multiplies
+    it with ``neosr.utils.registry.LOSS_REGISTRY`` and name it in a loss block. traiNNer-redux's trainer multiplies
     a loss by its `loss_weight` itself, so ours would count squared; register a subclass there whose `forward` returns
     ``super().forward(pred, target) / self.loss_weight``.
 
