@@ -21,6 +21,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.img_process_util import USMSharp
 from torch import Tensor, nn
 
+from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
 from metaf2n_arch.models.critic import SharedCritic
@@ -31,10 +32,13 @@ from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.memory import peak_memory
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
 from metaf2n_arch.weights.download import locate
 
 Values = dict[str, Tensor]
+# Tells the draws of augmentations from others of the same seed.
+AUGMENTATION = 15
 
 
 class BaseGANSRModel(ValidationMixin, SRGANModel):
@@ -43,6 +47,9 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     A subclass says in `compute_gradients` how gradients come about, and may add networks in `build_networks`.
     Everything else, from options to checkpoints, is here.
     """
+
+    degraded_alike = False
+    """Whether all of a task must stay degraded by its one draw, so that augmentations which change that are refused."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
         # The stock constructor starts the training set-up as soon as it has net_g; ours lets a subclass add networks
@@ -92,6 +99,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     def init_training_settings(self) -> None:
         self.train_options = parse_block(GANTrainOptions, self.opt['train'], 'train')
         self.losses = LossTerms(self.opt['train']['losses']).to(self.device)
+        self.augmentations = Augmentations(self.train_options.augmentations, degraded_alike=self.degraded_alike)
         self.influence: GradientShares | None = None
         self.idle_losses: set[str] = set()
         self.sharpen = USMSharp().to(self.device) if self.losses.needs_usm else None
@@ -216,6 +224,13 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             yield net
         finally:
             net.train(training)
+
+    def augmented(self, lq: Tensor, gt: Tensor, current_iter: int, task: int = 0) -> tuple[Tensor, Tensor]:
+        """A batch after ``train.augmentations``: the draw depends on seed, iteration, process and task alone."""
+        if not self.augmentations:
+            return lq, gt
+        key = (self.opt.get('manual_seed') or 0, AUGMENTATION, current_iter, self.opt.get('rank', 0), task)
+        return self.augmentations(lq, gt, numpy_generator(*key))
 
     def targets(self, gt: Tensor) -> dict[str, Tensor | None]:
         """What losses may compare with: the ground truth and, where a term asks for it, its sharpened version."""

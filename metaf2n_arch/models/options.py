@@ -124,6 +124,9 @@ class GANTrainOptions(Strict):
     optim_g: OptimizerOptions
     optim_d: OptimizerOptions | None = None
     scheduler: dict[str, Any]
+    augmentations: list[dict[str, Any]] = []
+    """The list of augmentations that mix images of a batch, for example ``[{type: CutMix, prob: 0.5}]``; a batch gets
+    one of them at most. See `metaf2n_arch.data.augmentations`."""
     net_d_iters: int = Field(1, ge=1)
     net_d_init_iters: int = Field(0, ge=0)
     safety: SafetyOptions = SafetyOptions()

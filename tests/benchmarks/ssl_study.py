@@ -150,9 +150,9 @@ def main() -> None:
         found = run(args, folder)
     args.output.write_text(
         '# The self-similarity loss at several weights\n\n'
-        '`python tests/benchmarks/ssl_study.py --benchmarks BENCHMARKS --output FILE`: SRVGGNetCompact 24/4 from scratch,\n'
-        f'{args.steps} steps of {BATCH} patches of {SIDE}², Adam 2e-3, {args.seeds} seeds; mean ± standard deviation over\n'
-        'the seeds. PSNR (dB) and SSIM on luma.\n\n' + table(found),
+        '`python tests/benchmarks/ssl_study.py --benchmarks BENCHMARKS --output FILE`: SRVGGNetCompact 24/4 from\n'
+        f'scratch, {args.steps} steps of {BATCH} patches of {SIDE}², Adam 2e-3, {args.seeds} seeds; mean ± standard\n'
+        'deviation over the seeds. PSNR (dB) and SSIM on luma.\n\n' + table(found),
         encoding='utf-8',
     )
 

@@ -14,6 +14,7 @@ from small_model import options
 from torch import Tensor, nn
 
 from metaf2n_arch.models.outer_loss import OuterLoss
+from metaf2n_arch.utils.checks import OptionError
 
 
 def training(folder: Path, **train: Any) -> Any:
@@ -134,3 +135,26 @@ def test_loss_shares_of_tasks_are_those_of_the_adapted_outputs_gradient(tmp_path
     model.optimize_parameters(2)
     assert squares == before
     assert 'share_l1' not in model.get_current_log()
+
+
+def test_query_images_of_a_task_are_mixed_with_each_other_and_the_support_stays(tmp_path, batch):
+    model = training(tmp_path, augmentations=[{'type': 'CutMix', 'prob': 1.0}])
+    model.feed_data(batch)
+    for number, task in enumerate(list(model.tasks)):
+        mixed = model._augmented_task(task, 3, number)
+        assert torch.equal(mixed.support_lq, task.support_lq)
+        assert torch.equal(mixed.support_hq, task.support_hq)
+        from_own = (mixed.query_gt == task.query_gt).all(1)
+        from_other = (mixed.query_gt == task.query_gt.flip(0)).all(1)
+        assert (from_own | from_other).all()
+        assert not from_own.all()
+        again = model._augmented_task(task, 3, number)
+        assert torch.equal(again.query_lq, mixed.query_lq)
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    assert model.get_current_log()['l_g_l1'] > 0
+
+
+def test_what_changes_a_tasks_degradation_is_refused_where_it_is_adapted_to(tmp_path):
+    with pytest.raises(OptionError, match=r'train.augmentations.0: MixUp changes how a task is degraded'):
+        training(tmp_path, augmentations=[{'type': 'MixUp', 'prob': 0.5}])
