@@ -24,6 +24,7 @@ from basicsr.utils.registry import (
 
 from metaf2n_arch.config import stock
 from metaf2n_arch.config.names import check_arguments, check_part, is_ours, names_a_part_of_ours
+from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.optimization import optimizer_class
 from metaf2n_arch.models.options import (
@@ -122,6 +123,8 @@ def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
 def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
     for number, entry in enumerate(train.get('losses') or ()):
         yield partial(_check_loss, entry, f'train.losses.{number}')
+    if isinstance(train.get('augmentations'), list):
+        yield partial(Augmentations, train['augmentations'])
     if isinstance(train.get('scheduler'), Mapping):
         yield partial(_check_scheduler, train['scheduler'])
     for key in ('optim_g', 'optim_d'):
