@@ -35,8 +35,8 @@ from metaf2n_arch.utils.memory import peak_memory
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.records import RECORD, TrainingRecord
+from metaf2n_arch.weights.search import locate
 
 Values = dict[str, Tensor]
 # Tells the draws of augmentations from others of the same seed.

@@ -36,9 +36,9 @@ from metaf2n_arch.models.tasks import Task, make_tasks
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.files import with_recorded
 from metaf2n_arch.weights.records import TrainingRecord
+from metaf2n_arch.weights.search import locate
 
 NO_TASKS = (
     'MetaF2NModel was given images without faces to adapt to, and trains on tasks of both; take the data set type '

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from metaf2n_arch.images.arrays import pad_to_multiple
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.registries import build
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.files import load_state_dict, load_strictly, read_checkpoint, with_recorded
 from metaf2n_arch.weights.layouts import in_names_of
 from metaf2n_arch.weights.recognising import recognise
 from metaf2n_arch.weights.records import TrainingRecord, record_in, training_record
+from metaf2n_arch.weights.search import locate
 from metaf2n_arch.weights.unwrapping import unwrapped
 
 # What sides an input may have to be multiples of: windows of attention, pixel-unshuffling at the entry.
