@@ -13,6 +13,7 @@ import torch
 
 from metaf2n_arch.config import checks, names
 from metaf2n_arch.config.option_file import check_option_file
+from metaf2n_arch.config.plugins import load_plugins
 from metaf2n_arch.config.text import find_option_file, force_option, read_option_file
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.download import locate
@@ -34,6 +35,7 @@ def read_options(is_train: bool = True) -> tuple[dict[str, Any], argparse.Namesp
     opt: dict[str, Any] = read_option_file(args.opt)
     for entry in args.force_yml or []:
         force_option(opt, entry)
+    load_plugins(opt.get('plugins'), args.opt)
     opt['path'] = opt.get('path') or {}
     checks.check_keys(opt, is_train, args.opt)
     _settle(opt, args, is_train)
