@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from metaf2n_arch.config import checks, names
-from metaf2n_arch.config.option_file import check_option_file
+from metaf2n_arch.config.option_file import build_data_sets, check_option_file
+from metaf2n_arch.config.plugins import load_plugins
 from metaf2n_arch.config.text import find_option_file, force_option, read_option_file
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.needs import needs_of
@@ -62,10 +63,11 @@ def check_alone(file: str, forced: Sequence[str] = (), files: bool = False) -> s
     opt = _read(args, is_train)
     if files:
         _find_weights(opt, args.opt)
-    check_option_file(opt, args.opt, build=files)
+    check_option_file(opt, args.opt)
     names.check_names(opt, args.opt)
     if files:
         checks.check_files(opt, args.opt)
+        build_data_sets(opt, args.opt)
     return 'basicsr.train' if is_train else 'basicsr.test'
 
 
@@ -74,6 +76,7 @@ def _read(args: argparse.Namespace, is_train: bool) -> dict[str, Any]:
     opt: dict[str, Any] = read_option_file(args.opt)
     for entry in args.force_yml or []:
         force_option(opt, entry)
+    load_plugins(opt.get('plugins'), args.opt)
     opt['path'] = opt.get('path') or {}
     checks.check_keys(opt, is_train, args.opt)
     _settle(opt, args, is_train)
