@@ -143,6 +143,7 @@ class MetaF2N:
         weights: str | Path,
         *,
         architecture: Mapping[str, Any] | None = None,
+        param_key: str | None = None,
         mask_weights: str | Path | None = None,
         mask_architecture: Mapping[str, Any] | None = None,
         detector: Mapping[str, Any] | DetectorOptions | Detector | str = 'retinaface_resnet50',
@@ -155,6 +156,7 @@ class MetaF2N:
         Args:
             weights: of the generator: a file, or a name of ``metaf2n weights list``.
             architecture: the generator as option files spell it, ``{type: RRDBNet, ...}``; None recognises it.
+            param_key: where the generator lies in its file, if there are several networks in it.
             mask_weights: of MaskNet; without them W = 1, every pixel of a restored face is trusted alike.
             mask_architecture: of MaskNet, ``{upsample: authors}``, where its file does not record it.
             detector: its type or option block, see `DetectorOptions`.
@@ -177,7 +179,7 @@ class MetaF2N:
             )
         )
         sr = cls(
-            load_generator(weights, architecture),
+            load_generator(weights, architecture, param_key),
             None if mask_weights is None else load_mask_net(mask_weights, mask_architecture),
             detector if isinstance(detector, Detector) else build_detector(detector, place),
             restorer if isinstance(restorer, Restorer) else build_restorer(restorer),

@@ -57,6 +57,8 @@ class MetaF2NModel(BaseGANSRModel):
     (`MetaOptions`), ``face`` (`FaceOptions`), ``train`` (`GANTrainOptions`).
     """
 
+    degraded_alike = True
+
     def build_networks(self) -> None:
         self.meta = parse_block(MetaOptions, self.opt.get('meta'), 'meta')
         self.face = parse_block(FaceOptions, self.opt.get('face'), 'face')
@@ -148,7 +150,8 @@ class MetaF2NModel(BaseGANSRModel):
         collected: list[Values] = []
 
         def gradients() -> Iterator[MetaGradient]:
-            for task in self.tasks:  # one after the other, so that memory does not grow with their number
+            for number, task in enumerate(self.tasks):  # one after the other: memory does not grow with their number
+                task = self._augmented_task(task, current_iter, number)
                 gradient, values = self._task_gradient(theta, phi, task, current_iter, detailed)
                 collected.append(values)
                 yield gradient
@@ -161,6 +164,11 @@ class MetaF2NModel(BaseGANSRModel):
             assign_gradients(self.rates.by_name(), gradient.inner_lr or {})
             values['inner_lr_mean'] = torch.stack([rate.detach() for rate in self.rates.parameters()]).mean()
         return values
+
+    def _augmented_task(self, task: Task, current_iter: int, number: int) -> Task:
+        """The task with its query images mixed with each other; its support stays."""
+        lq, gt = self.augmented(task.query_lq, task.query_gt, current_iter, number)
+        return replace(task, query_lq=lq, query_gt=gt)
 
     def _task_gradient(
         self, theta: Params, phi: Params, task: Task, current_iter: int, detailed: bool

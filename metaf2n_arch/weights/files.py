@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections import Counter
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.staging import stage
 from metaf2n_arch.weights.plain import check_plain, first_names, shortened
 from metaf2n_arch.weights.unwrapping import check_finite, unwrapped
 
@@ -181,45 +181,7 @@ def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
 def save_atomically(content: Any, path: str | Path) -> None:
     """Writes `content` with `torch.save` so that `path` holds either the old or the whole new file, even after a crash.
 
-    The temporary file lies in the same folder, under a fixed hidden name, so that one left by a killed process is
-    overwritten by the next save.
-
     Raises:
         DataError: the file could not be written; what `path` held before is untouched and no temporary stays.
     """
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f'{path}: could not be written ({_cause(error)}); free space there, then resume.') from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _cause(error: BaseException | None) -> str:
-    """Returns the system's own words where there are any: torch reports a full disk as an unexpected position."""
-    last = str(error).splitlines()[0] if str(error) else type(error).__name__
-    while error is not None:
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror
-        error = error.__context__
-    return last
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable, where the system can (not on Windows)."""
-    if not hasattr(os, 'O_DIRECTORY'):
-        return
-    descriptor = os.open(folder, os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    stage(Path(path), lambda file: torch.save(content, file)).publish()
