@@ -10,6 +10,7 @@ from metaf2n_arch.run.checkpoint_sets import SetFolders
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.lock import lock_folder
 from metaf2n_arch.run.saving import SetSaver
+from metaf2n_arch.run.unreadable import Unreadable
 from metaf2n_arch.utils.staging import sweep
 
 
@@ -24,6 +25,7 @@ def begin(opt: dict[str, Any]) -> dict[str, Any] | None:
         lock_folder(Path(opt['path'].get('experiments_root') or folders.states.parent))
         for folder in (folders.models, folders.states, folders.manifests):
             sweep(folder)
+    course.unreadable = Unreadable(Path(opt['path'].get('experiments_root') or folders.states.parent))
     state = resume.load_resume_state(opt)
     course.checkpoints = SetSaver(folders, bool((opt.get('logger') or {}).get('save_in_background')))
     return state

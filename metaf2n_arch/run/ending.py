@@ -9,7 +9,7 @@ import os
 import sys
 from types import TracebackType
 
-from metaf2n_arch.run import folders
+from metaf2n_arch.run import folders, rescue
 from metaf2n_arch.utils.checks import DataError, OptionError, TrainingDiverged
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -28,6 +28,7 @@ def guard() -> None:
 
 
 def _end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    rescue.save_before_the_end(error)
     folders.take_back()
     if isinstance(error, OSError) and error.errno in DISK:
         kind, error = DataError, DataError(f'{error.filename or "a file of this run"}: {error.strerror}; {REMEDY}')

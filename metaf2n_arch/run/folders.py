@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import shutil
 import time
@@ -51,6 +53,21 @@ def archive_and_make(folder: str | os.PathLike[str]) -> None:
     first_of_parent = not folder.parent.exists()
     folder.mkdir(parents=True)
     _made.append((folder, archived, first_of_parent))
+
+
+def make_again() -> None:
+    """Makes the run's folder again if somebody has removed it, and goes on with the log there."""
+    logger = logging.getLogger('basicsr')
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler) or os.path.exists(handler.baseFilename):
+            continue
+        folder = Path(handler.baseFilename).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with handler.lock or contextlib.nullcontext():
+            if handler.stream is not None:
+                handler.stream.close()
+            handler.stream = open(handler.baseFilename, 'w', encoding=handler.encoding)  # noqa: SIM115 - the handler's
+        logger.warning(f'{folder} was removed while this run wrote there; made again. Earlier checkpoints are gone.')
 
 
 def has_begun() -> None:

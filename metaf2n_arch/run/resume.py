@@ -139,8 +139,8 @@ def _network_file(opt: dict[str, Any], network: str, iteration: int) -> Path:
 def further_state(model: Any) -> dict[str, Any]:
     """What a state holds beyond the host's keys. Every process must call this, for each has generators of its own."""
     # What a resumed run has not begun with yet counts, not where its preparations have come to.
-    random = [course.random or random_state.capture()]
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    random = course.gathered or [course.random or random_state.capture()]
+    if course.gathered is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         mine, random = random[0], [{}] * dist.get_world_size()
         dist.all_gather_object(random, mine)
     state: dict[str, Any] = {'random': random, 'best_metrics': getattr(model, 'best_metric_results', {})}

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from metaf2n_arch.run.unreadable import Unreadable
+from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.rng import Visit, numpy_generator, torch_generator
 
 
@@ -45,18 +47,43 @@ def start_at(sampler: Any, epoch: int, position: int) -> None:
     sampler.start = (epoch, position)
 
 
-class SeededItems(Dataset):
-    """A data set whose items, read by a `Visit`, depend on nothing random but (seed, epoch, position)."""
+MOST_SKIPPED = 50
+"""Unreadable images in a row that end training: then something else is wrong than an image."""
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+
+class SeededItems(Dataset):
+    """A data set whose items, read by a `Visit`, depend on nothing random but (seed, epoch, position).
+
+    Args:
+        dataset: any of the host's.
+        seed: what all draws are derived from.
+        unreadable: list of items that cannot be read, in whose places others are taken; None lets their errors pass.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, unreadable: Unreadable | None = None) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.unreadable = unreadable
 
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, Visit):
             return self.dataset[index]
-        with seeded(self.seed, index.epoch, index.position):
-            return self.dataset[index]
+        visit = index
+        for attempt in range(MOST_SKIPPED):
+            try:
+                with seeded(self.seed, index.epoch, index.position, *([attempt] if attempt else [])):
+                    return self.dataset[visit]
+            except DataError as error:
+                if self.unreadable is None:
+                    raise
+                self.unreadable.add(str(error))
+            # Drawn by the visit alone, so that any number of workers takes the same one.
+            other = numpy_generator(self.seed, index.epoch, index.position, attempt + 1).integers(len(self))
+            visit = Visit(int(other), index.epoch, index.position)
+        raise DataError(
+            f'{MOST_SKIPPED} images in a row could not be read, the last of them: {self.unreadable}; '
+            'look at the folders of datasets.train.'
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]  # a map-style data set has a length

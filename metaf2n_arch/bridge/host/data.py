@@ -43,7 +43,7 @@ def build_dataloader(
     if dataset_opt['phase'] == 'train' and sampler is not None and seed is not None:
         sampler.seed = seed
         if not isinstance(dataset, IterableDataset):
-            dataset = SeededItems(dataset, seed)
+            dataset = SeededItems(dataset, seed, course.unreadable if dataset_opt.get('skip_unreadable') else None)
     loader = original(dataset, dataset_opt, num_gpu=num_gpu, dist=dist, sampler=sampler, seed=seed)
     if dataset_opt['phase'] == 'train' and sampler is not None:
         # Else each epoch draws from the generator that training uses.
