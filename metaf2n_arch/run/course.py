@@ -6,7 +6,7 @@ there needs them, so the repairs note them here as they pass by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Course:
         checkpoints: who saves the sets of this run; None where no runner of the host has found its folders.
         watch: looks on, so that whatever ends the training saves first.
         gathered: the generators of all processes, where they can no more be asked.
+        seed_is_drawn: whether the option file gives no seed.
+        seeded: phases whose data sets the option file gives seeds of their own.
         unreadable: list of the images that are skipped, if the option file wants that.
         tb_logger: tensorboard's writer, if there is one.
         bar: the progress bar, on a terminal.
@@ -51,6 +53,8 @@ class Course:
     checkpoints: SetSaver | None = None
     watch: Watch | None = None
     gathered: list[dict[str, Any]] | None = None
+    seed_is_drawn: bool = False
+    seeded: set[str] = field(default_factory=set)
     unreadable: Unreadable | None = None
     tb_logger: Any = None
     bar: Any = None

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from metaf2n_arch.run import made_with
 from metaf2n_arch.run.checkpoint_sets import SetFolders, check_set
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.sampling import start_at
@@ -161,6 +162,8 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
         step_schedule: sets the learning rates of (model, iteration, warm-up iterations).
     """
     load_optimizers(model, resume_state, step_schedule)
+    if course.manifest is not None and course.checkpoints is not None:
+        made_with.tell_changes(course.checkpoints.made_with, course.manifest.made_with)
     course.saved = resume_state['iter']
     random = resume_state.get('random', [])
     if len(random) == model.opt.get('world_size', 1):
