@@ -21,7 +21,8 @@ class Course:
     """The course of one training.
 
     Attributes:
-        sampler: the training sampler; None while no loader of the runner exists.
+        training: whether a training loader has been built.
+        sampler: the training sampler; None if it is somebody else's, whose place cannot be known.
         batch_size: items that one process takes per iteration.
         steps: iterations begun since the sampler's epoch was entered.
         place: epoch, and how many items of it all processes together have used up, of the last iteration that has
@@ -41,6 +42,7 @@ class Course:
         bar: the progress bar, on a terminal.
     """
 
+    training: bool = False
     sampler: Any = None
     batch_size: int = 1
     steps: int = 0
@@ -61,7 +63,7 @@ class Course:
 
     def begin(self, sampler: Any, batch_size: int) -> None:
         """Notes a new training loader."""
-        self.sampler, self.batch_size = sampler, batch_size
+        self.training, self.sampler, self.batch_size = True, sampler, batch_size
         self.steps, self.place, self.saved, self.random = 0, None, None, None
 
     def enter_epoch(self, sampler: Any) -> None:
@@ -80,8 +82,16 @@ class Course:
         self.place = epoch, begun_at + self.steps * self.batch_size * self.sampler.num_replicas
 
     @property
+    def begun(self) -> bool:
+        """Whether an iteration has begun before."""
+        return self.steps > 0 or self.place is not None
+
+    @property
     def epoch(self) -> int:
-        return int(self.sampler.epoch) if self.place is None else self.place[0]
+        """The epoch of the last iteration that has begun."""
+        if self.place is not None:
+            return self.place[0]
+        return self.resumed[0] if self.sampler is None else int(self.sampler.epoch)
 
 
 course = Course()
