@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from metaf2n_arch.run import record
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.resume import further_state
 from metaf2n_arch.utils.checks import DataError
@@ -71,6 +72,8 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         DataError: the file could not be written; the one before, if any, is untouched.
     """
     if current_iter == -1:
+        if model.opt.get('rank', 0) == 0 and 'train' in model.opt:
+            record.note(int(model.opt['train']['total_iter']), ended=True)
         return
     further = further_state(model)
     course.saved = current_iter
@@ -83,6 +86,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
         **further,
     }
+    record.note(current_iter)
     paths = model.opt['path']
     _write(state, Path(paths['training_states']) / f'{current_iter}.state')
     keep = (model.opt.get('logger') or {}).get('keep_last')

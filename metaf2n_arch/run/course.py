@@ -24,6 +24,7 @@ class Course:
         resumed: epoch and iteration of the state that training goes on from.
         saved: iteration of the state that was last written or resumed from.
         random: state of the generators to put back before the next iteration.
+        options: of the run, as the runner uses them.
         from_program: whether the stock runner is driving, so that signals are ours to handle.
         tb_logger: tensorboard's writer, if there is one.
         bar: the progress bar, on a terminal.
@@ -37,6 +38,7 @@ class Course:
     resumed: tuple[int, int] = (0, 0)
     saved: int | None = None
     random: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
     from_program: bool = False
     tb_logger: Any = None
     bar: Any = None

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from metaf2n_arch.run import record
 from metaf2n_arch.run.course import course
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -91,6 +92,8 @@ def _leave(model: Any, iteration: int, number: int) -> None:
     if course.saved != iteration:
         logger.info('Saving models and training states.')
         model.save(course.epoch, iteration)
+    if model.opt.get('rank', 0) == 0:
+        record.note(iteration, ended=True)
     if course.tb_logger is not None:
         course.tb_logger.close()
     name = signal.Signals(number).name

@@ -70,7 +70,7 @@ def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> d
     content = read_checkpoint(path)
     if not isinstance(content, Mapping) or not content:
         raise DataError(f'{path}: holds {type(content).__name__}, expected a state dict.')
-    bare = all(isinstance(value, Tensor) for value in content.values())
+    bare = _is_state(content)
     place = 'at its root'
     if param_key is not None and not bare:
         key = param_key if param_key in content else 'params'
@@ -79,9 +79,14 @@ def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> d
             known = [str(k) for k in content][:8]
             raise DataError(f"{path}: has no '{param_key}', only {known}.{nearest(param_key, known)} Set param_key.")
         content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not _is_state(content):
         raise DataError(f'{path}: what it holds {place} is no state dict; set param_key to another key.')
     return {name.removeprefix('module.'): value for name, value in content.items()}
+
+
+def _is_state(content: Mapping[str, Any]) -> bool:
+    """Whether all are tensors, but for what `nn.Module.get_extra_state` gave."""
+    return all(isinstance(value, Tensor) or str(name).endswith('_extra_state') for name, value in content.items())
 
 
 def with_recorded(architecture: Mapping[str, Any], path: str | Path, where: str) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     shapes = [
         f'{k}: {tuple(state[k].shape)} in the file, {tuple(wanted[k].shape)} in the network'
         for k in wanted
-        if k in state and state[k].shape != wanted[k].shape
+        if k in state and isinstance(wanted[k], Tensor) and state[k].shape != wanted[k].shape
     ]
     parts = {
         'missing': [k for k in wanted if k not in state],
