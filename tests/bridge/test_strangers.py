@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -120,7 +122,6 @@ OLD_LOGGER = 'class MessageLogger:\n    def __init__(self):\n        self.mine =
     [
         {'__init__.py': "from basicsr.utils import *\n__version__ = '1.3.2'\n"},
         {'__init__.py': 'from .utils.logger import MessageLogger\n'},
-        {},  # no __init__.py at all, like NAFNet
     ],
 )
 def test_a_project_with_its_own_copy_of_the_host_is_left_alone(tmp_path, package):
@@ -148,6 +149,30 @@ def test_a_copy_that_is_installed_as_an_older_version_is_left_alone_and_said(tmp
     assert 'left alone' in done.stdout
     assert 'version 1.3.2' in done.stdout
     assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_a_folder_without_init_and_a_host_of_git_master_are_told_apart(tmp_path):
+    """NAFNet's is the one; the other is installed as editable, under metadata that lies elsewhere."""
+    from importlib.machinery import ModuleSpec
+    from importlib.util import find_spec
+
+    from metaf2n_arch.bridge.recognition import why_foreign
+
+    assert why_foreign(ModuleSpec('basicsr', None)) == 'it is a folder without __init__.py'
+    assert why_foreign(find_spec('basicsr')) is None
+    write(tmp_path / 'clone', {'basicsr/__init__.py': ''})
+    code = (
+        'from importlib.util import find_spec; from metaf2n_arch.bridge.recognition import why_foreign;'
+        'print(why_foreign(find_spec("basicsr")))'
+    )
+    url = {'url': (tmp_path / 'clone').as_uri(), 'dir_info': {'editable': True}}
+    for version, said in (('1.4.2', 'None'), ('1.3.5', 'is version 1.3.5')):
+        info = {'METADATA': f'Name: basicsr\nVersion: {version}\n', 'direct_url.json': json.dumps(url)}
+        write(tmp_path / 'metadata' / f'basicsr-{version}.dist-info', info)
+        places = [tmp_path / 'clone', tmp_path / 'metadata', os.environ.get('PYTHONPATH', '')]
+        done = run(tmp_path, '-c', code, PYTHONPATH=os.pathsep.join(map(str, places)))
+        assert said in done.stdout, done.stderr
+        shutil.rmtree(tmp_path / 'metadata')
 
 
 NAMES = ['FFTLoss', 'LPIPSLoss', 'FocalFrequencyLoss', 'calculate_lpips', 'calculate_dists', 'GPEN', 'SRResNet']
