@@ -31,11 +31,11 @@ FLOORS = {
     'photos': 4,
     'config': 4,
     'run': 5,
-    'report': 5,
-    'cli': 6,
-    'bridge': 6,
+    'report': 6,
+    'cli': 7,
+    'bridge': 7,
 }
-BESIDE = {('cli', 'bridge'), ('bridge', 'cli'), ('report', 'run'), ('run', 'report'), ('models', 'config')}
+BESIDE = {('cli', 'bridge'), ('bridge', 'cli'), ('models', 'config')}
 """(floor, another): folders of one floor that the first may not import all the same."""
 HOST_IN_RUN = {
     'basicsr',

@@ -13,6 +13,7 @@ from metaf2n_arch.images.arrays import is_image_name
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
 from metaf2n_arch.report.log import Series, read_series
 from metaf2n_arch.report.plain import plain_name, plain_path
+from metaf2n_arch.run import record
 from metaf2n_arch.utils.checks import DataError, nearest
 
 _OPEN, _CLOSE = re.compile(r'^\s+([\w.-]+):\[$'), re.compile(r'^\s+\]$')
@@ -56,7 +57,7 @@ class Run:
         root: working folder of the run, to which relative paths in its options refer.
         measured: by data set; a test counts more than a validation in training.
         series: logged quantities over iterations; empty without a training log.
-        options: of the run, as its newest log prints them: texts in nested mappings.
+        options: of the run, as its record or, without one, its newest log has them: texts in nested mappings.
     """
 
     name: str
@@ -123,11 +124,27 @@ def read_run(experiment: str | Path) -> Run:
     training = [log for log in logs if log.name.startswith('train_')]
     for log in training:  # a resumed run has several: later ones go on from the iteration they resumed from
         run.series = _joined(run.series, read_series(log))
-    for log in logs:
-        run.options = read_options(log) or run.options
+    run.options = _recorded_options(folders, logs)
     if not run.measured and not run.series:
         raise DataError(f'{path} holds neither metrics_*.json nor a training log with values; nothing can be reported.')
     return run
+
+
+def _recorded_options(folders: list[Path], logs: list[Path]) -> dict[str, Any]:
+    """The options of the newest run: those of the record, unless a test came later; else what its log says."""
+    records = [folder / record.FILE for folder in folders if record.read(folder).get('starts')]
+    newest = max([*records, *logs], key=lambda path: path.stat().st_mtime_ns, default=None)
+    if records and (newest in records or (newest is not None and newest.name.startswith('train_'))):
+        return _texts(record.read(records[-1].parent)['starts'][-1]['options'])
+    options: dict[str, Any] = {}
+    for log in logs:
+        options = read_options(log) or options
+    return options
+
+
+def _texts(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as a log would show them: texts in nested mappings."""
+    return {key: _texts(value) if isinstance(value, dict) else str(value) for key, value in options.items()}
 
 
 def _logs(folders: list[Path]) -> list[Path]:

@@ -30,6 +30,7 @@ class Course:
         resumed: epoch and iteration of the state that training goes on from.
         saved: iteration of the state that was last written or resumed from.
         random: state of the generators to put back before the next iteration.
+        options: of the run, as the runner uses them.
         from_program: whether the stock runner is driving, so that signals are ours to handle.
         manifest: manifest of the set that training goes on from, if it has one.
         checkpoints: who saves the sets of this run; None where no runner of the host has found its folders.
@@ -50,6 +51,7 @@ class Course:
     resumed: tuple[int, int] = (0, 0)
     saved: int | None = None
     random: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
     from_program: bool = False
     manifest: Manifest | None = None
     checkpoints: SetSaver | None = None

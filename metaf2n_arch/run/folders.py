@@ -112,4 +112,5 @@ def take_back() -> None:
 
 
 def _is_result(file: Path) -> bool:
-    return file.is_file() and file.suffix not in ('.log', '.yml', '.yaml') and 'tfevents' not in file.name
+    told = file.suffix in ('.log', '.yml', '.yaml') or 'tfevents' in file.name or file.name == 'run.json'
+    return file.is_file() and not told

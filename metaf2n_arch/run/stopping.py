@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from metaf2n_arch.run import record
 from metaf2n_arch.run.course import course
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
@@ -100,6 +101,8 @@ def _leave(model: Any, iteration: int, number: int) -> None:
         model.save(course.epoch, iteration)
     if course.checkpoints is not None:
         course.checkpoints.wait()
+    if model.opt.get('rank', 0) == 0:
+        record.note(iteration, ended=True)
     if course.tb_logger is not None:
         course.tb_logger.close()
     name = signal.Signals(number).name
