@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaf2n_arch.degradation.jpeg import jpeg
+from metaf2n_arch.degradation.codecs import compress
+from metaf2n_arch.degradation.finishing import add_halo, dithered
 from metaf2n_arch.degradation.noise import add_noise
 from metaf2n_arch.degradation.params import SIDE, DegradationParams, StageParams, kernel_margin
 from metaf2n_arch.utils.checks import require_image_batch
@@ -49,13 +50,13 @@ def apply(images: Tensor, params: DegradationParams, stream: int = 0) -> Tensor:
         first, second = params.stages
         x = _blur_resize_noise(images.float(), first, images.shape[-2:], (params.seed, 0, stream))
         if first.quality:
-            x = jpeg(x, first.quality)
+            x = compress(x, first.codec, first.quality)
         x = _blur_resize_noise(x, second, final_size, (params.seed, 1, stream))
         if second.quality and not params.jpeg_last:
-            x = jpeg(x, second.quality)
+            x = compress(x, second.codec, second.quality)
         x = filter2d(resize(x, final_size, params.final_mode), params.sinc)
         if second.quality and params.jpeg_last:
-            x = jpeg(x, second.quality)
+            x = compress(x, second.codec, second.quality)
         return torch.round(x * 255).clamp(0, 255) / 255
 
 
@@ -140,7 +141,8 @@ def _reflected(length: int, margin: int) -> Tensor:
 def _blur_resize_noise(images: Tensor, stage: StageParams, base: tuple[int, ...], key: tuple[int, ...]) -> Tensor:
     images = filter2d(images, stage.kernel)
     size = max(1, int(base[0] * stage.factor)), max(1, int(base[1] * stage.factor))
-    return add_noise(resize(images, size, stage.mode).clamp(0, 1), stage.noise, key)
+    noisy = add_noise(resize(images, size, stage.mode).clamp(0, 1), stage.noise, key)
+    return dithered(add_halo(noisy, stage.halo, stage.halo_sigma), stage.dither, stage.levels)
 
 
 def _fast_length(length: int) -> int:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from metaf2n_arch.degradation.params import SIDE, DegradationParams, ModeName, NoiseName
+from metaf2n_arch.degradation.codecs import require_encoder
+from metaf2n_arch.degradation.params import SIDE, CodecName, DegradationParams, DitherName, ModeName, NoiseName
 from metaf2n_arch.degradation.sampling import draw_degradation
 from metaf2n_arch.utils.options import Strict
 
@@ -38,7 +39,13 @@ NonNegativeRange = Annotated[
     tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ordered)
 ]
 Quality = Annotated[int, Field(ge=1, le=100)]
+Level = Annotated[int, Field(ge=2, le=256)]
+Quantiser = Annotated[int, Field(ge=1, le=31)]
+Crf = Annotated[int, Field(ge=1, le=51)]
 QualityRange = Annotated[tuple[Quality, Quality], AfterValidator(_ordered)]
+LevelRange = Annotated[tuple[Level, Level], AfterValidator(_ordered)]
+QuantiserRange = Annotated[tuple[Quantiser, Quantiser], AfterValidator(_ordered)]
+CrfRange = Annotated[tuple[Crf, Crf], AfterValidator(_ordered)]
 KernelName = Literal[
     'iso',
     'aniso',
@@ -104,12 +111,44 @@ class StageConfig(Strict):
         default=(5.0, 40.0), description='standard deviation of speckle at white, of 255'
     )
     gray_prob: Probability = Field(default=0.4, description='probability that the three channels share one noise')
-    jpeg_prob: Probability = Field(default=1.0, description='probability of JPEG compression')
+    halo_prob: Probability = Field(default=0.0, description='probability of over-sharpening, after the noise')
+    halo_strength: NonNegativeRange = Field(default=(0.5, 2.0), description='amount of unsharp masking')
+    halo_sigma: PositiveRange = Field(
+        default=(0.5, 2.0), description="standard deviation of the halo's Gaussian, pixels"
+    )
+    dither_prob: dict[DitherName, float] = Field(
+        default={'none': 1.0}, description='probability of each dithering, `none` included; before the compression'
+    )
+    dither_levels: LevelRange = Field(
+        default=(4, 32), description='levels of a channel (ordered) or colours of the palette (floyd_steinberg)'
+    )
+    jpeg_prob: Probability = Field(
+        default=1.0, description='probability of compression, by JPEG unless `compression_prob` says otherwise'
+    )
+    compression_prob: dict[CodecName, float] = Field(
+        default={'jpeg': 1.0}, description='probability of each codec where there is compression'
+    )
     jpeg_quality: QualityRange = Field(
         default=(30, 95), description='JPEG quality, drawn among the integers of the range'
     )
+    webp_quality: QualityRange = Field(default=(30, 95), description='the same of WebP')
+    avif_quality: QualityRange = Field(default=(20, 90), description='the same of AVIF')
+    mpeg_quantiser: QuantiserRange = Field(
+        default=(2, 20), description='quantiser of MPEG-2 and MPEG-4, less is better'
+    )
+    video_crf: CrfRange = Field(default=(18, 38), description='constant rate factor of H.264 and HEVC, less is better')
 
-    _sums = field_validator('kernel_prob', 'resize_prob', 'resize_mode_prob', 'noise_prob')(_sums_to_one)
+    _sums = field_validator(
+        'kernel_prob', 'resize_prob', 'resize_mode_prob', 'noise_prob', 'dither_prob', 'compression_prob'
+    )(_sums_to_one)
+
+    @field_validator('compression_prob')
+    @classmethod
+    def _encoders_are_there(cls, value: dict[str, float]) -> dict[str, float]:
+        for codec, probability in value.items():
+            if probability > 0:
+                require_encoder(codec)
+        return value
 
     @field_validator('kernel_sizes')
     @classmethod
