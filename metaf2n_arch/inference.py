@@ -14,9 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from metaf2n_arch.faces.detector import Detector, DetectorOptions, build_detector
+from metaf2n_arch.faces.detector import Detector, DetectorOptions
+from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.faces.pairs import FacePair, face_pairs
-from metaf2n_arch.faces.restorer import Restorer, RestorerOptions, build_restorer
+from metaf2n_arch.faces.restorer import Restorer, RestorerOptions
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.tiles import check_tile, run_tiled
 from metaf2n_arch.meta.params import Params, functional, select
@@ -37,33 +39,32 @@ PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': t
 
 
 class RestoreOptions(Strict):
-    """How photos are adapted to and restored.
-
-    Attributes:
-        inner_lr: α of the inner loop; the paper's 0.01.
-        learned_rates: takes, instead of `inner_lr`, the rate of each tensor that training with ``inner_lr: learned``
-            has left in the generator's file.
-        inner_steps: steps of the inner loop; 1 in the paper, 0 does not adapt.
-        patches: random patches per face; 16 in the authors' program.
-        patch_size: their side in pixels of the restored photo; 64 in the authors' program.
-        adapted: name patterns of the generator's tensors that may move; all if None.
-        seed: decides where the patches lie.
-        tile: longest side, in pixels of the photo, of what the generator is given at once; 0 gives it the whole photo.
-        overlap: pixels of surroundings that a tile sees beyond what it contributes.
-        precision: of the photo's pass through the generator; the inner loop always runs in float32, because its steps
-            are smaller than what half precision resolves.
-    """
+    """How photos are adapted to and restored."""
 
     inner_lr: float = Field(1e-2, ge=0)
+    """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt."""
     learned_rates: bool = False
+    """Whether to take, instead of `inner_lr`, the rate of each tensor that training with ``inner_lr: learned`` has left
+    in the generator's file.
+    """
     inner_steps: int = Field(1, ge=0)
+    """Steps of the inner loop; 1 in the paper, 0 does not adapt."""
     patches: int = Field(16, ge=1)
+    """Random patches per face; 16 in the authors' program."""
     patch_size: int = Field(64, ge=4)
+    """Side of these patches, in pixels of the restored photo; 64 in the authors' program."""
     adapted: tuple[str, ...] | None = None
+    """Name patterns of the generator's tensors that may move; all if None."""
     seed: int = Field(0, ge=0)
+    """Seed of the patches' places."""
     tile: int = Field(512, ge=0)
+    """Longest side, in pixels of the photo, of what the generator is given at once; 0 gives it the whole photo."""
     overlap: int = Field(24, ge=0)
+    """Pixels of surroundings that a tile sees beyond what it contributes."""
     precision: Literal['float32', 'bfloat16', 'float16'] = 'float32'
+    """Arithmetic of the photo's pass through the generator; the inner loop always runs in float32, because its steps
+    are smaller than what half precision resolves.
+    """
 
 
 @dataclass(eq=False)

@@ -19,7 +19,12 @@ from metaf2n_arch.utils.options import parse_block
 class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
     """Options of `DemoMetaF2NDataset`: those of `MetaF2NDataset`, with one root in place of two."""
 
-    dataroot: str = Field(default='datasets/demo/train', description='folder to make and use')
+    dataroot: str = 'datasets/demo/train'
+    """Folder to make and use."""
+    dataroot_face: str = ''
+    """Aligned square faces; by default ``faces`` in ``dataroot``."""
+    dataroot_gt: str = ''
+    """Natural images; by default ``naturals`` in ``dataroot``."""
 
     @model_validator(mode='before')
     @classmethod
@@ -46,8 +51,10 @@ class DemoMetaF2NDataset(MetaF2NDataset):
 class DemoFacePairDatasetOptions(DegradedOptions, FacePairDatasetOptions):
     """Options of `DemoFacePairDataset`: those of `FacePairDataset`, and what its images are degraded with."""
 
-    dataroot: str = Field(default='datasets/demo/val', description='folder to make and use')
-    draws: int = Field(default=6, ge=1, description='number of images, each the same photograph degraded anew')
+    dataroot: str = 'datasets/demo/val'
+    """Folder to make and use."""
+    draws: int = Field(default=6, ge=1)
+    """Number of images, each the same photograph degraded anew."""
 
 
 @DATASET_REGISTRY.register()

@@ -21,6 +21,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.img_process_util import USMSharp
 from torch import Tensor, nn
 
+from metaf2n_arch import __version__
 from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
@@ -35,6 +36,7 @@ from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
 from metaf2n_arch.weights.download import locate
+from metaf2n_arch.weights.records import RECORD, TrainingRecord
 
 Values = dict[str, Tensor]
 # Tells the draws of augmentations from others of the same seed.
@@ -245,6 +247,19 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     def beside_generator(self) -> dict[str, nn.Module]:
         """What the generator's file holds beside the generator itself, by key."""
         return {'params_ema': self.net_g_ema} if self.ema_decay > 0 else {}
+
+    def training_record(self, current_iter: int) -> TrainingRecord:
+        """How the networks are trained, for their files; a subclass adds what it knows."""
+        return TrainingRecord(
+            model=self.opt['model_type'],
+            scale=self.opt['scale'],
+            iteration=max(0, current_iter),
+            program=f'metaf2n_arch {__version__}',
+        )
+
+    def recorded(self, net_label: str, current_iter: int) -> dict[str, Any]:
+        """What a file of a network holds beside the weights, by key; `net_label` is ``net_g``, ``net_m``, ``net_d``."""
+        return {} if net_label == 'net_d' else {RECORD: self.training_record(current_iter).plain()}
 
     def save(self, epoch: int, current_iter: int) -> None:
         content = {'params': self.net_g, **self.beside_generator()}

@@ -12,7 +12,7 @@ import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.functional.relativistic import means_of_own_batch
 from metaf2n_arch.meta import (
     MetaGradient,
@@ -38,6 +38,7 @@ from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.files import with_recorded
+from metaf2n_arch.weights.records import TrainingRecord
 
 NO_TASKS = (
     'MetaF2NModel was given images without faces to adapt to, and trains on tasks of both; take the data set type '
@@ -102,6 +103,25 @@ class MetaF2NModel(BaseGANSRModel):
         if self.rates is not None:
             return self.rates.by_name()
         return float(self.meta.inner_lr)
+
+    def training_record(self, current_iter: int) -> TrainingRecord:
+        restorer = self.face.restorer
+        return (
+            super()
+            .training_record(current_iter)
+            .model_copy(
+                update={
+                    'inner_lr': self.meta.inner_lr,
+                    'inner_steps': self.meta.inner_steps,
+                    'mode': self.meta.mode,
+                    'adapted': self.meta.adapted,
+                    'patches': self.face.patches,
+                    'patch_size': self.face.patch_size,
+                    'restorer': None if restorer is None else f'{restorer.type} {restorer.size or 512}',
+                    'mask_upsample': getattr(self.net_m, 'upsample', None),
+                }
+            )
+        )
 
     def other_networks(self) -> Mapping[str, nn.Module]:
         return {'m': self.net_m, **super().other_networks()}
