@@ -159,6 +159,7 @@ def test_files_with_the_hosts_suffix_register_something_and_the_others_do_not(fi
 def test_what_is_imported_is_required_by_name():
     """Not left to what another requirement happens to bring along."""
     optional = {
+        'av',
         'gradio',
         'spandrel_extra_arches',
         'tensorflow',
