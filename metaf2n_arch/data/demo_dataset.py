@@ -20,7 +20,7 @@ class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
     """Options of `DemoMetaF2NDataset`: those of `MetaF2NDataset`, with one root in place of two."""
 
     dataroot: str = 'datasets/demo/train'
-    """Folder to make and use."""
+    """Folder in which each setting's files are made, in a folder of their own, and used."""
 
     @model_validator(mode='before')
     @classmethod
@@ -39,16 +39,16 @@ class DemoMetaF2NDataset(MetaF2NDataset):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         options = parse_block(DemoMetaF2NDatasetOptions, opt, f'datasets.{opt.get("phase", "train")}')
-        prepare_training(Path(options.dataroot), options.face_size)
-        roots = {'dataroot_face': options.dataroot_face, 'dataroot_gt': options.dataroot_gt}
-        super().__init__({**{k: v for k, v in opt.items() if k != 'dataroot'}, **roots})
+        folder = prepare_training(Path(options.dataroot), options.face_size)
+        made = {'dataroot_face': str(folder / 'faces'), 'dataroot_gt': str(folder / 'naturals')}
+        super().__init__({**{k: v for k, v in opt.items() if k != 'dataroot'}, **made})
 
 
 class DemoFacePairDatasetOptions(DegradedOptions, FacePairDatasetOptions):
     """Options of `DemoFacePairDataset`: those of `FacePairDataset`, and what its images are degraded with."""
 
     dataroot: str = 'datasets/demo/val'
-    """Folder to make and use."""
+    """Folder in which each setting's files are made, in a folder of their own, and used."""
     draws: int = Field(default=6, ge=1)
     """Number of images, each the same photograph degraded anew."""
 
@@ -62,5 +62,6 @@ class DemoFacePairDataset(FacePairDataset):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         options = parse_block(DemoFacePairDatasetOptions, opt, f'datasets.{opt.get("phase", "val")}')
-        prepare_validation(Path(options.dataroot), options.degradation, options.draws)
-        super().__init__({k: v for k, v in opt.items() if k not in ('degradation', 'draws')})
+        folder = prepare_validation(Path(options.dataroot), options.degradation, options.draws)
+        own = {k: v for k, v in opt.items() if k not in ('degradation', 'draws')}
+        super().__init__({**own, 'dataroot': str(folder)})
