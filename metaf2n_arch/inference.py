@@ -14,9 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from metaf2n_arch.faces.detector import Detector, DetectorOptions, build_detector
+from metaf2n_arch.faces.detector import Detector, DetectorOptions
+from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.faces.pairs import FacePair, face_pairs
-from metaf2n_arch.faces.restorer import Restorer, RestorerOptions, build_restorer
+from metaf2n_arch.faces.restorer import Restorer, RestorerOptions
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.tiles import check_tile, run_tiled
 from metaf2n_arch.meta.params import Params, functional, select

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from metaf2n_arch import MetaF2N
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
-from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.inference import RestoreOptions
 from metaf2n_arch.meta.support import random_patches
 from metaf2n_arch.utils.checks import DataError, OptionError

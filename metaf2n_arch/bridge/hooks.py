@@ -6,8 +6,7 @@ import threading
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from metaf2n_arch.bridge import registration
-from metaf2n_arch.bridge.startup import PARTS, SHIM
+from metaf2n_arch.bridge import registration, torchvision_shim
 
 # Threads that are inside the body of one of our parts: registration waits until none is half-imported.
 _inside = threading.local()
@@ -15,14 +14,12 @@ _inside = threading.local()
 
 def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
     """Returns `spec` with its loader watched, or a stand-in for a module that torchvision no longer has."""
-    if name == SHIM:
-        from metaf2n_arch.bridge.repairs import torchvision_import
-
-        return spec or torchvision_import.spec()
+    if name == torchvision_shim.SHIM:
+        return spec or torchvision_shim.spec()
     if spec is None or spec.loader is None or not hasattr(spec.loader, 'exec_module'):
         return spec
     execute = spec.loader.exec_module
-    ours = name.startswith(PARTS)
+    ours = name.startswith('metaf2n_arch.')
 
     def exec_module(module: ModuleType) -> None:
         _inside.depth = getattr(_inside, 'depth', 0) + ours

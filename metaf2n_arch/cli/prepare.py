@@ -49,7 +49,8 @@ def align(
 ) -> None:
     """Cut faces out of photos and align them as FFHQ does (Karras et al. 2019)."""
     from metaf2n_arch.data.prepare.align import Align, read_landmarks
-    from metaf2n_arch.faces.detector import DetectorOptions, build_detector
+    from metaf2n_arch.faces.detector import DetectorOptions
+    from metaf2n_arch.faces.detectors import build_detector
     from metaf2n_arch.utils.checks import OptionError
     from metaf2n_arch.utils.options import parse_block
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from metaf2n_arch.utils.checks import require_choice, require_image_batch
-from metaf2n_arch.utils.options import Strict, parse_block
+from metaf2n_arch.utils.checks import require_image_batch
+from metaf2n_arch.utils.options import Strict
 
 RestorerName = Literal['gpen', 'gfpgan', 'restoreformer', 'codeformer', 'identity']
 RESTORERS: tuple[str, ...] = get_args(RestorerName)
@@ -84,7 +84,7 @@ class Restorer(nn.Module):
         Returns:
             (N, 3, H, W) in [0, 1], RGB, of the same dtype, without a graph.
 
-        >>> build_restorer('identity').restore(torch.rand(2, 3, 64, 48)).shape
+        >>> IdentityRestorer().restore(torch.rand(2, 3, 64, 48)).shape
         torch.Size([2, 3, 64, 48])
         """
         require_image_batch('faces', faces, channels=3)
@@ -137,41 +137,6 @@ class NetworkRestorer(Restorer):
         output = self.network(faces * 2 - 1, **self.options)
         image = output[0] if isinstance(output, tuple) else output
         return (image + 1) / 2
-
-
-@overload
-def build_restorer(opt: None, where: str = 'restorer') -> None: ...
-
-
-@overload
-def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str, where: str = 'restorer') -> Restorer: ...
-
-
-def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str | None, where: str = 'restorer') -> Restorer | None:
-    """Builds a restorer from an option block; reads weights from the disk, downloads nothing.
-
-    Args:
-        opt: the block of `RestorerOptions`, or just its `type`; `None` means no restorer.
-        where: key path of the block, for messages.
-
-    Raises:
-        OptionError: a wrong block, or a package that the restorer needs is not installed.
-        DataError: the weights are not on this machine; the message says how to get them.
-
-    >>> build_restorer(None) is None
-    True
-    """
-    if opt is None:
-        return None
-    if isinstance(opt, str):
-        require_choice(where, opt, RESTORERS)
-        opt = {'type': opt}
-    options = opt if isinstance(opt, RestorerOptions) else parse_block(RestorerOptions, opt, where)
-    if options.type == 'identity':
-        return IdentityRestorer()
-    from metaf2n_arch.faces.networks import load_restorer
-
-    return load_restorer(options, where)
 
 
 def _resize(x: Tensor, side: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.functional.relativistic import means_of_own_batch
 from metaf2n_arch.meta import (
     MetaGradient,

@@ -14,8 +14,8 @@ import yaml
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch import metrics as our_metrics
+from metaf2n_arch.config.names import check_part
 from metaf2n_arch.models.evaluation import Evaluator
-from metaf2n_arch.models.option_file import check_part
 from metaf2n_arch.report.folders import Match, match_results, read_bgr
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 

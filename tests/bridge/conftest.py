@@ -90,7 +90,7 @@ def original() -> Callable[[str], object]:
     """What the host had before the bridge replaced it, by 'module.name'."""
     import basicsr  # noqa: F401 - applies the repairs
 
-    from metaf2n_arch.bridge.table import ORIGINALS
+    from metaf2n_arch.bridge.patching import ORIGINALS
 
     return ORIGINALS.__getitem__
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from metaf2n_arch.run.sampling import start_at
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.rng import Visit
 
@@ -82,7 +83,7 @@ def test_order_is_the_same_for_any_number_of_processes(length, ratio):
 def test_an_epoch_can_begin_at_a_position():
     whole = list(sampler(12, 2, 1, epoch=4))
     later = sampler(12, 2, 1, epoch=4)
-    later.start_at(4, 6)
+    start_at(later, 4, 6)
     assert [(v, v.position) for v in later] == [(v, v.position) for v in whole[3:]]
     later.set_epoch(5)
     assert len(list(later)) == 6, 'the epochs after it are whole'

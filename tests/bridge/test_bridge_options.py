@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metaf2n_arch.bridge.option_parser import parse_options
-from metaf2n_arch.bridge.option_text import find_option_file, force_option, parse_yaml, read_option_file
+from metaf2n_arch.bridge.host.options import parse_options
+from metaf2n_arch.config.text import find_option_file, force_option, parse_yaml, read_option_file
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.resources import option_file, option_files
 

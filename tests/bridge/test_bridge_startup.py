@@ -82,7 +82,7 @@ def test_importing_one_part_first_registers_all(run):
 
 
 def test_every_repair_is_listed_explained_and_reached(original):
-    rows = table.repairs()
+    rows = table.REPAIRS
     assert len({row.name for row in rows}) == len(rows)
     assert all(row.why and row.applied is not None for row in rows)
     report = table.report().splitlines()
@@ -104,14 +104,14 @@ def test_repairs_leave_a_mended_host_alone(original):
     """Stand-ins for functions of a later host, without the lines that the repairs are about."""
     from types import SimpleNamespace
 
-    from metaf2n_arch.bridge.repairs import checkpoints, messages, processes
+    from metaf2n_arch.bridge.host import base_model, dist_util, registry
 
     def mended(*args):
         """Does what it should."""
 
     model = type('BaseModel', (), dict.fromkeys(('save_network', 'save_training_state', 'model_to_device'), mended))
     host = SimpleNamespace(BaseModel=model, _init_dist_pytorch=mended, Registry=type('Registry', (), {'get': mended}))
-    for apply in (checkpoints._save, processes._start, processes._wrap, messages._registry):
+    for apply in (base_model._save, dist_util._start, base_model._wrap, registry._get):
         assert apply(host) is False
     assert model.save_network is mended
     assert host.Registry.get is mended

@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_training import Training, assert_bitwise_equal, options
 
-from metaf2n_arch.bridge.repairs import checkpoints
+from metaf2n_arch.run import checkpoints
 from metaf2n_arch.utils.checks import DataError
 
 
@@ -84,7 +84,7 @@ def test_a_second_signal_leaves_at_once(tmp_path, opt):
 @pytest.mark.parametrize('damage', ['truncated', 'missing'])
 @pytest.mark.parametrize('file', ['models/net_g_10.pth', 'models/net_d_10.pth', 'models/net_m_10.pth'])
 def test_a_state_whose_networks_are_not_whole_is_passed_over(tmp_path, finished, file, damage, capsys, photos):
-    from metaf2n_arch.bridge.repairs.resume import load_resume_state
+    from metaf2n_arch.bridge.host.train import load_resume_state
 
     experiment = copied(finished, tmp_path)
     if damage == 'missing':

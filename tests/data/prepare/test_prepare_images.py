@@ -95,7 +95,7 @@ def yunet(data_dir) -> DetectorOptions:
 
 def test_an_aligned_face_shows_eyes_and_mouth_where_ffhq_has_them(data_dir, tmp_path, yunet):
     from metaf2n_arch.faces.alignment import template
-    from metaf2n_arch.faces.detector import build_detector
+    from metaf2n_arch.faces.detectors import build_detector
 
     summary = prepare(Align(data_dir / 'photos', tmp_path / 'out', (256,), min_ratio=0.2, detector=yunet))
     assert [name for name in summary.skipped if 'no_face' in name]

@@ -1,0 +1,82 @@
+"""`basicsr.train`: what `load_resume_state` and `create_train_val_dataloader` do today.
+
+Seen with BasicSR 1.4.2: no run resumes on a CPU, and `--auto_resume` looks elsewhere than the run was written to. The
+runner rounds the iterations of an epoch up, while the loader drops the last, incomplete batch, so that the epochs run
+out before `total_iter`: twelve iterations over seven images, four at a time, end after the seventh as if all were well.
+A run that is resumed with a larger data set, smaller batches or fewer processes begins in an epoch beyond the last by
+that count, and ends at once.
+
+In runs of ours a resume is exact, and the epochs still needed are counted in what the loader gives.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace_for_ours
+from metaf2n_arch.run import folders, resume
+from metaf2n_arch.run.course import course
+from metaf2n_arch.utils.checks import DataError
+
+
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the state to resume from, or `None`; points the options at the networks saved with it."""
+    opt['root_path'] = str(folders.working_root(opt['root_path']))
+    course.from_program = True
+    return resume.load_resume_state(opt)
+
+
+def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple[Any, Any, list[Any], int, int]:
+    """Builds the loaders like the host; counts the epochs from where the run goes on.
+
+    Raises:
+        DataError: the training set does not fill a single batch.
+    """
+    original = ORIGINALS['basicsr.train.create_train_val_dataloader']
+    train_loader, train_sampler, val_loaders, _, total_iters = original(opt, logger)
+    epoch, iteration = course.resumed
+    if len(train_loader) == 0:
+        raise DataError(
+            f'datasets.train: {len(train_sampler)} images for each process do not fill a batch of '
+            f'{train_loader.batch_size}; give more images, a larger dataset_enlarge_ratio or a smaller batch.'
+        )
+    total_epochs = epoch + math.ceil(max(0, total_iters - iteration) / len(train_loader))
+    return train_loader, train_sampler, val_loaders, total_epochs, total_iters
+
+
+def adopt_program() -> None:
+    """Repairs the copy of `basicsr.train` that runs as the program: `python -m` executes the file a second time."""
+    program = sys.modules.get('__main__')
+    if program is not None and _is_host_script(program, 'basicsr.train'):
+        for name in ('load_resume_state', 'create_train_val_dataloader'):
+            setattr(program, name, getattr(sys.modules['basicsr.train'], name))
+
+
+def _is_host_script(module: ModuleType, name: str) -> bool:
+    """Whether `module` is the host's `name` running as a program, by `-m` or by path."""
+    file = getattr(module, '__file__', None)
+    host = sys.modules.get(name)
+    return bool(
+        file and host and host is not module and os.path.realpath(file) == os.path.realpath(host.__file__ or '')
+    )
+
+
+def _resume(module: ModuleType) -> bool:
+    replace_for_ours(module, 'load_resume_state', load_resume_state)
+    return True
+
+
+def _count(module: ModuleType) -> bool:
+    replace_for_ours(module, 'create_train_val_dataloader', create_train_val_dataloader)
+    return True
+
+
+REPAIRS = [
+    Repair('resume', 'basicsr.train', _resume, 'calls CUDA, looks in another folder than it wrote to'),
+    Repair('number-of-epochs', 'basicsr.train', _count, 'ends before total_iter where batches do not divide'),
+]

@@ -1,0 +1,75 @@
+"""The folders of a run: where they are, and what is taken back if the run never began."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from os import path as osp
+from pathlib import Path
+from typing import Any
+
+# Folders this run has made, what was moved away for each, whether its parent is new; emptied once the run has begun.
+_made: list[tuple[Path, Path | None, bool]] = []
+
+
+def working_root(root_path: str | os.PathLike[str]) -> Path:
+    """Returns the folder that gets `experiments/`, `results/` and `tb_logger/`.
+
+    The stock scripts pass the folder that holds the package, which is site-packages once it is installed: the working
+    directory stands in for that one. A root that a script of somebody else chose on purpose is kept.
+    """
+    import basicsr
+
+    package_parent = Path(basicsr.__file__).resolve().parents[1]
+    return Path.cwd() if Path(root_path).resolve() == package_parent else Path(root_path)
+
+
+def name_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
+    """Names the run's folders; `path.experiments_root` and `path.results_root` may move them, as in git master."""
+    if not is_train:
+        results = osp.join(root, opt['path'].get('results_root') or 'results', opt['name'])
+        opt['path'].update(results_root=results, log=results, visualization=osp.join(results, 'visualization'))
+        return
+    folder = osp.join(root, opt['path'].get('experiments_root') or 'experiments', opt['name'])
+    opt['path'].update(experiments_root=folder, log=folder)
+    opt['path'].update({key: osp.join(folder, key) for key in ('models', 'training_states', 'visualization')})
+    if 'debug' in opt['name']:
+        if opt.get('val') is not None:
+            opt['val']['val_freq'] = 8
+        opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
+
+
+def archive_and_make(folder: str | os.PathLike[str]) -> None:
+    """Makes `folder`, after moving one of that name away, and remembers both until the run has begun."""
+    folder = Path(folder)
+    archived = None
+    if folder.exists():
+        archived = folder.with_name(f'{folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}')
+        print(f'Path already exists. Rename it to {archived}', flush=True)
+        folder.rename(archived)
+    first_of_parent = not folder.parent.exists()
+    folder.mkdir(parents=True)
+    _made.append((folder, archived, first_of_parent))
+
+
+def has_begun() -> None:
+    """Notes that training or testing has begun: what it leaves is worth keeping."""
+    _made.clear()
+
+
+def take_back() -> None:
+    """Removes what a run that failed before its first iteration has made, and puts back what it moved away."""
+    while _made:
+        folder, archived, first_of_parent = _made.pop()
+        if any(_is_result(file) for file in folder.rglob('*')):
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        if archived is not None and archived.exists():
+            archived.rename(folder)
+        elif first_of_parent and not any(folder.parent.iterdir()):
+            folder.parent.rmdir()
+
+
+def _is_result(file: Path) -> bool:
+    return file.is_file() and file.suffix not in ('.log', '.yml', '.yaml') and 'tfevents' not in file.name
