@@ -27,8 +27,6 @@ SUPPORTS = ('true face', 'erring face')
 SET14 = ('baboon', 'flowers', 'monarch', 'pepper', 'zebra', 'coastguard', 'ppt3', 'bridge')
 """Photographs of Set14 that show no face."""
 
-SET14_FACES = {'face': (0.10, 0.10, 0.90, 0.90), 'lenna': (0.37, 0.37, 0.75, 0.72), 'comic': (0.0, 0.0, 0.0, 0.0)}
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -115,7 +113,7 @@ def images_of(folder: Path) -> list[Path]:
 
 
 def portraits(files: Iterable[Path], side: int = 256) -> list[Photo]:
-    """Aligned face photos, area-averaged to `side`; the face is their middle, 5/8 of the side, as alignment leaves it."""
+    """Aligned face photos, area-averaged to `side`; the face is 5/8 of the side, in the middle."""
     length = side * 5 // 8 // SCALE * SCALE
     corner = (side - length) // 2 // SCALE * SCALE
     return [Photo(f.stem, square(to_tensor(read_image(f)), side), (corner, corner, length, length)) for f in files]

@@ -17,19 +17,21 @@ from adaptation_material import SCALE, Case
 from adaptation_outputs import cases, file_of, study_photos
 from torch import Tensor
 
-from metaf2n_arch.functional.low_frequency import low_frequency_fix
 from metaf2n_arch.images.arrays import to_uint8
 from metaf2n_arch.metrics.niqe_metric import calculate_niqe_y
 from metaf2n_arch.metrics.psnr_y_metric import calculate_psnr_y
 from metaf2n_arch.metrics.ssim_y_metric import calculate_ssim_y
 
 METRICS = ('psnr', 'ssim', 'niqe')
-DIGITS = {'psnr': 3, 'ssim': 4, 'niqe': 3}
+DIGITS = {'psnr': 4, 'ssim': 5, 'niqe': 4, 'drift': 3}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured output: of which weights, photo, degradation, support and step, with or without colour fix."""
+    """One measured output: of which weights, photo, degradation, support and step, with or without colour fix.
+
+    `drift` is mean |low(x) - low(down(y))| in grey levels of 255: how far its tones are from the degraded photo's.
+    """
 
     weights: str
     photo: str
@@ -42,6 +44,7 @@ class Row:
     psnr: float
     ssim: float
     niqe: float
+    drift: float
 
     @property
     def case(self) -> tuple[str, str, int]:
@@ -49,18 +52,23 @@ class Row:
 
 
 def measure(output: Tensor, case: Case) -> dict[str, float]:
-    """PSNR and SSIM of the luma, four pixels cropped, and NIQE of the whole; of 8-bit images."""
+    """PSNR and SSIM of the luma, four pixels cropped, and NIQE of the whole, of 8-bit images; the drift."""
+    from metaf2n_arch.functional.low_frequency import drift
+
     result, truth = to_uint8(output)[..., ::-1], to_uint8(case.photo.image)[..., ::-1]
     values = {
         'psnr': calculate_psnr_y(result, truth, crop_border=SCALE),
         'ssim': calculate_ssim_y(result, truth, crop_border=SCALE),
         'niqe': calculate_niqe_y(result),
+        'drift': 255 * float(drift(output[None], case.lq[None])),
     }
-    return {name: round(value, DIGITS[name] + 1) for name, value in values.items()}
+    return {name: round(value, DIGITS[name]) for name, value in values.items()}
 
 
 def measured(args: argparse.Namespace, outputs: Path, weights: str) -> list[Row]:
     """The rows of all outputs that are there, each as it is and with the colour fix."""
+    from metaf2n_arch.functional.low_frequency import low_frequency_fix
+
     rows = []
     for case in cases(study_photos(args), args.seeds, args.turns):
         supports = args.supports if case.photo.face else []
@@ -90,7 +98,7 @@ def read(file: Path) -> list[Row]:
     """Rows from CSV."""
     with open(file, encoding='utf-8', newline='') as stream:
         return [
-            Row(**{**line, 'seed': int(line['seed']), **{name: float(line[name]) for name in METRICS}})
+            Row(**{**line, 'seed': int(line['seed']), **{name: float(line[name]) for name in DIGITS}})
             for line in csv.DictReader(stream)
         ]
 

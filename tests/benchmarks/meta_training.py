@@ -4,8 +4,7 @@
 
 FACES holds aligned portraits of which the last `HELD_OUT_FACES` by name are never trained on, NATURALS photographs.
 Every step all arms see the same draw, patches and (by halves) true or erring faces. OUT gets a file of weights per arm
-every `--save` steps. `adaptation_outputs.py` and `meta_training_table.py` measure
-them.
+every `--save` steps. `adaptation_outputs.py` and `meta_training_table.py` measure them.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Task:
 
 
 class Tasks:
-    """Draws task number k from the key (seed, k): one degradation, N faces, N naturals, faces half true, half erring."""
+    """Task number k, drawn from the key (seed, k): one degradation, N faces, half true, half erring, and N naturals."""
 
     def __init__(self, faces: list[Tensor], naturals: list[Tensor], patches: int, face_side: int, side: int, seed: int):
         self.faces, self.naturals = faces, naturals

@@ -121,6 +121,12 @@ def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
+def _windows(photo: np.ndarray, side: int) -> list[np.ndarray]:
+    """The two windows of `side` x `side` at the left and at the right, half-way down."""
+    top = (photo.shape[0] - side) // 2
+    return [photo[top : top + side, left : left + side] for left in (0, photo.shape[1] - side)]
+
+
 def _folders(root: Path, *names: str) -> None:
     for name in names:
         (root / name).mkdir()
