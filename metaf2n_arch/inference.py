@@ -29,8 +29,9 @@ from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
 from metaf2n_arch.utils.modules import pick_device, shell
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.loading import AnySize, Generator, load_generator, load_mask_net
+from metaf2n_arch.weights.needs import needs_of_photos
+from metaf2n_arch.weights.search import locate, locate_all
 
 MEASURED = 4
 """Patches of each face on which the gain is measured: an estimate, for a quarter of what all 16 would cost."""
@@ -167,6 +168,14 @@ class MetaF2N:
         """
         parsed = parse_block(RestoreOptions, options, '')
         place = pick_device(device)
+        locate_all(
+            needs_of_photos(
+                weights,
+                mask_weights,
+                None if isinstance(detector, Detector) else detector,
+                None if isinstance(restorer, Restorer) else restorer,
+            )
+        )
         sr = cls(
             load_generator(weights, architecture),
             None if mask_weights is None else load_mask_net(mask_weights, mask_architecture),

@@ -168,6 +168,6 @@ def test_importing_the_package_loads_neither_torch_nor_basicsr():
 
 def test_ssl_loss_is_exported():
     from metaf2n_arch import SSLLoss
-    from metaf2n_arch.losses.ssl_loss import SSLLoss as original
+    from metaf2n_arch.losses.ssl_loss import SSLLoss as original  # the registered one
 
     assert SSLLoss is original

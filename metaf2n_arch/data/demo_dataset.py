@@ -21,6 +21,10 @@ class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
 
     dataroot: str = 'datasets/demo/train'
     """Folder in which each setting's files are made, in a folder of their own, and used."""
+    dataroot_face: str = ''
+    """Made in ``dataroot``; leave it out."""
+    dataroot_gt: str = ''
+    """Made in ``dataroot``; leave it out."""
 
     @model_validator(mode='before')
     @classmethod

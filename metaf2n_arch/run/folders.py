@@ -11,6 +11,8 @@ from typing import Any
 
 # Folders this run has made, what was moved away for each, whether its parent is new; emptied once the run has begun.
 _made: list[tuple[Path, Path | None, bool]] = []
+# Where this run writes.
+_roots: list[Path] = []
 
 
 def working_root(root_path: str | os.PathLike[str]) -> Path:
@@ -27,6 +29,8 @@ def working_root(root_path: str | os.PathLike[str]) -> Path:
 
 def name_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
     """Names the run's folders; `path.experiments_root` and `path.results_root` may move them, as in git master."""
+    _roots[:] = [root / name for name in ('experiments', 'results', 'tb_logger')]
+    _roots.extend(root / opt['path'][key] for key in ('experiments_root', 'results_root') if opt['path'].get(key))
     if not is_train:
         results = osp.join(root, opt['path'].get('results_root') or 'results', opt['name'])
         opt['path'].update(results_root=results, log=results, visualization=osp.join(results, 'visualization'))
@@ -40,8 +44,18 @@ def name_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
 
 
-def archive_and_make(folder: str | os.PathLike[str]) -> None:
-    """Makes `folder`, after moving one of that name away, and remembers both until the run has begun."""
+def holds(file: str) -> bool:
+    """Whether a file lies where this run writes."""
+    return any(root in Path(file).absolute().parents for root in _roots)
+
+
+def archive_and_make(folder: str | os.PathLike[str], remember: bool = True) -> None:
+    """Makes `folder`, after moving one of that name away, and remembers both until the run has begun.
+
+    Args:
+        folder: to make.
+        remember: whether `take_back` may undo this; only where somebody will say that the run `has_begun`.
+    """
     folder = Path(folder)
     archived = None
     if folder.exists():
@@ -50,7 +64,8 @@ def archive_and_make(folder: str | os.PathLike[str]) -> None:
         folder.rename(archived)
     first_of_parent = not folder.parent.exists()
     folder.mkdir(parents=True)
-    _made.append((folder, archived, first_of_parent))
+    if remember:
+        _made.append((folder, archived, first_of_parent))
 
 
 def has_begun() -> None:

@@ -9,6 +9,7 @@ item's augmentations the same with any number of workers and processes, and a la
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from metaf2n_arch.utils.rng import Visit, numpy_generator, torch_generator
 
@@ -32,7 +33,8 @@ def visits(sampler: Any) -> Iterator[Visit]:
     if seed is None:
         generator, length = torch.Generator().manual_seed(sampler.epoch), sampler.total_size
     else:
-        generator, length = torch_generator(seed, sampler.epoch), min(sampler.enlarged_size, sampler.total_size)
+        generator = torch_generator(seed, sampler.epoch)
+        length = min(getattr(sampler, 'enlarged_size', sampler.total_size), sampler.total_size)
     order = torch.randperm(length, generator=generator).tolist()
     start_epoch, start = getattr(sampler, 'start', (0, 0))
     first = start if sampler.epoch == start_epoch else 0
@@ -65,6 +67,22 @@ class SeededItems(Dataset):
         if name.startswith('__') or name == 'dataset':
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What a worker's own code sets on its data set is set there."""
+        own = name in ('dataset', 'seed') and name not in vars(self)
+        object.__setattr__(self if own else self.dataset, name, value)
+
+
+def read_seeded(loader: DataLoader, seed: int) -> None:
+    """Makes a loader read its items as `SeededItems` gives them; `loader.dataset` stays the data set itself."""
+
+    def iterator() -> Any:
+        twin = copy.copy(loader)
+        vars(twin)['dataset'] = SeededItems(loader.dataset, seed)  # torch lets no one set it by its name
+        return type(loader)._get_iterator(twin)
+
+    loader._get_iterator = iterator  # type: ignore[method-assign]  # an attribute over the method
 
 
 @contextmanager

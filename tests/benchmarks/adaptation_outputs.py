@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
     """Computes what is missing."""
     args.out.mkdir(parents=True, exist_ok=True)
     net = load_generator(args.weights).net.to(memory_format=torch.channels_last)
+    if args.trained:
+        net.load_state_dict(torch.load(args.trained, weights_only=True)['params'])
     mask = load_mask_net(args.mask) if args.mask else None
     start = time.process_time()
     for case in cases(study_photos(args), args.seeds, args.turns):
@@ -121,6 +123,7 @@ if __name__ == '__main__':
     command = parser()
     command.add_argument('weights', type=Path)
     command.add_argument('out', type=Path)
+    command.add_argument('--trained', type=Path, help='what `meta_training.py` has made of these weights')
     command.add_argument('--mask', type=Path, help='MaskNet; without it every pixel is trusted alike')
     command.add_argument('--exact', action='store_true', help='the inner gradient in float32')
     run(command.parse_args())

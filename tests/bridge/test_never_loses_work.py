@@ -15,7 +15,8 @@ import pytest
 import torch
 from small_training import Training, assert_bitwise_equal, options
 
-from metaf2n_arch.run import checkpoints
+from metaf2n_arch.run import saving
+from metaf2n_arch.run.checkpoint_sets import SetFolders, prune
 from metaf2n_arch.utils.checks import DataError
 
 
@@ -145,7 +146,7 @@ def test_pruning_never_takes_the_newest_good_state_for_a_damaged_later_one(tmp_p
         (tmp_path / f'net_g_{iteration}.pth').write_text('')
     (tmp_path / 'net_g_latest.pth').write_text('')
     (tmp_path / 'net_g_5.pth').write_text('a checkpoint whose state was never written')
-    checkpoints.prune(tmp_path, tmp_path, keep=1, newest=24)
+    prune(SetFolders(tmp_path, tmp_path), keep=1, newest=24)
     assert {f.name for f in tmp_path.iterdir()} == {
         '24.state',
         '30.state',
@@ -164,7 +165,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_the_checkpoint_before(tmp_path,
     net = torch.nn.Conv2d(3, 64, 9)
     model.save_network(net, 'net_g', 2)
     good = (tmp_path / 'net_g_2.pth').read_bytes()
-    monkeypatch.setattr(checkpoints.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(saving, 'PAUSE', 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, hard))
     try:

@@ -90,16 +90,16 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path, state):
     (tmp_path / 'page.pth').write_text('<html>404</html>')
     (tmp_path / 'page.safetensors').write_text('<html>404</html>')
     torch.save([1, 2], tmp_path / 'list.pth')
-    torch.save({'model': state, 'epoch': 3}, tmp_path / 'other.pth')
-    torch.save({'params': {'model': state}}, tmp_path / 'deep.pth')
+    torch.save({'optimizer': {'state': {0: state}}, 'epoch': 3}, tmp_path / 'other.pth')
+    torch.save({'params': {'model': 'later'}}, tmp_path / 'deep.pth')
     for name, message in {
         'absent.pth': 'no such file',
         'cut.pth': 'damaged or of another kind',
         'page.pth': r'damaged or of another kind \(nothing that torch.save has written\)',
         'page.safetensors': 'damaged or of another kind',
         'list.pth': 'holds list, expected a state dict',
-        'deep.pth': "what it holds under 'params' is no state dict",
-        'other.pth': r"has no 'params_ema', only \['model', 'epoch'\]",
+        'deep.pth': r'no state dict in it, only params; give the file of a network',
+        'other.pth': r'no state dict in it, only optimizer, epoch; give the file of a network',
     }.items():
         with pytest.raises(DataError, match=message) as caught:
             load_state_dict(tmp_path / name)
