@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from metaf2n_arch.data.face_pair_dataset import FacePairDataset, FacePairDatasetOptions
 from metaf2n_arch.data.metaf2n_dataset import MetaF2NDataset, MetaF2NDatasetOptions
 from metaf2n_arch.data.options import DegradedOptions
-from metaf2n_arch.data.prepare.demo import prepare_training, prepare_validation
+from metaf2n_arch.data.prepare.demo import folder_of, prepare_training, prepare_validation, validation_settings
 from metaf2n_arch.utils.options import parse_block
 
 
@@ -40,6 +40,7 @@ class DemoMetaF2NDataset(MetaF2NDataset):
     """`MetaF2NDataset` on photographs of scikit-image and matplotlib, which it writes under `dataroot` first."""
 
     options_schema = DemoMetaF2NDatasetOptions
+    makes_files = True
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         options = parse_block(DemoMetaF2NDatasetOptions, opt, f'datasets.{opt.get("phase", "train")}')
@@ -56,6 +57,11 @@ class DemoFacePairDatasetOptions(DegradedOptions, FacePairDatasetOptions):
     draws: int = Field(default=6, ge=1)
     """Number of images, each the same photograph degraded anew."""
 
+    @property
+    def folder(self) -> Path:
+        """Where the files of these settings lie, once a data set of them was built."""
+        return folder_of(Path(self.dataroot), validation_settings(self.degradation, self.draws))
+
 
 @DATASET_REGISTRY.register()
 class DemoFacePairDataset(FacePairDataset):
@@ -63,6 +69,7 @@ class DemoFacePairDataset(FacePairDataset):
     first."""
 
     options_schema = DemoFacePairDatasetOptions
+    makes_files = True
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         options = parse_block(DemoFacePairDatasetOptions, opt, f'datasets.{opt.get("phase", "val")}')
