@@ -21,8 +21,9 @@ _NEW_PRECISION_SWITCH = hasattr(torch.backends.cuda.matmul, 'fp32_precision')
 def apply(images: Tensor, params: DegradationParams, stream: int = 0) -> Tensor:
     """Returns the degraded images: same images and parameters, same result, on any device.
 
-    The light's gains first. Stage 1: blur, resize by its factor, noise, JPEG. Stage 2: blur, resize to its factor of the final size, noise,
-    then JPEG and (resize to the final size, sinc filter) in the order that was drawn; last, 8-bit rounding.
+    First the light's gains. Stage 1: blur, resize by its factor, noise, JPEG. Stage 2: blur, resize to its factor of
+    the final size, noise, then JPEG and (resize to the final size, sinc filter) in the order that was drawn; last,
+    8-bit rounding.
     No gradient flows through it, and autocast is off inside.
 
     Args:

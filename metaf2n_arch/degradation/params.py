@@ -46,8 +46,8 @@ class DegradationParams:
     """Everything random in one degradation; nothing in it depends on the size or the number of images.
 
     Stage 1 resizes by its factor of the full size, stage 2 by its factor of the final size. `jpeg_last` tells whether
-    the second JPEG follows the last resize and the `sinc` filter or precedes them. `seed` makes the noise. `light` are the
-    gains of red, green and blue, before stage 1 (von Kries: light of another colour).
+    the second JPEG follows the last resize and the `sinc` filter or precedes them. `seed` makes the noise.
+    `light` are the gains of red, green and blue before stage 1 (von Kries: light of another colour).
     """
 
     scale: int

@@ -113,7 +113,7 @@ def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
 
 
 def describe(draw: dict[str, Any]) -> str:
-    """Says in a few words what a draw does: the light's gains, the blur's standard deviations in pixels, noise of 255."""
+    """Says in a few words what a draw does: gains of the light, standard deviations of the blur (pixels), noise of 255."""
     stage = draw['stages'][0]
     kernel = np.array(stage['kernel'])
     axis = np.arange(len(kernel)) - len(kernel) // 2
@@ -138,9 +138,9 @@ def _cells(outcomes: list[Outcome]) -> list[list[str]]:
 _HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'adapted', 'gain']
 _TITLE = 'PSNR in dB (luma, 4 pixels cropped) of a photograph and degradations not trained on'
 _NOTE = (
-    'The support is the true face, an upper bound: no face restorer comes with any package. The gain is given as mean ± '
-    'standard deviation over the draws. Nearly all of it is tone: the colour of the light is what the photograph cannot '
-    'tell and a known face can. The gain in detail alone is some tenths of a dB.'
+    'The support is the true face, an upper bound: no face restorer comes with any package. The gain is the mean ± '
+    'standard deviation over the draws. Nearly all of it is tone: a photograph alone does not tell the colour of the '
+    'light, a known face does.'
 )
 
 
