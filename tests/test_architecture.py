@@ -145,7 +145,8 @@ def test_files_with_the_hosts_suffix_register_something_and_the_others_do_not(fi
 
 def test_what_is_imported_is_required_by_name():
     """Not left to what another requirement happens to bring along."""
-    optional = {'gradio', 'spandrel_extra_arches', 'tensorflow', 'triton'}  # where they are missing, a line says so
+    # Where one of these is missing, a line says so.
+    optional = {'av', 'gradio', 'spandrel_extra_arches', 'tensorflow', 'triton'}
     modules = {module.split('.')[0] for file in FILES for module in imports(file)}
     third_party = modules - sys.stdlib_module_names - optional - {'metaf2n_arch'}
     lines = (PACKAGE.parent / 'requirements.txt').read_text(encoding='utf-8').splitlines()

@@ -113,7 +113,7 @@ def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
 
 
 def describe(draw: dict[str, Any]) -> str:
-    """Says in a few words what a draw does: gains of the light, standard deviations of the blur (pixels), noise of 255."""
+    """Says in a few words what a draw does: gains of the light, standard deviations of the blur in pixels, noise."""
     stage = draw['stages'][0]
     kernel = np.array(stage['kernel'])
     axis = np.arange(len(kernel)) - len(kernel) // 2
