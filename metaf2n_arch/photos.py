@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from metaf2n_arch.images.photo_files import SUFFIXES, Photo, read_photo, write_photo
+from metaf2n_arch.images.formats import SUFFIXES
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, Restoration
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.kinds import as_rgb

@@ -27,7 +27,8 @@ from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face, build_detector
 from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer, build_restorer
 from metaf2n_arch.images.arrays import to_tensor
-from metaf2n_arch.images.photo_files import Photo, write_photo
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.photos import collect, restore_photos
 from metaf2n_arch.weights.loading import Generator

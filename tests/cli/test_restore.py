@@ -19,7 +19,9 @@ from metaf2n_arch.cli.blocks import network_block
 from metaf2n_arch.cli.main import app, main
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorer import build_restorer
-from metaf2n_arch.images.photo_files import Photo, read_photo, write_photo
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.photos import Summary, collect, comparison, remove_done, restore_photos
 from metaf2n_arch.utils.checks import DataError, OptionError
