@@ -17,7 +17,7 @@ from metaf2n_arch.images.reading import read_photo
 from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, Restoration
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.kinds import as_rgb
+from metaf2n_arch.images.kinds import as_rgb
 
 COMPARE = 'compare'
 """Folder, below that of the results, of the strips LQ | not adapted | adapted."""

@@ -54,7 +54,7 @@ def restore(
         raise typer.BadParameter('--half and --bf16 exclude each other.')
     from metaf2n_arch.photos import Summary, collect, remove_done
     from metaf2n_arch.utils.checks import make_folder
-    from metaf2n_arch.utils.kinds import check_outscale
+    from metaf2n_arch.images.kinds import check_outscale
 
     check_outscale(outscale)
     jobs = collect(paths, out, format_)

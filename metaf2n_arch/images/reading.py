@@ -142,7 +142,7 @@ def _fault(error: Exception) -> str:
         return f'cannot be opened: {strerror}'
     text = (str(error).splitlines() or [''])[0].rstrip('.') or type(error).__name__
     cut = isinstance(error, EOFError) or any(word in text.lower() for word in ('truncat', 'not enough', 'broken data'))
-    return 'cannot be read: it is cut off before its end' if cut else f'cannot be read: {text}'
+    return 'is cut off before its end and cannot be read' if cut else f'cannot be read: {text}'
 
 
 def _further(image: Image.Image) -> tuple[str, ...]:
