@@ -35,8 +35,11 @@ def _filled(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """(1, 3, H, W) values, each without weight taken from the level above."""
     if weight.shape[-2:] == (1, 1) or bool((weight > 0).all()):
         return values
-    down = {'kernel_size': 2, 'ceil_mode': True, 'count_include_pad': False}
-    share = F.avg_pool2d(weight, **down)
-    means = F.avg_pool2d(values * weight, **down) / share.clamp_min(1e-12)
+    share = _halved(weight)
+    means = _halved(values * weight) / share.clamp_min(1e-12)
     above = F.interpolate(_filled(means, share), size=values.shape[-2:], mode='bilinear', align_corners=False)
     return torch.where(weight > 0, values, above)
+
+
+def _halved(values: torch.Tensor) -> torch.Tensor:
+    return F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
