@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,13 @@ from metaf2n_arch.faces.pairs import FacePair, face_pairs
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions
 from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.arrays import to_tensor
-from metaf2n_arch.images.tiles import check_tile, run_tiled
+from metaf2n_arch.images.kinds import as_rgb, like_input, output_size
+from metaf2n_arch.images.resize import resized_strips
+from metaf2n_arch.images.tiles import check_tile, fitting_overlap, tiled_strips
 from metaf2n_arch.meta.params import Params, functional, select
 from metaf2n_arch.meta.photo import FaceAdaptation, Gain, adapt_to_faces
 from metaf2n_arch.models.inner_rates import InnerRates
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
 from metaf2n_arch.utils.modules import pick_device, shell
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.rng import numpy_generator
@@ -35,6 +36,15 @@ from metaf2n_arch.weights.search import locate, locate_all
 
 MEASURED = 4
 """Patches of each face on which the gain is measured: an estimate, for a quarter of what all 16 would cost."""
+
+_STRIP = 256
+"""Rows of a result that are converted at once."""
+
+_REMEDIES = {
+    'float32': 'its weights are damaged or do not belong to it: give other --weights',
+    'bfloat16': 'restore in float32, without --bf16',
+    'float16': 'it does not take float16: restore without --half, or with --bf16',
+}
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -91,6 +101,49 @@ class Restoration:
     def confidence(self) -> list[np.ndarray]:
         """How far each restored face is trusted, W per pixel, (s·h, s·w) float32; computed when first asked for."""
         return [self._confide(face) for face in self.faces]
+
+
+@dataclass(eq=False)
+class Opened:
+    """A photo whose faces are found and adapted to, and which is restored strip by strip.
+
+    Attributes:
+        source: the photo, as it was given.
+        size: height and width of the result.
+        faces, gain, adapted: see `Restoration`.
+    """
+
+    source: np.ndarray
+    size: tuple[int, int]
+    faces: list[FacePair]
+    gain: Gain | None
+    adapted: bool
+    _restore: Callable[[bool, int | None], Iterator[Tensor]] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the result: (H, W) or (H, W, C)."""
+        return (*self.size, *self.source.shape[2:])
+
+    def strips(self, adapted: bool = True, tile: int | None = None) -> Iterator[np.ndarray]:
+        """The result in strips from top to bottom, of the kind of the photo; memory for one row of tiles is needed.
+
+        Args:
+            adapted: with what the faces have taught, if there is anything; else with the weights as they are.
+            tile: instead of that of the options; its surroundings are made to fit.
+
+        Raises:
+            DataError: the generator's values are not finite.
+        """
+        first = 0
+        for strip in self._restore(adapted and self.adapted, tile):
+            for part in strip.split(_STRIP, -2):
+                yield like_input(part, self.source, first, self.size[0])
+                first += part.shape[-2]
+
+    def image(self, adapted: bool = True) -> np.ndarray:
+        """The whole result; see `strips`."""
+        return np.concatenate(list(self.strips(adapted)))
 
 
 class MetaF2N:
@@ -221,26 +274,49 @@ class MetaF2N:
             DataError: no face in it, if one is required.
             ValueError: another shape, dtype, or values that are not finite.
         """
+        opened = self.open(image, require_face=require_face, outscale=outscale, seed=seed)
+        result = opened.image()
+        plain = None
+        if unadapted:
+            plain = opened.image(adapted=False) if opened.adapted else result
+        return Restoration(
+            image=result,
+            faces=opened.faces,
+            gain=opened.gain,
+            adapted=opened.adapted,
+            unadapted=plain,
+            _confide=self._confide,
+        )
+
+    def open(
+        self,
+        image: np.ndarray,
+        *,
+        require_face: bool = False,
+        outscale: float | None = None,
+        seed: int | None = None,
+    ) -> Opened:
+        """Finds the faces and adapts to them; what it returns restores the photo, strip by strip.
+
+        Args, Raises:
+            As `__call__`.
+        """
         photo = as_rgb(image)
         faces = self.find_faces(photo)
         if require_face and not faces:
             raise DataError('no face found.')
         found = self.adapt(faces, self.options.seed if seed is None else seed)
         adapted = found is not None and (found.gain is None or found.gain.finite)
+        params = found.fast_params if found is not None and adapted else None
         x = to_tensor(photo)[None]
         size = output_size(image, self.scale if outscale is None else outscale)
-        result = self._restore(found.fast_params if found is not None and adapted else None, x)
-        plain = None
-        if unadapted:
-            plain = self._restore(None, x) if adapted else result
-        return Restoration(
-            image=like_input(resized(result, size), image),
-            faces=faces,
-            gain=found.gain if found is not None else None,
-            adapted=adapted,
-            unadapted=None if plain is None else like_input(resized(plain, size), image),
-            _confide=self._confide,
-        )
+
+        def restore(with_params: bool, tile: int | None) -> Iterator[Tensor]:
+            strips = self._restore(params if with_params else None, x, tile)
+            return resized_strips(strips, (self.scale * x.shape[-2], self.scale * x.shape[-1]), size)
+
+        gain = found.gain if found is not None else None
+        return Opened(image, size, faces, gain, adapted, restore)
 
     def find_faces(self, photo: np.ndarray) -> list[FacePair]:
         """The face pairs of an (H, W, 3) photo."""
@@ -267,10 +343,11 @@ class MetaF2N:
         )
 
     @torch.no_grad()
-    def _restore(self, params: Params | None, image: Tensor) -> Tensor:
-        """The whole photo through the generator; (1, 3, H, W) -> (1, 3, s·H, s·W) float32 in [0, 1], on the device."""
+    def _restore(self, params: Params | None, image: Tensor, tile: int | None) -> Iterator[Tensor]:
+        """The whole photo through the generator; (1, 3, H, W) -> strips (1, 3, h, s·W), float32 in [0, 1], in place."""
         net, _ = self._own_networks()
-        dtype = PRECISIONS[self.options.precision]
+        options = self.options
+        dtype = PRECISIONS[options.precision]
         state = dict(params or {})
         if dtype != torch.float32:
             tensors = {**dict(net.named_parameters()), **dict(net.named_buffers()), **state}
@@ -280,9 +357,13 @@ class MetaF2N:
         def run(x: Tensor) -> Tensor:
             return call(state, x.to(dtype)).float()
 
-        options = self.options
-        x = image.to(self.device)
-        return run_tiled(run, x, scale=self.scale, tile=options.tile, overlap=options.overlap).clamp(0, 1)
+        tile, overlap = (
+            (options.tile, options.overlap) if tile is None else (tile, fitting_overlap(tile, options.overlap))
+        )
+        for strip in tiled_strips(run, image.to(self.device), scale=self.scale, tile=tile, overlap=overlap):
+            if not bool(torch.isfinite(strip).all()):
+                raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
+            yield strip.clamp(0, 1)
 
     @torch.no_grad()
     def _confide(self, face: FacePair) -> np.ndarray:

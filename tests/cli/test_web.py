@@ -20,7 +20,9 @@ from metaf2n_arch.cli.main import app
 from metaf2n_arch.cli.web import answer, build_page, load_gradio, serve
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.images.photo_files import Photo, read_photo, write_photo
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.weights.loading import Generator
