@@ -48,10 +48,21 @@ class Gain:
 
 @dataclass(frozen=True)
 class FaceAdaptation:
-    """The parameters after the inner loop on a photo's faces, and the gain if it was asked for."""
+    """The parameters after the inner loop on a photo's faces.
+
+    Attributes:
+        fast_params: the parameters.
+        gain: what they gain on patches of the faces, if it was asked for.
+        fraction: share of the given step size that was taken.
+        kept: whether the parameters are better than those before, as far as anybody has looked.
+        reason: why they are not.
+    """
 
     fast_params: Params
     gain: Gain | None = None
+    fraction: float = 1.0
+    kept: bool = True
+    reason: str | None = None
 
 
 def adapt_to_faces(
