@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from metaf2n_arch.faces.detector import Detector, DetectorOptions
@@ -58,7 +59,7 @@ PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': t
 class RestoreOptions(Strict):
     """How photos are adapted to and restored."""
 
-    inner_lr: Annotated[float, Field(ge=0)] | Literal['auto'] = 'auto'
+    inner_lr: float | Literal['auto'] = 'auto'
     """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries a few on patches that take no
     part in the step, and does not adapt where nothing is gained.
     """
@@ -90,6 +91,14 @@ class RestoreOptions(Strict):
     """Arithmetic of the photo's pass through the generator; the inner loop always runs in float32, because its steps
     are smaller than what half precision resolves.
     """
+
+    @field_validator('inner_lr', mode='before')
+    @classmethod
+    def _a_rate(cls, value: object) -> object:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value != 'auto' and not (number and 0 <= value < math.inf):  # type: ignore[operator]  # a number by now
+            raise ValueError('expected a number from 0 on, or auto')
+        return value
 
     @property
     def adapts(self) -> bool:

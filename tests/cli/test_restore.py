@@ -45,7 +45,7 @@ def sr() -> MetaF2N:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(SCALE)).requires_grad_(False)
     torch.nn.init.dirac_(net[0].weight[:3])
-    options = RestoreOptions(patch_size=16, inner_lr=0.1)
+    options = RestoreOptions(patch_size=16, inner_lr=0.1, force_adapt=True)
     return MetaF2N(
         Generator(net, SCALE), None, FaceInWidePhotos(), build_restorer('identity'), torch.device('cpu'), options
     )

@@ -43,7 +43,7 @@ def sr() -> MetaF2N:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2)).requires_grad_(False)
     mask = MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False)
-    options = RestoreOptions(patch_size=16, inner_lr=0.1)
+    options = RestoreOptions(patch_size=16, inner_lr=0.1, force_adapt=True)
     parts = Generator(net, 2), mask, FaceInWidePhotos(), build_restorer('identity')
     return MetaF2N(*parts, torch.device('cpu'), options)
 
