@@ -26,7 +26,7 @@ from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.kinds import as_rgb, like_input, output_size
 from metaf2n_arch.images.resize import resized_strips
 from metaf2n_arch.images.tiles import check_tile, fitting_overlap, tiled_strips
-from metaf2n_arch.meta.guarded import FRACTIONS, Guard, adapt_guarded, probes_of
+from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.params import Params, functional, select
 from metaf2n_arch.meta.photo import FaceAdaptation, Gain
 from metaf2n_arch.models.inner_rates import InnerRates
@@ -38,11 +38,8 @@ from metaf2n_arch.weights.loading import AnySize, Generator, load_generator, loa
 from metaf2n_arch.weights.needs import needs_of_photos
 from metaf2n_arch.weights.search import locate, locate_all
 
-PAPER_LR = 1e-2
-"""Largest step size that ``inner_lr: auto`` tries with weights that do not say with which they were trained."""
-
-PROBE, PROBES = 32, (2, 12)
-"""Side of the patches, all over the photo, that are restored first, and their least and largest number."""
+PROBES = (2, 12)
+"""Least and largest number of patches, all over the photo, that are restored first."""
 
 _STRIP = 256
 """Rows of a result that are converted at once."""

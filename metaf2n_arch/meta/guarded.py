@@ -41,6 +41,12 @@ DRIFT_GROWTH = 0.02
 FRACTIONS = (1.0, 0.3, 0.1)
 """Step sizes that are tried, as fractions of the first."""
 
+PAPER_LR = 1e-2
+"""Step size of the paper, and the largest that is tried with weights that do not say with which they were trained."""
+
+PROBE = 32
+"""Side of a probe in low-quality pixels."""
+
 Finish = Callable[[Tensor, Tensor], Tensor]
 
 

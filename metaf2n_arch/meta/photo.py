@@ -77,6 +77,7 @@ def adapt_to_faces(
     inner_steps: int = 1,
     adapted: Collection[str] | None = None,
     measure: int = 0,
+    finish: Callable[[Tensor, Tensor], Tensor] = lambda output, lq: output,
 ) -> FaceAdaptation | None:
     """Runs the inner loop of MetaF2N (Yin et al., ICCV 2023, section 3.2) on random patches of a photo's faces.
 
@@ -94,6 +95,7 @@ def adapt_to_faces(
         inner_steps: K.
         adapted: names of the parameters that move; None for all.
         measure: also computes the gain, on so many patches of each face: one more forward pass on these. 0 does not.
+        finish: (output, its input) -> what the loss sees, where something stands behind the generator.
 
     Returns:
         None without faces.
@@ -106,7 +108,8 @@ def adapt_to_faces(
     if pair is None:
         return None
     lq, hq = pair
-    generate = Remembering(functional(net))
+    call = functional(net)
+    generate = Remembering(lambda theta, x: finish(call(theta, x), x))
     weight = hq.new_ones(1, 1, 1, 1)
     if mask is not None:
         with torch.no_grad():  # once for all steps: φ and the patches stay as they are
