@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from metaf2n_arch.images.arrays import read_image
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
 from metaf2n_arch.report.log import newest_log, read_series
 from metaf2n_arch.utils.checks import DataError, make_folder
