@@ -92,6 +92,7 @@ setup(
         'tensorflow': ['tensorflow>=2.16'],
         'onnx': ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.2'],
         'hub': ['huggingface_hub>=0.25'],
+        'video': ['av>=12'],
     },
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},
     cmdclass={'build_py': BuildWithStartup, 'editable_wheel': EditableWithStartup},

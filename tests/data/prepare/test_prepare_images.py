@@ -14,7 +14,8 @@ from metaf2n_arch.data.prepare.masks import Masks, mask_image
 from metaf2n_arch.data.prepare.multiscale import Multiscale, scaled_sizes
 from metaf2n_arch.faces.detector import DetectorOptions
 from metaf2n_arch.functional.edges import edge_mask
-from metaf2n_arch.images.arrays import to_tensor, write_image
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
 
 
