@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+
+if TYPE_CHECKING:  # what reads and writes files needs no torch
+    from torch import Tensor
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -16,6 +18,8 @@ def to_tensor(image: np.ndarray) -> Tensor:
     """
     scale = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1
     channels_first = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+    import torch
+
     return torch.from_numpy(channels_first / np.float32(scale))
 
 
@@ -38,6 +42,8 @@ def luminance(images: Tensor) -> Tensor:
 
 def bicubic_up(images: Tensor, scale: int) -> Tensor:
     """Returns (B, C, H, W) images enlarged `scale` times (half-pixel centres, a = -0.75), clamped to [0, 1]."""
+    import torch.nn.functional as F
+
     return F.interpolate(images, scale_factor=scale, mode='bicubic', align_corners=False).clamp(0, 1)
 
 
@@ -46,6 +52,8 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     height, width = images.shape[-2:]
     down, right = -height % multiple, -width % multiple
     mode = 'reflect' if down < height and right < width else 'replicate'
+    import torch.nn.functional as F
+
     return F.pad(images, (0, right, 0, down), mode=mode) if down or right else images
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from metaf2n_arch.weights.published import RESTORERS
+from metaf2n_arch.weights.published import DETECTORS, RESTORERS
 
 Block = Mapping[str, Any]
 
@@ -93,7 +93,7 @@ def detector_weights(detector: Any) -> str | None:
     """The weights of a face detector's block, or of its plain name; None where it needs none."""
     block = _as_block(detector)
     kind = block.get('type', 'retinaface_resnet50')
-    return block.get('weights') or (None if kind == 'cascade' else str(kind))
+    return block.get('weights') or (kind if kind in DETECTORS else None)
 
 
 def needs_of_photos(generator: Any, mask: Any, detector: Any, restorer: Any) -> dict[str, str]:

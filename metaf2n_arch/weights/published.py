@@ -250,6 +250,9 @@ TABLE: tuple[PublishedFile, ...] = (
     ),
 )
 
+DETECTORS = ('retinaface_resnet50', 'retinaface_mobile0.25', 'yunet')
+"""Face detectors whose published weights are called as they are."""
+
 RESTORERS = {
     ('gpen', 256): 'gpen_bfr_256',
     ('gpen', 512): 'gpen_bfr_512',

@@ -56,3 +56,10 @@ def test_restoring_with_a_published_generator_loads_torch_alone(data_dir, tmp_pa
     assert code == 0
     assert found == {'torch'}
     assert Image.open(tmp_path / 'out' / 'small.png').size == (64, 48)
+
+
+@pytest.mark.parametrize('command', ['meta-info', 'masks', 'lmdb', 'split'])
+def test_preparing_lists_and_masks_loads_no_torch(data_dir, tmp_path, command):
+    out = tmp_path / {'meta-info': 'list.txt', 'lmdb': 'photos.lmdb'}.get(command, 'out')
+    assert loaded('prepare', command, data_dir / 'photos', out) == (0, set())
+    assert out.exists()

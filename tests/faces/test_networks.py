@@ -130,7 +130,7 @@ def test_weights_of_gpen_of_another_width_are_refused(small_gpen):
 def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
     path = tmp_path / 'list.pth'
     torch.save([1, 2, 3], path)
-    with pytest.raises(DataError, match='no state dict'):
+    with pytest.raises(DataError, match='holds list, expected a state dict'):
         build_restorer({**SMALL, 'weights': str(path)})
 
 

@@ -18,6 +18,7 @@ from metaf2n_arch.metrics.measure import as_tensor
 from metaf2n_arch.metrics.power_spectrum_metric import PowerSpectrumDiscrepancy
 from metaf2n_arch.metrics.sets import SetMetric
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.weights.search import table
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_inputs_equal_pyiqas(mode, images, tmp_path) -> None:
 
 
 def test_inception_equals_pyiqas_with_the_same_weights(hub, images) -> None:
-    made_up = hub / 'checkpoints' / fid_metric.FILE
+    made_up = hub / 'checkpoints' / table()['inception'].file
     made_up_weights.inception(made_up)
     x = fid_metric.prepare(images[0][0], 'clean')
     with torch.inference_mode():
