@@ -15,6 +15,7 @@ import torch
 from metaf2n_arch.config import checks, names
 from metaf2n_arch.config.option_file import build_data_sets, check_option_file
 from metaf2n_arch.config.plugins import load_plugins
+from metaf2n_arch.config.shapes import check_shapes
 from metaf2n_arch.config.text import find_option_file, force_option, read_option_file
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.needs import needs_of
@@ -76,6 +77,7 @@ def _read(args: argparse.Namespace, is_train: bool) -> dict[str, Any]:
     opt: dict[str, Any] = read_option_file(args.opt)
     for entry in args.force_yml or []:
         force_option(opt, entry)
+    check_shapes(opt, args.opt)
     load_plugins(opt.get('plugins'), args.opt)
     opt['path'] = opt.get('path') or {}
     checks.check_keys(opt, is_train, args.opt)

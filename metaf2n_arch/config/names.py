@@ -69,22 +69,28 @@ def named_in(opt: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Yields (kind, key path, name) for everything the runner will look up in a registry."""
     yield 'model', 'model_type', opt.get('model_type')
     for key, block in opt.items():
-        if key.startswith('network_') and isinstance(block, dict) and 'type' in block:
+        if str(key).startswith('network_') and isinstance(block, dict) and 'type' in block:
             yield 'network', f'{key}.type', block['type']
-    for phase, block in (opt.get('datasets') or {}).items():
+    for phase, block in _block(opt, 'datasets').items():
         if isinstance(block, dict):
             yield 'dataset', f'datasets.{phase}.type', block.get('type')
-    for key, block in ((opt.get('val') or {}).get('metrics') or {}).items():
+    for key, block in _block(_block(opt, 'val'), 'metrics').items():
         if isinstance(block, dict) and 'type' in block:
             yield 'metric', f'val.metrics.{key}.type', block['type']
-    for key, block in (opt.get('train') or {}).items():
+    for key, block in _block(opt, 'train').items():
         # Host: pixel_opt, perceptual_opt, gan_opt ...; ours: a list under `losses`.
-        if key.endswith('_opt') and isinstance(block, dict) and 'type' in block:
+        if str(key).endswith('_opt') and isinstance(block, dict) and 'type' in block:
             yield 'loss', f'train.{key}.type', block['type']
         if key == 'losses' and isinstance(block, list):
             for i, item in enumerate(block):
                 if isinstance(item, dict) and 'type' in item:
                     yield 'loss', f'train.losses.{i}.type', item['type']
+
+
+def _block(options: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A block, or an empty one where something else stands: this is asked before shapes are checked."""
+    block = options.get(key)
+    return block if isinstance(block, Mapping) else {}
 
 
 def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:

@@ -32,6 +32,7 @@ from metaf2n_arch.config.names import (
     names_a_part_of_ours,
     without_type,
 )
+from metaf2n_arch.config.shapes import shown_line
 from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.optimization import optimizer_class
@@ -74,7 +75,7 @@ def check_option_file(opt: Options, file: str) -> None:
         try:
             check()
         except OptionError as error:
-            mistakes.extend(str(error).splitlines())
+            mistakes.extend(shown_line(line) for line in str(error).splitlines())
     if mistakes:
         raise OptionError('\n'.join(f'{file}: {mistake}' for mistake in mistakes))
 

@@ -19,6 +19,7 @@ from metaf2n_arch.losses.gradient_shares import GradientShares
 from metaf2n_arch.losses.pair import is_mean_over_images
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.options import Strict, parse_block
+from metaf2n_arch.utils.registries import cannot_be_built
 
 Critic = Callable[[Tensor], Tensor]
 Values = dict[str, Tensor]
@@ -214,9 +215,9 @@ def _built(entry: Mapping[str, Any], where: str) -> nn.Module:
         raise
     except OptionError as error:
         raise OptionError(f'{where}: {error}') from None
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # each loss fails in its own way on values that are none of its own
         kind = arguments.pop('type')
-        raise OptionError(f'{where}: {kind} cannot be built with {arguments}: {str(error).splitlines()[0]}') from None
+        raise OptionError(f'{where}: {cannot_be_built(kind, arguments, error)}') from None
 
 
 def _short(loss_type: str) -> str:

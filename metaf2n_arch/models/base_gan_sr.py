@@ -31,9 +31,10 @@ from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, 
 from metaf2n_arch.models.options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.memory import peak_memory
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import cannot_be_built
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
 from metaf2n_arch.weights.records import RECORD, TrainingRecord
@@ -82,7 +83,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         options = self.opt.get(f'network_{label}')
         if options is None:
             raise OptionError(f'network_{label}: missing; it must be given for the model {self.opt["model_type"]}.')
-        net = self.model_to_device(build_network(deepcopy(options)))
+        net = self.model_to_device(_built(options, f'network_{label}'))
         self._load_pretrained(net, label, self.opt['path'].get(f'param_key_{label}', 'params'))
         return net
 
@@ -292,6 +293,17 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         super().model_ema(decay)
         for average, buffer in zip(self.net_g_ema.buffers(), self.net_g.buffers()):
             average.copy_(buffer)
+
+
+def _built(options: dict[str, Any], where: str) -> nn.Module:
+    """The network of an option block; whatever it makes of wrong arguments is one line that names the block."""
+    try:
+        return build_network(deepcopy(options))
+    except (OptionError, DataError):
+        raise
+    except Exception as error:
+        arguments = {key: value for key, value in options.items() if key != 'type'}
+        raise OptionError(f'{where}: {cannot_be_built(options.get("type"), arguments, error)}') from None
 
 
 def mean_values(collected: list[Values]) -> Values:

@@ -1,17 +1,15 @@
-"""Saving checkpoint sets: at once, or from a snapshot in a thread, so that training does not wait for the disk."""
+"""Saving checkpoint sets: at once, or from memory in a thread, so that training does not wait for the disk."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
-from torch import Tensor
 
 from metaf2n_arch.run.checkpoint_sets import SetFolders, SetWriter
 from metaf2n_arch.run.manifests import Label
@@ -24,41 +22,50 @@ PAUSE = 1.0
 """Seconds between two tries."""
 
 
-def snapshot(value: Any) -> Any:
-    """A copy on the CPU that no later step of training changes: of tensors, and of all that holds them.
+class Serialised:
+    """The bytes that `torch.save` would write of `content` at this moment.
 
-    >>> weights = {'w': torch.zeros(1)}
-    >>> kept = snapshot(weights)
-    >>> _ = weights['w'].add_(1)
-    >>> kept
-    {'w': tensor([0.])}
+    A thread that called `torch.save` itself would hold the interpreter's lock between thousands of small writes, and
+    training would wait for it at each of its own calls; bytes are written and hashed without that lock.
     """
-    if isinstance(value, Tensor):
-        return value.detach().to('cpu', copy=True)
-    if isinstance(value, dict):  # a shallow copy keeps the kind of mapping, and what torch has attached to it
-        copied = copy.copy(value)
-        for key, item in value.items():
-            copied[key] = snapshot(item)
-        return copied
-    if isinstance(value, list | tuple):
-        return type(value)(snapshot(item) for item in value)
-    return copy.deepcopy(value)
+
+    def __init__(self, content: Any) -> None:
+        self._parts: list[bytes] = []
+        torch.save(content, self)  # type: ignore[arg-type]  # all of a file that it uses
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def write_to(self, file: IO[bytes]) -> None:
+        for part in self._parts:
+            file.write(part)
 
 
 def stage_content(content: Any, path: Path, tell: Callable[[str], Any] = logger.warning) -> Staged:
     """Writes with `torch.save` beside `path`; tries again as the host does, as network drives have bad moments.
 
     Args:
-        content: tensors, numbers and plain containers.
+        content: tensors, numbers and plain containers, or these `Serialised`.
         path: where the file is to be.
         tell: gets a line for each failure but the last.
 
     Raises:
         DataError: the last failure.
     """
+
+    def write(file: IO[bytes]) -> None:
+        if isinstance(content, Serialised):
+            content.write_to(file)
+        else:
+            torch.save(content, file)
+
     for left in reversed(range(TRIES)):
         try:
-            return stage(path, lambda file: torch.save(content, file))
+            return stage(path, write)
         except DataError as error:
             if left == 0:
                 raise
@@ -75,7 +82,7 @@ class Saver:
     in the training that called it.
 
     Args:
-        background: whether a thread does the work; what is handed over must then be a `snapshot`.
+        background: whether a thread does the work; what is handed over must then be `Serialised`.
     """
 
     def __init__(self, background: bool = False) -> None:
@@ -134,7 +141,7 @@ class SetSaver:
 
     Args:
         folders: where.
-        background: whether a thread writes, from snapshots.
+        background: whether a thread writes, what has been serialised.
     """
 
     def __init__(self, folders: SetFolders, background: bool = False) -> None:
@@ -151,12 +158,12 @@ class SetSaver:
         if label != self._label:
             self.wait()
             self._label = label
-        kept = snapshot(content) if self.background else content
+        kept = Serialised(content) if self.background else content
         self._saver.do(lambda: self._writer.publish_network(label, stage_content(kept, path)))
 
     def commit(self, label: Label, epoch: int, content: Any, path: Path | None, then: Callable[[], None]) -> None:
         """Saves the training state `content` as `path`, unless that is None, completes the set, and calls `then`."""
-        kept = snapshot(content) if self.background else content
+        kept = Serialised(content) if self.background else content
 
         def work() -> None:
             state = stage_content(kept, path) if path is not None else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from metaf2n_arch.utils.checks import OptionError, nearest
+from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 
 Registry = Iterable[tuple[str, Any]]
 """What `basicsr.utils.registry.Registry` is to this module: pairs of name and part."""
@@ -55,5 +55,15 @@ def build(registry: Registry, options: Mapping[str, Any], where: str) -> Any:
     part = require(registry, options['type'], f'{where}.type')
     try:
         return part(**arguments)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f'{where}: {options["type"]} cannot be built with {arguments}: {error}') from None
+    except (OptionError, DataError):
+        raise
+    except Exception as error:  # each part fails in its own way on values that are none of its own
+        raise OptionError(f'{where}: {cannot_be_built(options["type"], arguments, error)}') from None
+
+
+def cannot_be_built(kind: object, arguments: Mapping[str, Any], error: Exception) -> str:
+    """One line for a part that has refused its arguments, however long these are."""
+    given = str(dict(arguments))
+    reason = (str(error).splitlines() or [''])[0][:200]
+    reason = reason if isinstance(error, TypeError | ValueError) else f'{type(error).__name__}: {reason}'
+    return f'{kind} cannot be built with {given if len(given) <= 300 else f"{given[:299]}…"}: {reason}'
