@@ -29,8 +29,9 @@ from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
 from metaf2n_arch.utils.modules import pick_device, shell
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.loading import AnySize, Generator, load_generator, load_mask_net
+from metaf2n_arch.weights.needs import needs_of_photos
+from metaf2n_arch.weights.search import locate, locate_all
 
 MEASURED = 4
 """Patches of each face on which the gain is measured: an estimate, for a quarter of what all 16 would cost."""
@@ -142,6 +143,7 @@ class MetaF2N:
         weights: str | Path,
         *,
         architecture: Mapping[str, Any] | None = None,
+        param_key: str | None = None,
         mask_weights: str | Path | None = None,
         mask_architecture: Mapping[str, Any] | None = None,
         detector: Mapping[str, Any] | DetectorOptions | Detector | str = 'retinaface_resnet50',
@@ -154,6 +156,7 @@ class MetaF2N:
         Args:
             weights: of the generator: a file, or a name of ``metaf2n weights list``.
             architecture: the generator as option files spell it, ``{type: RRDBNet, ...}``; None recognises it.
+            param_key: where the generator lies in its file, if there are several networks in it.
             mask_weights: of MaskNet; without them W = 1, every pixel of a restored face is trusted alike.
             mask_architecture: of MaskNet, ``{upsample: authors}``, where its file does not record it.
             detector: its type or option block, see `DetectorOptions`.
@@ -167,8 +170,16 @@ class MetaF2N:
         """
         parsed = parse_block(RestoreOptions, options, '')
         place = pick_device(device)
+        locate_all(
+            needs_of_photos(
+                weights,
+                mask_weights,
+                None if isinstance(detector, Detector) else detector,
+                None if isinstance(restorer, Restorer) else restorer,
+            )
+        )
         sr = cls(
-            load_generator(weights, architecture),
+            load_generator(weights, architecture, param_key),
             None if mask_weights is None else load_mask_net(mask_weights, mask_architecture),
             detector if isinstance(detector, Detector) else build_detector(detector, place),
             restorer if isinstance(restorer, Restorer) else build_restorer(restorer),
@@ -178,6 +189,25 @@ class MetaF2N:
         if parsed.learned_rates:
             sr._learn_rates(locate(weights))
         return sr
+
+    @classmethod
+    def from_pretrained(
+        cls, repo: str, *, file: str = 'model.safetensors', revision: str | None = None, **arguments: Any
+    ) -> MetaF2N:
+        """Reads the generator from a repository of the Hugging Face hub, fetched if it is not in its cache.
+
+        Args:
+            repo: ``owner/name``.
+            file: its name in the repository.
+            revision: branch, tag or commit.
+            arguments: of `load`.
+
+        Raises:
+            OptionError, DataError: as `load`; or the hub cannot be reached, or has no such file.
+        """
+        from metaf2n_arch.weights.hub import download
+
+        return cls.load(download(repo, file, revision), **arguments)
 
     def _learn_rates(self, path: Path) -> None:
         learned = InnerRates([name.removeprefix(self._inside) for name in self.adapted], self.options.inner_lr)

@@ -32,6 +32,11 @@ def is_ours(registry: Registry, name: Any) -> bool:
     return part is not None and part.__module__.startswith('metaf2n_arch.')
 
 
+def names_a_part_of_ours(opt: Mapping[str, Any]) -> bool:
+    """Whether a run uses anything of this package, so that all of its option file is our business."""
+    return any(is_ours(REGISTRIES[kind], name) for kind, _, name in named_in(opt))
+
+
 def check_names(opt: dict[str, Any], file: str) -> None:
     """Raises `OptionError` if a network, loss, metric, data set or model type is in no registry.
 
@@ -62,12 +67,13 @@ def without_type(opt: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 def named_in(opt: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Yields (kind, key path, name) for everything the runner will look up in a registry."""
-    yield 'model', 'model_type', opt['model_type']
+    yield 'model', 'model_type', opt.get('model_type')
     for key, block in opt.items():
         if key.startswith('network_') and isinstance(block, dict) and 'type' in block:
             yield 'network', f'{key}.type', block['type']
-    for phase, block in opt['datasets'].items():
-        yield 'dataset', f'datasets.{phase}.type', block['type']
+    for phase, block in (opt.get('datasets') or {}).items():
+        if isinstance(block, dict):
+            yield 'dataset', f'datasets.{phase}.type', block.get('type')
     for key, block in ((opt.get('val') or {}).get('metrics') or {}).items():
         if isinstance(block, dict) and 'type' in block:
             yield 'metric', f'val.metrics.{key}.type', block['type']

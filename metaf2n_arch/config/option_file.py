@@ -1,7 +1,8 @@
 """Checks a whole option file before anything is built: every wrong key is one line that names its place.
 
 The host lets unknown keys pass in silence, so that ``ema_deacy: 0.999`` trains for days without an average. Files whose
-``model_type`` is ours are checked in full; in files of other models the parts of ours are.
+``model_type`` is ours are checked in full. In files of other models that name a part of ours this part is checked, and
+the blocks of BasicSR's own models and data sets; a file that names none is none of our business.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
 )
 
-from metaf2n_arch.config.names import REGISTRIES, check_arguments, check_part, is_ours, named_in, without_type
+from metaf2n_arch.config import stock
+from metaf2n_arch.config.names import (
+    REGISTRIES,
+    check_arguments,
+    check_part,
+    is_ours,
+    named_in,
+    names_a_part_of_ours,
+    without_type,
+)
+from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.optimization import optimizer_class
 from metaf2n_arch.models.options import (
@@ -50,6 +61,10 @@ _PATH_RARE = ('visualization', 'results_root')
 def check_option_file(opt: Options, file: str) -> None:
     """Checks the options the host has read from `file`.
 
+    Args:
+        opt: the options.
+        file: their file, for the messages.
+
     Raises:
         OptionError: with one line per mistake: file, key path, what was expected, the nearest known key.
     """
@@ -74,9 +89,23 @@ def _checks(opt: Options) -> Iterable[Callable[[], object]]:
         yield from _train_checks(opt.get('train') or {})
         for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
             yield partial(check_part, METRIC_REGISTRY, metric, f'val.metrics.{name}', 'metric')
+    elif names_a_part_of_ours(opt):
+        yield from _stock_checks(opt)
+    stock_too = names_a_part_of_ours(opt)
     yield from _schemas(opt)
     for phase, options in (opt.get('datasets') or {}).items():
-        yield partial(_check_data_set, options, f'datasets.{phase}')
+        yield partial(_check_data_set, options, f'datasets.{phase}', stock_too)
+
+
+def _stock_checks(opt: Options) -> Iterable[Callable[[], object]]:
+    """Checks of a run that trains one of BasicSR's models with parts of ours."""
+    train = opt.get('train')
+    if opt.get('is_train', True) and opt.get('model_type') in stock.MODELS and isinstance(train, Mapping):
+        yield partial(parse_block, stock.StockTrainOptions, train, 'train')
+        for key in [key for key in train if key.endswith('_opt') and train[key]]:
+            yield partial(check_part, LOSS_REGISTRY, train[key], f'train.{key}', 'loss')
+    for key in [key for key in opt if key.startswith('network_')]:
+        yield partial(check_part, ARCH_REGISTRY, opt[key], key, 'network')
 
 
 def _schemas(opt: Options) -> Iterable[Callable[[], object]]:
@@ -108,6 +137,8 @@ def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
 def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
     for number, entry in enumerate(train.get('losses') or ()):
         yield partial(_check_loss, entry, f'train.losses.{number}')
+    if isinstance(train.get('augmentations'), list):
+        yield partial(Augmentations, train['augmentations'])
     if isinstance(train.get('scheduler'), Mapping):
         yield partial(_check_scheduler, train['scheduler'])
     for key in ('optim_g', 'optim_d'):
@@ -133,10 +164,13 @@ def _check_scheduler(options: Options) -> None:
     check_arguments(classes[name], options, 'train.scheduler', 'scheduler')
 
 
-def _check_data_set(options: Options, where: str) -> None:
+def _check_data_set(options: Options, where: str, stock_too: bool) -> None:
     if not isinstance(options, Mapping):
         raise OptionError(f'{where} is {options!r}, expected a mapping of options.')
-    schema = getattr(require(DATASET_REGISTRY, options.get('type'), f'{where}.type'), 'options_schema', None)
+    part = require(DATASET_REGISTRY, options.get('type'), f'{where}.type')
+    schema = getattr(part, 'options_schema', None)
+    if schema is None and stock_too and part.__module__.startswith('basicsr.'):
+        schema = stock.DATASETS.get(options['type'])
     if schema is not None:
         parse_block(schema, options, where)
 

@@ -21,6 +21,10 @@ class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
 
     dataroot: str = 'datasets/demo/train'
     """Folder to make and use."""
+    dataroot_face: str = ''
+    """Aligned square faces; by default ``faces`` in ``dataroot``."""
+    dataroot_gt: str = ''
+    """Natural images; by default ``naturals`` in ``dataroot``."""
 
     @model_validator(mode='before')
     @classmethod

@@ -19,8 +19,8 @@ class Storage(Strict):
     """``disk``: folders of images; ``lmdb``: folders whose names end in ``.lmdb``."""
 
 
-class DatasetOptions(Strict):
-    """Keys the host reads or adds (see its documentation), and the seed."""
+class LoaderOptions(Strict):
+    """Keys of every data set, the host's own included: what the runner and its data loader read."""
 
     name: str = ''
     """Name of the set in logs and result folders."""
@@ -32,8 +32,6 @@ class DatasetOptions(Strict):
     """Side of the clean image over side of the degraded one."""
     io_backend: Storage = Storage()
     """Where images are stored."""
-    seed: int = Field(default=0, ge=0)
-    """What all draws are derived from; the runner hands on the top-level ``manual_seed``."""
     num_worker_per_gpu: int = Field(default=0, ge=0)
     """Processes that load data, per GPU; 0 loads in the main process."""
     batch_size_per_gpu: int = Field(default=1, ge=1)
@@ -48,8 +46,17 @@ class DatasetOptions(Strict):
     """Batches fetched ahead with ``prefetch_mode: cpu``."""
     pin_memory: bool = False
     """Whether batches lie in page-locked memory, from which copies to a GPU are faster."""
+    skip_unreadable: bool = False
+    """Whether another image is taken for one that cannot be read; the experiment's ``unreadable.txt`` lists them."""
     persistent_workers: bool = False
     """Whether loader processes live on from epoch to epoch."""
+
+
+class DatasetOptions(LoaderOptions):
+    """Keys of every data set of ours."""
+
+    seed: int = Field(default=0, ge=0)
+    """What all draws are derived from; the runner hands on the top-level ``manual_seed``."""
 
 
 class DegradedOptions(DatasetOptions):

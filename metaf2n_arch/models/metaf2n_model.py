@@ -36,8 +36,9 @@ from metaf2n_arch.models.tasks import Task, make_tasks
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.files import with_recorded
+from metaf2n_arch.weights.records import TrainingRecord
+from metaf2n_arch.weights.search import locate
 
 NO_TASKS = (
     'MetaF2NModel was given images without faces to adapt to, and trains on tasks of both; take the data set type '
@@ -55,6 +56,8 @@ class MetaF2NModel(BaseGANSRModel):
     Networks: ``network_g`` (θ), ``network_m`` (MaskNet, φ), ``network_d`` where a loss is adversarial. Blocks: ``meta``
     (`MetaOptions`), ``face`` (`FaceOptions`), ``train`` (`GANTrainOptions`).
     """
+
+    degraded_alike = True
 
     def build_networks(self) -> None:
         self.meta = parse_block(MetaOptions, self.opt.get('meta'), 'meta')
@@ -101,6 +104,25 @@ class MetaF2NModel(BaseGANSRModel):
             return self.rates.by_name()
         return float(self.meta.inner_lr)
 
+    def training_record(self, current_iter: int) -> TrainingRecord:
+        restorer = self.face.restorer
+        return (
+            super()
+            .training_record(current_iter)
+            .model_copy(
+                update={
+                    'inner_lr': self.meta.inner_lr,
+                    'inner_steps': self.meta.inner_steps,
+                    'mode': self.meta.mode,
+                    'adapted': self.meta.adapted,
+                    'patches': self.face.patches,
+                    'patch_size': self.face.patch_size,
+                    'restorer': None if restorer is None else f'{restorer.type} {restorer.size or 512}',
+                    'mask_upsample': getattr(self.net_m, 'upsample', None),
+                }
+            )
+        )
+
     def other_networks(self) -> Mapping[str, nn.Module]:
         return {'m': self.net_m, **super().other_networks()}
 
@@ -128,7 +150,8 @@ class MetaF2NModel(BaseGANSRModel):
         collected: list[Values] = []
 
         def gradients() -> Iterator[MetaGradient]:
-            for task in self.tasks:  # one after the other, so that memory does not grow with their number
+            for number, task in enumerate(self.tasks):  # one after the other: memory does not grow with their number
+                task = self._augmented_task(task, current_iter, number)
                 gradient, values = self._task_gradient(theta, phi, task, current_iter, detailed)
                 collected.append(values)
                 yield gradient
@@ -141,6 +164,11 @@ class MetaF2NModel(BaseGANSRModel):
             assign_gradients(self.rates.by_name(), gradient.inner_lr or {})
             values['inner_lr_mean'] = torch.stack([rate.detach() for rate in self.rates.parameters()]).mean()
         return values
+
+    def _augmented_task(self, task: Task, current_iter: int, number: int) -> Task:
+        """The task with its query images mixed with each other; its support stays."""
+        lq, gt = self.augmented(task.query_lq, task.query_gt, current_iter, number)
+        return replace(task, query_lq=lq, query_gt=gt)
 
     def _task_gradient(
         self, theta: Params, phi: Params, task: Task, current_iter: int, detailed: bool

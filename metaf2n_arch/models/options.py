@@ -112,8 +112,7 @@ class GANTrainOptions(Strict):
     """The block ``train`` of our models."""
 
     losses: list[dict[str, Any]] = Field(min_length=1)
-    """List of losses, each ``{type, name, target, start_iter, ...}`` with the arguments of its type; they are summed.
-    """
+    """Losses that are summed, each ``{type, name, target, start_iter, ...}`` with the arguments of its type."""
     total_iter: int = Field(ge=1)
     """Iterations of the whole training; each takes one batch per process."""
     warmup_iter: int = -1
@@ -126,6 +125,9 @@ class GANTrainOptions(Strict):
     """Optimizer of the discriminator; needed where a loss is adversarial."""
     scheduler: dict[str, Any]
     """Course of the learning rate: ``type`` and its arguments."""
+    augmentations: list[dict[str, Any]] = []
+    """The list of augmentations that mix images of a batch, for example ``[{type: CutMix, prob: 0.5}]``; a batch gets
+    one of them at most. See `metaf2n_arch.data.augmentations`."""
     net_d_iters: int = Field(1, ge=1)
     """Iterations between two updates of the generator; the discriminator is updated in each."""
     net_d_init_iters: int = Field(0, ge=0)
@@ -156,11 +158,19 @@ class LoggerOptions(Strict):
 
     print_freq: int = Field(100, ge=1)
     """Iterations between two lines of the log."""
+    loss_shares: bool = False
+    """Whether each loss's share of the gradient that reaches the generator's output is logged as ``share_<name>``
+    (0 to 1), measured in the iterations that are printed; a loss below 0.5 % is warned about once."""
     save_checkpoint_freq: float = Field(5000, gt=0)
     """Iterations between two checkpoints."""
     keep_last: int | None = Field(None, ge=1)
     """Number of checkpoints with their states to keep; older ones are removed, except for the networks of the iteration
     at which a validation metric was best. None keeps all.
+    """
+    save_in_background: bool = False
+    """Whether checkpoints are written by a thread, from a copy in memory, so that training does not wait for the disk.
+    The files are the same to the bit. It takes as much memory as a checkpoint is large, and a training that is killed
+    while the thread writes goes on from the checkpoint before.
     """
     use_tb_logger: bool = False
     """Whether losses, metrics and pictures are written for tensorboard."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from metaf2n_arch.images.arrays import is_image_name
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
 from metaf2n_arch.report.log import Series, read_series
+from metaf2n_arch.report.plain import plain_name, plain_path
 from metaf2n_arch.run import record
 from metaf2n_arch.utils.checks import DataError, nearest
 
@@ -114,7 +115,7 @@ def read_run(experiment: str | Path) -> Run:
     beside = path.parent.name in ('experiments', 'results')
     root = path.parent.parent if beside else path
     folders = [root / parent / path.name for parent in ('experiments', 'results')] if beside else [path]
-    run = Run(path.name, root)
+    run = Run(plain_name(path.name), root)
     for folder in folders:
         for file in sorted(folder.glob('metrics_*.json')):
             measured = _read_metrics(file)
@@ -160,15 +161,19 @@ def _joined(earlier: Series, later: Series) -> Series:
 def _read_metrics(file: Path) -> Measured:
     try:
         content = json.loads(file.read_text(encoding='utf-8'))
-        mean = {v: _present(metrics) for v, metrics in content['mean'].items()}
-        images = {v: {m: _present(x) for m, x in metrics.items()} for v, metrics in content['images'].items()}
-        return Measured(content['dataset'], content['iteration'], mean, images, file.parent)
-    except (OSError, ValueError, KeyError, AttributeError):
+        mean = {plain_name(v): _present(metrics, plain_name) for v, metrics in content['mean'].items()}
+        images = {
+            plain_name(v): {plain_name(m): _present(x, plain_path) for m, x in metrics.items()}
+            for v, metrics in content['images'].items()
+        }
+        iteration = content['iteration'] if isinstance(content['iteration'], int) else plain_name(content['iteration'])
+        return Measured(plain_name(content['dataset']), iteration, mean, images, file.parent)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise DataError(f'{file} cannot be read as metrics of a validation; run the test again.') from None
 
 
-def _present(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
+def _present(values: dict[str, float | None], plain: Callable[[object], str]) -> dict[str, float]:
+    return {plain(name): float(value) for name, value in values.items() if value is not None}
 
 
 def read_options(log: Path) -> dict[str, Any]:
