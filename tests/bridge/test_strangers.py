@@ -63,10 +63,10 @@ def test_the_very_run_is_another_with_us(tmp_path, stock):
     ('change', 'arguments'),
     [
         ('a key given twice', ()),
-        ('a new key', ('--force_yml', 'train:new_key=3')),
-        ('a tag', ()),
-        ('no such file', ()),
-        ('unknown model', ()),
+        pytest.param('a new key', ('--force_yml', 'train:new_key=3'), marks=pytest.mark.slow),
+        pytest.param('a tag', (), marks=pytest.mark.slow),
+        pytest.param('no such file', (), marks=pytest.mark.slow),
+        pytest.param('unknown model', (), marks=pytest.mark.slow),
         ('unknown optimizer', ()),
         ('crash', ()),
     ],
@@ -339,7 +339,7 @@ class MyModel(SRModel):
 
 def with_plugin(stock):
     stock.update(model_type='MyModel', plugins=['my_parts.py'], network_g={'type': 'MyNet', 'num_feat': 4})
-    stock['train']['pixel_opt'] = {'type': 'MyLoss'}
+    stock['train'].update(pixel_opt={'type': 'MyLoss'}, total_iter=2)
     for block in stock['datasets'].values():
         block['type'] = 'MyPairs'
     return stock
