@@ -17,7 +17,8 @@ def main() -> None:
         print(f'`import basicsr` fails without any doing of ours: {type(error).__name__}: {error}')
         return
     from metaf2n_arch.bridge import circle, decision, hooks, registration
-    from metaf2n_arch.bridge.table import SKIP, report
+    from metaf2n_arch.bridge.circle import SKIP
+    from metaf2n_arch.bridge.table import report
 
     folder = os.path.dirname(getattr(basicsr, '__file__', None) or 'an unknown place')
     print(f'BasicSR {getattr(basicsr, "__version__", "of unknown version")} at {folder}')

@@ -13,6 +13,8 @@ from typing import Any
 
 SWITCH = 'METAF2N_BRIDGE'
 """``0`` turns the bridge off, ``all`` makes every run one of ours."""
+SKIP = 'METAF2N_BRIDGE_SKIP'
+"""Names repairs to leave out, with commas."""
 RUN = 'METAF2N_BRIDGE_RUN'
 """Tells the workers of a process that its run is one of ours: the number of that process."""
 
@@ -40,10 +42,21 @@ def forget() -> None:
 
 
 def is_ours(*arguments: Any) -> bool:
-    """Whether this run is one of ours, or the first argument is an object of a class of ours."""
+    """Whether this run is one of ours, or the first argument is an object of a class of ours, or made from one."""
     if not _state:
         _look_around()
-    return _state['ours'] or bool(arguments and type(arguments[0]).__module__.startswith('metaf2n_arch.'))
+    return _state['ours'] or bool(arguments and descends_from_us(type(arguments[0])))
+
+
+def descends_from_us(part: Any) -> bool:
+    """Whether a class is ours or made from one of ours, or a function is ours."""
+    family = getattr(part, '__mro__', (part,))
+    return any(str(getattr(each, '__module__', '')).startswith('metaf2n_arch.') for each in family)
+
+
+def skipped() -> set[str]:
+    """Returns the names of repairs that the environment says to leave out."""
+    return {name.strip() for name in os.environ.get(SKIP, '').split(',') if name.strip()}
 
 
 def why() -> str:

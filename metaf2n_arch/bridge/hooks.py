@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from metaf2n_arch.bridge import recognition, registration, torchvision_shim
+from metaf2n_arch.bridge import circle, recognition, registration, torchvision_shim
 from metaf2n_arch.bridge.voice import described, say
 
 # Threads that are inside the body of one of our parts: registration waits until none is half-imported.
@@ -23,7 +23,8 @@ foreign = {'why': ''}
 def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
     """Returns `spec` with its loader watched, or a stand-in for a module that torchvision no longer has."""
     if name == torchvision_shim.SHIM:
-        return spec or torchvision_shim.spec()
+        left_out = spec is not None or 'torchvision-import' in circle.skipped()
+        return spec if left_out else torchvision_shim.spec()
     if spec is None or spec.loader is None or not hasattr(spec.loader, 'exec_module'):
         return spec
     ours = name.startswith('metaf2n_arch.')
@@ -41,7 +42,7 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
             _inside.depth -= ours
         if not ours:
             _quietly(_repair, module)
-        if name == 'basicsr':
+        if name == 'basicsr' and 'registration' not in circle.skipped():
             registration.host_is_ready()
         if _inside.depth == 0:
             _quietly(registration.register_pending)

@@ -15,6 +15,17 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 OLDEST = (1, 4, 2)
+NEEDED = (
+    'train.py',
+    'models/sr_model.py',
+    'models/srgan_model.py',
+    'losses/basic_loss.py',
+    'losses/gan_loss.py',
+    'data/data_sampler.py',
+    'utils/registry.py',
+    'utils/options.py',
+)
+"""Files of the host that repairs and parts of ours build on; a fork that was installed may lack some."""
 
 
 def why_foreign(spec: ModuleSpec) -> str | None:
@@ -28,7 +39,8 @@ def why_foreign(spec: ModuleSpec) -> str | None:
     found = re.match(r'(\d+)\.(\d+)(?:\.(\d+))?', versions[0])
     if found is None or tuple(int(part or 0) for part in found.groups()) < OLDEST:
         return f'{package} is version {versions[0]}, and repairs are known from 1.4.2 on'
-    return None
+    missing = [name for name in NEEDED if not (package / name).is_file()]
+    return f'{package} lacks {missing[0]}, which BasicSR has' if missing else None
 
 
 def _distributions() -> Iterator[metadata.Distribution]:

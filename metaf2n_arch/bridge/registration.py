@@ -12,6 +12,7 @@ import pkgutil
 from importlib import import_module, metadata
 from typing import Any
 
+from metaf2n_arch.bridge.circle import descends_from_us
 from metaf2n_arch.bridge.voice import described, say
 
 SUFFIXES = {'archs': '_arch', 'losses': '_loss', 'metrics': '_metric', 'data': '_dataset', 'models': '_model'}
@@ -74,9 +75,9 @@ def _load_plugins() -> None:
 
 
 def is_of_the_house(part: Any) -> bool:
-    """Whether a registered part is ours, or of a package that has an entry point with us."""
+    """Whether a registered part is ours, made from one of ours, or of a package that has an entry point with us."""
     module = f'{getattr(part, "__module__", "")}.'
-    return module.startswith(('metaf2n_arch.', *(f'{name}.' for name in plugins)))
+    return descends_from_us(part) or module.startswith(tuple(f'{name}.' for name in plugins))
 
 
 def require_all() -> None:

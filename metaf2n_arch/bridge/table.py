@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from types import ModuleType
 
 from metaf2n_arch.bridge import patching
+from metaf2n_arch.bridge.circle import SKIP, skipped
 from metaf2n_arch.bridge.host import REPAIRS
 from metaf2n_arch.bridge.voice import described, say
-
-SKIP = 'METAF2N_BRIDGE_SKIP'
-"""Names repairs to leave out, with commas."""
-
-
-def skipped() -> set[str]:
-    """Returns the names that the environment says to leave out."""
-    return {name.strip() for name in os.environ.get(SKIP, '').split(',') if name.strip()}
 
 
 def repair(module: ModuleType, late: bool = False) -> None:

@@ -63,10 +63,10 @@ def test_the_very_run_is_another_with_us(tmp_path, stock):
     ('change', 'arguments'),
     [
         ('a key given twice', ()),
-        ('a new key', ('--force_yml', 'train:new_key=3')),
-        ('a tag', ()),
-        ('no such file', ()),
-        ('unknown model', ()),
+        pytest.param('a new key', ('--force_yml', 'train:new_key=3'), marks=pytest.mark.slow),
+        pytest.param('a tag', (), marks=pytest.mark.slow),
+        pytest.param('no such file', (), marks=pytest.mark.slow),
+        pytest.param('unknown model', (), marks=pytest.mark.slow),
         ('unknown optimizer', ()),
         ('crash', ()),
     ],
@@ -156,17 +156,19 @@ def test_a_folder_without_init_and_a_host_of_git_master_are_told_apart(tmp_path)
     from importlib.machinery import ModuleSpec
     from importlib.util import find_spec
 
-    from metaf2n_arch.bridge.recognition import why_foreign
+    from metaf2n_arch.bridge.recognition import NEEDED, why_foreign
 
     assert why_foreign(ModuleSpec('basicsr', None)) == 'it is a folder without __init__.py'
     assert why_foreign(find_spec('basicsr')) is None
-    write(tmp_path / 'clone', {'basicsr/__init__.py': ''})
+    write(tmp_path / 'clone' / 'basicsr', dict.fromkeys(('__init__.py', *NEEDED), ''))
     code = (
         'from importlib.util import find_spec; from metaf2n_arch.bridge.recognition import why_foreign;'
         'print(why_foreign(find_spec("basicsr")))'
     )
     url = {'url': (tmp_path / 'clone').as_uri(), 'dir_info': {'editable': True}}
-    for version, said in (('1.4.2', 'None'), ('1.3.5', 'is version 1.3.5')):
+    for version, said in (('1.4.2', 'None'), ('1.3.5', 'is version 1.3.5'), ('1.5.0', 'lacks train.py')):
+        if version == '1.5.0':
+            (tmp_path / 'clone' / 'basicsr' / 'train.py').unlink()
         info = {'METADATA': f'Name: basicsr\nVersion: {version}\n', 'direct_url.json': json.dumps(url)}
         write(tmp_path / 'metadata' / f'basicsr-{version}.dist-info', info)
         places = [tmp_path / 'clone', tmp_path / 'metadata', os.environ.get('PYTHONPATH', '')]
@@ -337,7 +339,7 @@ class MyModel(SRModel):
 
 def with_plugin(stock):
     stock.update(model_type='MyModel', plugins=['my_parts.py'], network_g={'type': 'MyNet', 'num_feat': 4})
-    stock['train']['pixel_opt'] = {'type': 'MyLoss'}
+    stock['train'].update(pixel_opt={'type': 'MyLoss'}, total_iter=2)
     for block in stock['datasets'].values():
         block['type'] = 'MyPairs'
     return stock
