@@ -75,6 +75,21 @@ OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', _FLOAT, list('-+01
 OptionLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+class _PeekingLoader(_Base):
+    """Reads what it can: an unknown tag stands for nothing, the last of equal keys counts."""
+
+
+_PeekingLoader.add_multi_constructor('', lambda loader, suffix, node: None)
+
+
+def peek(text: str) -> Any:
+    """Returns what a YAML text holds, or None if it is none; nothing is executed, and nothing refused."""
+    try:
+        return yaml.load(text, Loader=_PeekingLoader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return None
+
+
 def parse_yaml(text: str, name: str) -> Any:
     """Returns the content of a YAML text; nothing in it is executed, and no two places share one object.
 

@@ -26,8 +26,9 @@ NEGLIGIBLE = 1e-7
 def apply(images: Tensor, params: DegradationParams, stream: int = 0) -> Tensor:
     """Returns the degraded images: same images and parameters, same result, on any device.
 
-    Stage 1: blur, resize by its factor, noise, JPEG. Stage 2: blur, resize to its factor of the final size, noise,
-    then JPEG and (resize to the final size, sinc filter) in the order that was drawn; last, 8-bit rounding.
+    First the light's gains. Stage 1: blur, resize by its factor, noise, JPEG. Stage 2: blur, resize to its factor of
+    the final size, noise, then JPEG and (resize to the final size, sinc filter) in the order that was drawn; last,
+    8-bit rounding.
     No gradient flows through it, and autocast is off inside.
 
     Args:
@@ -52,7 +53,10 @@ def apply(images: Tensor, params: DegradationParams, stream: int = 0) -> Tensor:
     final_size = params.output_size(*images.shape[-2:])
     with torch.no_grad(), full_precision(images.device.type):
         first, second = params.stages
-        x = _blur_resize_noise(images.float(), first, images.shape[-2:], (params.seed, 0, stream))
+        x = images.float()
+        if params.light != (1.0, 1.0, 1.0):
+            x = (x * x.new_tensor(params.light).view(3, 1, 1)).clamp(0, 1)
+        x = _blur_resize_noise(x, first, images.shape[-2:], (params.seed, 0, stream))
         if first.quality:
             x = compress(x, first.codec, first.quality)
         x = _blur_resize_noise(x, second, final_size, (params.seed, 1, stream))

@@ -211,6 +211,9 @@ class DegradationConfig(Strict):
     noise_per: Literal['image', 'task'] = 'image'
     """Whether each image of a draw has its own noise strength (the authors) or all share one."""
 
+    light: PositiveRange = (1.0, 1.0)
+    """Gain of each of R, G and B, before all else: light of an unknown colour and strength; (1, 1) leaves it alone."""
+
     _sums = field_validator('final_mode_prob')(_sums_to_one)
 
     @classmethod

@@ -64,6 +64,7 @@ class DegradationParams:
 
     Stage 1 resizes by its factor of the full size, stage 2 by its factor of the final size. `jpeg_last` tells whether
     the second JPEG follows the last resize and the `sinc` filter or precedes them. `seed` makes the noise.
+    `light` are the gains of red, green and blue before stage 1 (von Kries: light of another colour).
     """
 
     scale: int
@@ -72,6 +73,7 @@ class DegradationParams:
     final_mode: str
     jpeg_last: bool
     seed: int
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns (H/s, W/s).
@@ -91,7 +93,7 @@ class DegradationParams:
 
         `kernels` (3, 21, 21) float32: both stages and sinc. `numbers` (2, 5) float64: factor, strength range, halo and
         its sigma of each stage. `choices` (2, 7) int64: mode, kind of noise, gray, quality, dithering, its levels,
-        codec. `final` (4,) int64: scale, mode, jpeg_last, seed.
+        codec. `final` (4,) int64: scale, mode, jpeg_last, seed. `light` (3,) float64.
         """
         first, second = self.stages
         return {
@@ -103,6 +105,7 @@ class DegradationParams:
             'final': torch.tensor(
                 [self.scale, MODES.index(self.final_mode), int(self.jpeg_last), self.seed], dtype=torch.int64
             ),
+            'light': torch.tensor(self.light, dtype=torch.float64),
         }
 
     @classmethod
@@ -126,7 +129,9 @@ class DegradationParams:
             noise = NoiseParams(NOISES[kind], (low, high), bool(gray))
             beyond = (*halo, DITHERS[dither], levels, CODECS[codec])
             stages.append(StageParams(kernel, factor, MODES[mode], noise, quality, *beyond))
-        return cls(scale, (stages[0], stages[1]), kernels[2], MODES[final_mode], bool(jpeg_last), seed)
+        red, green, blue = tensors['light'].tolist()
+        light = (red, green, blue)
+        return cls(scale, (stages[0], stages[1]), kernels[2], MODES[final_mode], bool(jpeg_last), seed, light)
 
     @classmethod
     def unbatch(cls, tensors: Mapping[str, Tensor]) -> list[DegradationParams]:
@@ -155,6 +160,7 @@ class DegradationParams:
             'sinc': _trimmed(self.sinc),
             'final_mode': self.final_mode,
             'jpeg_last': self.jpeg_last,
+            'light': list(self.light),
         }
 
     @classmethod
@@ -173,7 +179,9 @@ class DegradationParams:
         ]
         sinc = _untrimmed(values['sinc'])
         first, second = stages
-        return cls(values['scale'], (first, second), sinc, values['final_mode'], values['jpeg_last'], values['seed'])
+        red, green, blue = values.get('light', (1.0, 1.0, 1.0))  # files of before have none
+        final = values['final_mode'], values['jpeg_last'], values['seed']
+        return cls(values['scale'], (first, second), sinc, *final, (red, green, blue))
 
 
 def _choices(stage: StageParams) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ def draw_degradation(config: DegradationConfig, rng: np.random.Generator) -> Deg
     sinc = kernels.identity(SIDE)
     if rng.random() < config.final_sinc_prob:
         sinc = kernels.sinc(int(rng.choice(range(7, SIDE + 1, 2))), rng.uniform(math.pi / 3, math.pi))
-    return DegradationParams(
+    params = DegradationParams(
         scale=config.scale,
         stages=(first, second),
         sinc=_as_tensor(sinc),
@@ -34,6 +35,10 @@ def draw_degradation(config: DegradationConfig, rng: np.random.Generator) -> Deg
         jpeg_last=bool(rng.random() < config.jpeg_last_prob),
         seed=int(rng.integers(2**62)),
     )
+    if config.light == (1.0, 1.0):
+        return params  # nothing is drawn, so that seeds of before mean what they meant
+    red, green, blue = (float(gain) for gain in rng.uniform(*config.light, size=3))
+    return replace(params, light=(red, green, blue))
 
 
 def draw_stage(config: StageConfig, rng: np.random.Generator, one_strength: bool) -> StageParams:

@@ -15,13 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from metaf2n_arch.run import folders, record
 from metaf2n_arch.run.checkpoint_sets import SetFolders, prune
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.manifests import LATEST
 from metaf2n_arch.run.resume import further_state
 from metaf2n_arch.run.saving import SetSaver, stage_content
+from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.files import OPTIONS, load_state_dict, load_strictly
 from metaf2n_arch.weights.layouts import in_names_of
 
@@ -69,7 +71,8 @@ def _on_cpu(net: nn.Module) -> Mapping[str, Any]:
     state = net.state_dict()
     # In place, so that what torch attaches to the mapping (versions of modules) stays with it.
     for key in list(state):
-        state[key.removeprefix('module.')] = state.pop(key).cpu()
+        value = state.pop(key)  # what get_extra_state returned may be no tensor
+        state[key.removeprefix('module.')] = value.cpu() if isinstance(value, Tensor) else value
     return state
 
 
@@ -79,10 +82,17 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     Raises:
         DataError: the file could not be written; the one before, if any, is untouched.
     """
+    if model.opt.get('rank', 0) == 0:
+        folders.make_again()
+        if course.unreadable is not None:
+            course.unreadable.tell()
     if current_iter == -1:
         if model.opt.get('rank', 0) == 0 and (saver := _saver_of(model)) is not None:
             saver.commit(LATEST, epoch, None, None, lambda: None)
             saver.wait()
+        course.watch = None
+        if model.opt.get('rank', 0) == 0 and 'train' in model.opt:
+            record.note(int(model.opt['train']['total_iter']), ended=True)
         return
     further = further_state(model)
     course.saved = current_iter
@@ -96,6 +106,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         **further,
     }
     path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
+    record.note(current_iter)
     keep = (model.opt.get('logger') or {}).get('keep_last')
     best = frozenset(record['iter'] for records in state['best_metrics'].values() for record in records.values())
 
@@ -117,6 +128,50 @@ def _saver_of(model: Any) -> SetSaver | None:
     return saver if saver is not None and saver.folders == SetFolders.of(model.opt['path']) else None
 
 
+def save_network_as_the_host(
+    model: Any,
+    net: nn.Module | list[nn.Module],
+    net_label: str,
+    current_iter: int,
+    param_key: str | list[str] = 'params',
+) -> None:
+    """Writes what the host writes, where it writes it; what cannot be written is a warning, and leaves no half file."""
+    from basicsr.utils.dist_util import get_dist_info
+
+    if get_dist_info()[0] != 0:
+        return
+    nets = net if isinstance(net, list) else [net]
+    keys = param_key if isinstance(param_key, list) else [param_key]
+    assert len(nets) == len(keys), 'The lengths of net and param_key should be the same.'
+    name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    content = {key: _on_cpu(model.get_bare_model(each)) for each, key in zip(nets, keys)}
+    _write_or_go_on(content, Path(model.opt['path']['models']) / name, 'model')
+
+
+def save_training_state_as_the_host(model: Any, epoch: int, current_iter: int) -> None:
+    """Writes epoch, iteration, optimizers and schedulers; what cannot be written is a warning."""
+    from basicsr.utils.dist_util import get_dist_info
+
+    if current_iter == -1 or get_dist_info()[0] != 0:
+        return
+    state = {
+        'epoch': epoch,
+        'iter': current_iter,
+        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
+    }
+    path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
+    _write_or_go_on(state, path, 'training state')
+
+
+def _write_or_go_on(content: Any, path: Path, what: str) -> None:
+    try:
+        stage_content(content, path, lambda line: logger.warning(f'Save {what} error: {line}')).publish()
+    except Exception as error:  # as the host: training goes on without this file
+        logger.warning(f'Save {what} error: {error}')
+        logger.warning(f'Still cannot save {path}. Just ignore it.')
+
+
 def load_network(
     model: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
 ) -> None:
@@ -126,6 +181,17 @@ def load_network(
         DataError: the file cannot be read, or (with `strict`) belongs to another network.
     """
     net = model.get_bare_model(net)
+    try:
+        _load(model, net, load_path, strict, param_key)
+    except DataError as error:
+        raise Unloadable(str(error)) from None
+
+
+class Unloadable(DataError, RuntimeError):
+    """Weights that do not fit; still the `RuntimeError` that callers of the host may expect."""
+
+
+def _load(model: Any, net: nn.Module, load_path: str, strict: bool, param_key: str | None) -> None:
     state = in_names_of(net, load_state_dict(load_path, param_key), load_path)
     logger.info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{param_key}].')
     if strict:

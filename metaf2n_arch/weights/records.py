@@ -80,8 +80,8 @@ def training_record(path: str | Path) -> TrainingRecord | None:
     Raises:
         DataError: no such file, a damaged one, or a record that is none.
     """
-    from metaf2n_arch.weights.download import locate
     from metaf2n_arch.weights.files import read_checkpoint, read_metadata
+    from metaf2n_arch.weights.search import locate
 
     path = locate(path)
     if path.suffix == '.safetensors':
