@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from metaf2n_arch.functional.edges import edge_mask
 from metaf2n_arch.functional.self_similarity.criterion import criterion_weights, graph_difference
@@ -46,6 +47,17 @@ def unfolded(image: Tensor, mask: Tensor) -> Tensor:
     windows = windows.view(len(image), K * K, -1).permute(2, 0, 1).reshape(-1, len(image), K, K)
     patches = F.unfold(windows, P, padding=P // 2)
     return (patches - patches[:, :, K * K // 2].unsqueeze(2)).square().sum(1)
+
+
+def unfolded_in_parts(image: Tensor, mask: Tensor, count: int = 64) -> Tensor:
+    """The same, `count` masked pixels at a time and recomputed in the backward pass: how one would make it fit."""
+    pixels = mask.flatten().nonzero()[:, 0]
+    parts = []
+    for some in pixels.split(count):
+        chosen = torch.zeros_like(mask.flatten())
+        chosen[some] = True
+        parts.append(checkpoint(unfolded, image, chosen.view_as(mask), use_reentrant=False))
+    return torch.cat(parts)
 
 
 def loss_by(distances: Callable[[Tensor, Tensor], Tensor], criterion: str) -> Loss:

@@ -110,3 +110,15 @@ def test_what_is_missing_is_said_in_one_line(benchmark, tmp_path, monkeypatch) -
         (tmp_path / name).write_text('#error nothing\n')
     with pytest.raises(SystemExit, match='could not be built'):
         benchmark.problem.build_authors_operator(tmp_path)
+
+
+def test_unfolding_in_parts_is_the_same_program(benchmark, astronaut_tensor) -> None:
+    problem = benchmark.problem
+    image = astronaut_tensor[0, :, 40:60, 200:221].double().requires_grad_()
+    mask = torch.rand(20, 21, generator=torch.Generator().manual_seed(0)) < 0.05
+    whole, parts = problem.unfolded(image, mask), problem.unfolded_in_parts(image, mask, 7)
+    assert len(whole) == mask.sum() > 14
+    torch.testing.assert_close(parts, whole)
+    weight = torch.rand(whole.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gradients = [torch.autograd.grad((distances * weight).sum(), image)[0] for distances in (parts, whole)]
+    torch.testing.assert_close(*gradients)
