@@ -14,7 +14,7 @@ import pytest
 import torch
 from published_layouts import PUBLISHED
 
-from metaf2n_arch.images.arrays import read_image
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.utils.resources import option_file
 from metaf2n_arch.weights.search import table
 

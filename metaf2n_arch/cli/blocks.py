@@ -11,6 +11,7 @@ from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
+    from metaf2n_arch.utils.shard import Shard
 
 Weights = Annotated[str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')]
 Architecture = Annotated[
@@ -52,6 +53,15 @@ def load(
         device=device,
         **options,
     )
+
+
+def device_of(device: str | None, share: Shard) -> str | None:
+    """The device that is named, or a GPU of its own for each process of a launcher; None leaves the choice to torch."""
+    if device is not None or share.local is None:
+        return device
+    import torch
+
+    return f'cuda:{share.local % torch.cuda.device_count()}' if torch.cuda.is_available() else None
 
 
 def part(text: str, name: str) -> Any:

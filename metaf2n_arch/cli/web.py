@@ -117,8 +117,9 @@ def answer(sr: MetaF2N, upload: str | None, place: str, max_pixels: float) -> An
         place: folder for the result.
         max_pixels: limit in megapixels, held before the picture is decoded.
     """
-    from metaf2n_arch.images.arrays import image_size
-    from metaf2n_arch.images.photo_files import SUFFIXES, read_photo, write_photo
+    from metaf2n_arch.images.formats import SUFFIXES
+    from metaf2n_arch.images.reading import image_size, read_photo
+    from metaf2n_arch.images.writing import write_photo
 
     if upload is None:
         return Answer('No photo.')

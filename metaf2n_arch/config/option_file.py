@@ -36,6 +36,7 @@ from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.optimization import optimizer_class
 from metaf2n_arch.models.options import (
+    ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
     LoggerOptions,
@@ -52,7 +53,7 @@ Options = Mapping[str, Any]
 # Keys the host itself writes into the mapping after reading the file.
 _OF_HOST = ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path')
 _TOP = ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'path', 'train', 'val', 'logger')
-_TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performance', 'plugins')
+_TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performance', 'color_fix', 'plugins')
 _PATH_PREFIXES = ('pretrain_network_', 'param_key_', 'strict_load_')
 _PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'models', 'training_states', 'log')
 _PATH_RARE = ('visualization', 'results_root')
@@ -127,6 +128,7 @@ def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
         'val': ValOptions,
         'logger': LoggerOptions,
         'performance': PerformanceOptions,
+        'color_fix': ColorFixOptions,
     }
     if opt.get('is_train', True):
         schemas['train'] = GANTrainOptions

@@ -20,6 +20,7 @@ from metaf2n_arch.config.signatures import Schema, part_schema
 from metaf2n_arch.data.augmentations import KINDS
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.options import (
+    ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
     LoggerOptions,
@@ -33,6 +34,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     'meta': MetaOptions,
     'face': FaceOptions,
     'performance': PerformanceOptions,
+    'color_fix': ColorFixOptions,
     'val': ValOptions,
     'logger': LoggerOptions,
 }

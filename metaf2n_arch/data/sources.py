@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.images.arrays import decode_image, image_size, is_image_name, read_image
+from metaf2n_arch.images.formats import is_image_name
+from metaf2n_arch.images.reading import decode_image, image_size, read_image
 from metaf2n_arch.utils.checks import DataError
 
 # The host's own logger by its name: asking the host for it would attach its handlers too early.

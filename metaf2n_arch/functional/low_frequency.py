@@ -24,7 +24,8 @@ It moves tones alone: detail finer than about 2 σ pixels of x stays what the re
 - *Vignetting, a colour cast, wrong exposure* are low frequencies of x and stay: this is no repair of tones.
 - *A downscaling unlike the mean* (half a pixel's shift, a sharper kernel) differs near edges only, above the cut-off.
 - *Borders and odd sizes.* Photos are reflected at their borders, as often as the kernel asks for; any size is fine.
-- *Tiles.* Filter the whole photo (`correction` works at the size of x), never tile by tile: tones would jump.
+- *Tiles.* Filter the whole photo, or strips with the rows that the kernel reaches (`color_fix.in_strips`), with one
+  `noise` for all: each tile by itself would make tones jump.
 - *Grey and 16 bits.* Channels are treated alike, in floating point. Make a grey photo grey again afterwards.
 """
 
@@ -55,7 +56,13 @@ MOST_SAMPLES = 1 << 20
 
 
 def low_frequency_fix(
-    y: Tensor, x: Tensor, sigma: float | None = None, *, weight: Tensor | None = None, one_sided: bool = True
+    y: Tensor,
+    x: Tensor,
+    sigma: float | None = None,
+    *,
+    weight: Tensor | None = None,
+    one_sided: bool = True,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """C(y; x) = y + up(low(x - down(y))): `y` with the low frequencies of `x`; differentiable in both.
 
@@ -68,6 +75,7 @@ def low_frequency_fix(
             the noise of each image.
         weight: how much each pixel of `x` counts, (B, 1, H, W) in [0, 1], such as its opacity; None: all alike.
         one_sided: fade corrections away from black and white out near these; False is the bare equation.
+        noise: that of `x`, see `noise_level`, where it is known; None measures it.
 
     Returns:
         (B, C, s·H, s·W); not clamped.
@@ -80,16 +88,22 @@ def low_frequency_fix(
     0.5
     """
     scale = whole_scale(y, x)
-    change = correction(shrunk(y, scale), x, sigma, weight=weight, one_sided=one_sided)
+    change = correction(shrunk(y, scale), x, sigma, weight=weight, one_sided=one_sided, noise=noise)
     return y + enlarged(change, scale)
 
 
 def correction(
-    small: Tensor, x: Tensor, sigma: float | None = None, *, weight: Tensor | None = None, one_sided: bool = True
+    small: Tensor,
+    x: Tensor,
+    sigma: float | None = None,
+    *,
+    weight: Tensor | None = None,
+    one_sided: bool = True,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """What C(y; x) adds, before it is enlarged: (B, C, H, W), from ``small = down(y)``; see `low_frequency_fix`."""
     gap = x - small
-    noise = noise_level(small, x)
+    noise = noise_level(small, x) if noise is None else noise
     if sigma is not None:
         change, widest = low_pass(gap, sigma, weight), sigma
     else:

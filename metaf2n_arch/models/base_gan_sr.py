@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from metaf2n_arch import __version__
 from metaf2n_arch.data.augmentations import Augmentations
+from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
 from metaf2n_arch.models.critic import SharedCritic
 from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
-from metaf2n_arch.models.options import GANTrainOptions, PerformanceOptions
+from metaf2n_arch.models.options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import OptionError
@@ -65,6 +66,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         self.performance = Performance(
             parse_block(PerformanceOptions, self.opt.get('performance'), 'performance'), self.device
         )
+        self.color_fix = parse_block(ColorFixOptions, self.opt.get('color_fix'), 'color_fix')
         self.net_g = self.make_network('g')
         self.build_networks()
         if self.is_train:
@@ -216,6 +218,13 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
                     p.grad = g.detach() if p.grad is None else p.grad + g
         return values
 
+    def fixed(self, output: Tensor, lq: Tensor, training: bool = False) -> Tensor:
+        """A restored image under the block ``color_fix``: at test time always, in training where it says so."""
+        options = self.color_fix
+        if options.type == 'none' or (training and not options.in_training):
+            return output
+        return ColorFix(options.type, options.sigma)(output, lq)
+
     @contextmanager
     def restoring(self) -> Iterator[nn.Module]:
         """The generator that restores, its average where there is one, in evaluation mode for the time of the block."""
@@ -254,6 +263,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             model=self.opt['model_type'],
             scale=self.opt['scale'],
             iteration=max(0, current_iter),
+            color_fix=self.color_fix.type if self.color_fix.in_training else None,
             program=f'metaf2n_arch {__version__}',
         )
 

@@ -52,7 +52,7 @@ class GANSRModel(BaseGANSRModel):
     def compute_gradients(self, current_iter: int) -> Values:
         assert self.gt is not None, 'training needs ground truth'
         self.lq, self.gt = self.augmented(self.lq, self.gt, current_iter)
-        pred = self.performance.faster(self.net_g)(self.lq)
+        pred = self.fixed(self.performance.faster(self.net_g)(self.lq), self.lq, training=True)
         targets = self.targets(self.gt)
         critic = SharedCritic(self.critic) if self.net_d is not None else None
         data = {**targets, 'lq': self.lq, 'mask': self.mask}
@@ -65,7 +65,7 @@ class GANSRModel(BaseGANSRModel):
 
     def test(self) -> None:
         with self.restoring() as net, torch.no_grad():
-            self.output = net(self.lq)
+            self.output = self.fixed(net(self.lq), self.lq)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals = OrderedDict(lq=self.lq.detach().cpu(), result=self.output.detach().cpu())

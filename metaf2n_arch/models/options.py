@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from metaf2n_arch.faces.restorer import RestorerOptions
+from metaf2n_arch.functional.color_fix import ColorFixName
 from metaf2n_arch.utils.options import Strict
 
 
@@ -17,9 +18,10 @@ class MetaOptions(Strict):
     """Gradient of the outer loss through the inner loop: ``second`` exact, ``first_mask`` without the Hessian but with
     the MaskNet term, ``first`` with neither (MaskNet then learns from its regulariser alone).
     """
-    inner_lr: Annotated[float, Field(ge=0)] | Literal['learned'] = 1e-2
+    inner_lr: Annotated[float, Field(ge=0)] | Literal['learned', 'auto'] = 1e-2
     """Step size α of the inner loop; 0.01 in the paper. ``learned`` learns one for each adapted tensor along with the
-    generator (`InnerRates`), kept in its checkpoint.
+    generator (`InnerRates`), kept in its checkpoint. ``auto``, at test time alone, tries 0.01 and less on patches that
+    take no part in the step, and does not adapt where nothing is gained (`adapt_guarded`).
     """
     inner_lr_start: float = Field(1e-2, gt=0)
     """What learned rates begin at, with ``inner_lr: learned``."""
@@ -84,6 +86,30 @@ class PerformanceOptions(Strict):
     """``parts`` keeps a concatenation for the backward pass as its parts, which are kept anyway: half the memory of a
     network of dense blocks (RRDBNet) for one more copy; ``whole`` leaves it to torch.
     """
+
+
+class ColorFixOptions(Strict):
+    """The block ``color_fix``: restored images get the low frequencies of the images they were made from.
+
+    See `low_frequency_fix`. Without the block nothing is changed, as in the papers.
+    """
+
+    type: ColorFixName = 'none'
+    """``lowfreq`` puts the low frequencies back, ``wavelet`` is StableSR's fix, ``none`` changes nothing."""
+    sigma: float | None = Field(None, gt=0)
+    """Standard deviation of ``lowfreq`` in low-quality pixels; None chooses 1 to 2 by the noise of each image."""
+    in_training: bool = False
+    """Whether the fix is part of the generator in training, too: losses, the inner loop and the discriminator see its
+    output, so that nothing can be learned about tones. Else validation and test apply it, and training does not.
+    """
+
+    @model_validator(mode='after')
+    def _only_keys_that_act(self) -> ColorFixOptions:
+        if self.type != 'lowfreq' and self.sigma is not None:
+            raise ValueError('sigma has an effect on the type lowfreq alone; remove it')
+        if self.type == 'none' and self.in_training:
+            raise ValueError('in_training has no effect without a type; give lowfreq or wavelet')
+        return self
 
 
 class SafetyOptions(Strict):

@@ -74,7 +74,7 @@ class OuterLoss:
         return total
 
     def _generate(self, theta: Params, lq: Tensor) -> Tensor:
-        generate = self.model.performance.pure(self.model.net_g)
+        generate = self.model.generate
         if not self.model.meta.checkpointing:
             return generate(theta, lq)
         return checkpoint(generate, theta, lq, use_reentrant=False)

@@ -16,7 +16,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from metaf2n_arch.data.sources import first_few, scan_images
-from metaf2n_arch.images.arrays import image_size, read_image, to_8bit
+from metaf2n_arch.images.arrays import to_8bit
+from metaf2n_arch.images.reading import image_size, read_image
 from metaf2n_arch.utils.checks import DataError
 
 

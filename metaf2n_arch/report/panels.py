@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from metaf2n_arch.images.arrays import gradient_energy, read_image, to_8bit
+from metaf2n_arch.images.arrays import gradient_energy, to_8bit
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.report.figures import Panel
 
 MARK = np.array([0, 235, 255], np.uint8)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaf2n_arch.images.arrays import is_image_name
+from metaf2n_arch.images.formats import is_image_name
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
 from metaf2n_arch.report.log import Series, read_series
 from metaf2n_arch.utils.checks import DataError, nearest

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from metaf2n_arch.data.prepare.degrade import draw
 from metaf2n_arch.degradation import apply
-from metaf2n_arch.images.arrays import is_image_name, read_image, to_tensor
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.formats import is_image_name
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.utils.rng import numpy_generator
 
 SCALE = 4

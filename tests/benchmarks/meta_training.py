@@ -24,7 +24,8 @@ from torch import Tensor
 
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.degradation import DegradationConfig, apply
-from metaf2n_arch.images.arrays import read_image, to_tensor
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.meta.outer import meta_gradient
 from metaf2n_arch.meta.params import Params, functional
 from metaf2n_arch.meta.support import crop, weighted_l1

@@ -24,7 +24,8 @@ from frequency_study import METRICS as OF_FREQUENCIES
 from frequency_study import SCALE, batches, photographs
 from torch import Tensor
 
-from metaf2n_arch.images.arrays import read_image, to_tensor, to_uint8
+from metaf2n_arch.images.arrays import to_tensor, to_uint8
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.losses.gradient_shares import GradientShares
 from metaf2n_arch.losses.terms import LossTerms
 from metaf2n_arch.models.evaluation import Evaluator

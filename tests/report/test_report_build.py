@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from report_helpers import make_run
 
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.report.build import build_report
 from metaf2n_arch.report.document import Document, Grid, Heading, Paragraph, Picture
 from metaf2n_arch.report.panels import liveliest_window, on_square, picture_row, spread

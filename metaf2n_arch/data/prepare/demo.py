@@ -15,7 +15,9 @@ import numpy as np
 from metaf2n_arch.degradation import DegradationConfig, apply
 from metaf2n_arch.faces.detector import Face
 from metaf2n_arch.faces.detectors import build_detector
-from metaf2n_arch.images.arrays import read_image, to_tensor, to_uint8, write_image
+from metaf2n_arch.images.arrays import to_tensor, to_uint8
+from metaf2n_arch.images.reading import read_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.rng import numpy_generator
 
 VALIDATION_KEY = 20_260_000

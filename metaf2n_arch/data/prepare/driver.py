@@ -17,7 +17,9 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.journal import Journal
 from metaf2n_arch.data.sources import scan_images
-from metaf2n_arch.images.arrays import image_size, read_image, to_8bit, write_image
+from metaf2n_arch.images.arrays import to_8bit
+from metaf2n_arch.images.reading import image_size, read_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]

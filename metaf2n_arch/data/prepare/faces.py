@@ -16,7 +16,7 @@ from metaf2n_arch.faces.layout import has_pairs, save_pairs
 from metaf2n_arch.faces.pairs import face_pairs
 from metaf2n_arch.faces.restorer import RestorerOptions
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.images.arrays import read_image
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaf2n_arch.data.prepare.driver import Summary, Track, Unfit, each, image_names, read_8bit
-from metaf2n_arch.images.arrays import image_size
+from metaf2n_arch.images.reading import image_size
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
 

@@ -13,7 +13,7 @@ from metaf2n_arch.data.prepare.driver import prepare, read_8bit
 from metaf2n_arch.data.prepare.masks import Masks, mask_image
 from metaf2n_arch.data.prepare.multiscale import Multiscale, scaled_sizes
 from metaf2n_arch.faces.detector import DetectorOptions
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
 
 
