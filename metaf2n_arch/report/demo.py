@@ -208,7 +208,7 @@ def _rich_table(outcomes: list[Outcome]) -> Table:
 
 
 def _row(experiment: Path, val: Path, outcome: Outcome, scale: int) -> list[Panel]:
-    """LQ | not adapted | one step | many | GT, cut to the surroundings of the face, metrics of the whole image underneath."""
+    """The images from LQ to GT, cut to the surroundings of the face, metrics of the whole image underneath."""
     results = experiment / 'visualization' / outcome.name
     adapted = max(results.glob('*.png'), key=lambda path: path.stat().st_mtime)
     gt = read_image(val / 'GT' / f'{outcome.name}.png')

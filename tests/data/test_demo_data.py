@@ -1,4 +1,4 @@
-"""The demo's data sets: a folder of their own per setting, and an option file that passes where nothing was made yet."""
+"""The demo's data sets: a folder of their own per setting, and a runner that asks for none before they are made."""
 
 from __future__ import annotations
 
