@@ -90,6 +90,8 @@ setup(
         'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'mypy>=1.10', 'jsonschema>=4'],
         'web': ['gradio>=5.30'],
         'tensorflow': ['tensorflow>=2.16'],
+        'onnx': ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.2'],
+        'hub': ['huggingface_hub>=0.25'],
         'video': ['av>=12'],
     },
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},

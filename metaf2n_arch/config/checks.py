@@ -43,7 +43,7 @@ def check_keys(opt: dict[str, Any], is_train: bool, file: str) -> None:
         if last not in current:
             raise OptionError(f'{file}: {key} is missing; it must be given.{nearest(last, current)}')
     name = opt['name']
-    if not isinstance(name, str) or name in ('', '.', '..') or '/' in name or '\\' in name:
+    if not isinstance(name, str) or name in ('', '.', '..') or '/' in name or '\\' in name or not name.isprintable():
         raise OptionError(f"{file}: name is {name!r}, expected the name of a folder, in quotes if it is a number: '5'.")
     if is_train:
         for phase in phases:
