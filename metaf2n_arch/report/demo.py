@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from metaf2n_arch.images.arrays import to_tensor, to_uint8
 from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
 from metaf2n_arch.report.log import newest_log, read_series
@@ -29,19 +30,24 @@ CURVES = {
     'inner loss on faces': ['l_inner', 'l_inner_adapted'],
     'terms of the outer loss': ['l_g_l1', 'l_g_ssl'],
 }
+SMALL_STEPS, SMALL_STEP = 30, 0.3
+"""Steps of the last column, and their size in inner rates of the training."""
 SHOWN = 3
 """Rows of the picture: the first draws, whatever they show."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One validation image: metric name -> value, for the enlarged input and the output without and with adaptation."""
+    """One validation image: metric name -> value, for the enlarged input and the outputs without adaptation, after the
+    one step that was trained for, and after many small ones, whose image is kept."""
 
     name: str
     degradation: str
     bicubic: dict[str, float]
     unadapted: dict[str, float]
     adapted: dict[str, float]
+    settled: dict[str, float]
+    image: np.ndarray
 
 
 def run_demo(out: Path) -> None:
@@ -97,19 +103,58 @@ def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
     root = validation_folder(options)
     metrics = json.loads((experiment / f'metrics_{name}.json').read_text(encoding='utf-8'))['images']
     draws = json.loads((root / 'draws.json').read_text(encoding='utf-8'))['images']
+    net = _trained(experiment, options)
     outcomes = []
-    for image, draw in sorted(draws.items()):
+    for number, (image, draw) in enumerate(sorted(draws.items())):
         bicubic = _bicubic(root, image, options['scale'])
+        settled, truth = _settled(net, root, image, options, number), read_image(root / 'GT' / f'{image}.png')
         outcomes.append(
             Outcome(
                 name=image,
                 degradation=describe(draw),
-                bicubic=_evaluate(bicubic, read_image(root / 'GT' / f'{image}.png'), options['val']['metrics']),
+                bicubic=_evaluate(bicubic, truth, options['val']['metrics']),
                 unadapted={metric: values[image] for metric, values in metrics['unadapted'].items()},
                 adapted={metric: values[image] for metric, values in metrics['result'].items()},
+                settled=_evaluate(settled, truth, options['val']['metrics']),
+                image=settled,
             )
         )
     return outcomes
+
+
+def _trained(experiment: Path, options: dict[str, Any]) -> Any:
+    """The generator that training has left."""
+    import torch
+    from basicsr.archs import build_network
+
+    net = build_network(dict(options['network_g']))
+    file = experiment / 'models' / f'net_g_{options["train"]["total_iter"]}.pth'
+    net.load_state_dict(torch.load(file, map_location='cpu', weights_only=True)['params'])
+    return net
+
+
+def _settled(net: Any, root: Path, image: str, options: dict[str, Any], number: int) -> np.ndarray:
+    """The photograph after many small steps on its face: what the face can tell at most, whatever training was for."""
+    import torch
+
+    from metaf2n_arch.meta.params import functional
+    from metaf2n_arch.meta.photo import adapt_to_faces
+
+    face = tuple(to_tensor(read_image(root / part / f'{image}_0.png')) for part in ('Face_LQ', 'Face_HQ'))
+    found = adapt_to_faces(
+        net,
+        None,
+        [(face[0], face[1])],
+        np.random.default_rng(number),
+        patches=options['face']['patches'],
+        patch_size=options['face']['patch_size'] // options['scale'],
+        inner_lr=SMALL_STEP * options['meta']['inner_lr'],
+        inner_steps=SMALL_STEPS,
+    )
+    assert found is not None
+    with torch.no_grad():
+        lq = to_tensor(read_image(root / 'LQ' / f'{image}.png'))[None]
+        return to_uint8(functional(net)(found.fast_params, lq))
 
 
 def describe(draw: dict[str, Any]) -> str:
@@ -124,23 +169,28 @@ def describe(draw: dict[str, Any]) -> str:
 
 
 def _cells(outcomes: list[Outcome]) -> list[list[str]]:
-    per_image = np.array([[o.bicubic['psnr'], o.unadapted['psnr'], o.adapted['psnr']] for o in outcomes])
-    gains = per_image[:, 2] - per_image[:, 1]
+    kinds = [[o.bicubic, o.unadapted, o.adapted, o.settled] for o in outcomes]
+    psnr = np.array([[values['psnr'] for values in row] for row in kinds])
+    gains = psnr[:, 2:] - psnr[:, 1:2]
     rows = [
-        [outcome.name, outcome.degradation, *(f'{value:.2f}' for value in values), f'{gain:+.2f}']
-        for outcome, values, gain in zip(outcomes, per_image, gains)
+        [outcome.name, outcome.degradation, *(f'{v:.2f}' for v in values), *(f'{g:+.2f}' for g in gain)]
+        for outcome, values, gain in zip(outcomes, psnr, gains)
     ]
-    spread = f' ± {gains.std(ddof=1):.2f}' if len(gains) > 1 else ''
-    mean = ['mean', f'gain: {gains.min():+.2f} to {gains.max():+.2f}', *(f'{value:.2f}' for value in per_image.mean(0))]
-    return [*rows, [*mean, f'{gains.mean():+.2f}{spread}']]
+    return [*rows, ['mean', '', *(f'{v:.2f}' for v in psnr.mean(0)), *(_spread(column) for column in gains.T)]]
 
 
-_HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'adapted', 'gain']
+def _spread(gains: np.ndarray) -> str:
+    deviation = f' ± {gains.std(ddof=1):.2f}' if len(gains) > 1 else ''
+    return f'{gains.mean():+.2f}{deviation}, least {gains.min():+.2f}'
+
+
+_HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'one step', f'{SMALL_STEPS} small steps']
+_HEAD += ['gain of one', f'gain of {SMALL_STEPS}']
 _TITLE = 'PSNR in dB (luma, 4 pixels cropped) of a photograph and degradations not trained on'
 _NOTE = (
     'The support is the true face, an upper bound: no face restorer comes with any package. The gain is the mean ± '
     'standard deviation over the draws. Nearly all of it is tone: a photograph alone does not tell the colour of the '
-    'light, a known face does.'
+    'light, a known face does. One step is what training was for; the small ones go on until the face is reached.'
 )
 
 
@@ -158,7 +208,7 @@ def _rich_table(outcomes: list[Outcome]) -> Table:
 
 
 def _row(experiment: Path, val: Path, outcome: Outcome, scale: int) -> list[Panel]:
-    """LQ | not adapted | adapted | GT, cut to the surroundings of the face, metrics of the whole image underneath."""
+    """The images from LQ to GT, cut to the surroundings of the face, metrics of the whole image underneath."""
     results = experiment / 'visualization' / outcome.name
     adapted = max(results.glob('*.png'), key=lambda path: path.stat().st_mtime)
     gt = read_image(val / 'GT' / f'{outcome.name}.png')
@@ -169,7 +219,8 @@ def _row(experiment: Path, val: Path, outcome: Outcome, scale: int) -> list[Pane
             outcome.bicubic,
         ),
         (read_image(results / 'unadapted' / adapted.name), 'not adapted', outcome.unadapted),
-        (read_image(adapted), 'adapted', outcome.adapted),
+        (read_image(adapted), 'one step', outcome.adapted),
+        (outcome.image, f'{SMALL_STEPS} small steps', outcome.settled),
         (gt, 'GT', None),
     ]
     height, width = gt.shape[:2]

@@ -24,6 +24,17 @@ ROWS, TABLE = RESULTS / 'meta_training.csv', RESULTS / 'meta_training.md'
 START = 'before'
 
 
+def comparable(rows: Sequence[Row]) -> list[Row]:
+    """The rows of cases that all weights have, with the same supports, so that means are of the same photos."""
+    names = {row.weights for row in rows}
+    seen: dict[tuple[object, ...], set[str]] = {}
+    for row in rows:
+        seen.setdefault((row.case, row.step, row.support), set()).add(row.weights)
+    whole = [row for row in rows if seen[row.case, row.step, row.support] == names]
+    stepped = {row.case for row in whole if row.step != 'none'}
+    return [row for row in whole if row.shows == 'no face' or row.case in stepped]
+
+
 def cells(rows: Sequence[Row], start: Sequence[Row], support: str, shows: str) -> list[str]:
     """PSNR without the step, with it, and what the step adds; each as the output is and with the colour fix."""
     made = []
@@ -50,7 +61,8 @@ def table(rows: Sequence[Row], support: str) -> list[str]:
     ]
     start = chosen(rows, weights=START)
     for name in (START, *ARMS):
-        if own := chosen(rows, weights=name):
+        own = chosen(rows, weights=name)
+        if chosen(own, support=support):
             lines.append('| ' + ' | '.join([name, *cells(own, start, support, 'face')]) + ' |')
     return lines
 
@@ -97,7 +109,7 @@ def main() -> None:
         rows = measured(args, args.start, START)
         for name, folder in (arm.split('=', 1) for arm in args.arms):
             rows += measured(args, Path(folder), name)
-        write(rows, ROWS)
+        write(comparable(rows), ROWS)
     TABLE.write_text(document(read(ROWS), setting_of(TABLE)), encoding='utf-8')
 
 

@@ -240,3 +240,21 @@ def test_images_of_a_batch_are_filtered_as_if_alone(photo):
         together = filter2d(photo, kernel)
         for i in range(len(photo)):
             torch.testing.assert_close(filter2d(photo[i : i + 1], kernel)[0], together[i], rtol=0, atol=1e-7)
+
+
+def test_light_scales_the_channels_before_all_else(photo):
+    plain = DegradationConfig(light=(1.0, 1.0)).sample(np.random.default_rng(3))
+    lit = DegradationConfig(light=(0.5, 0.9)).sample(np.random.default_rng(3))
+    assert all(0.5 <= gain <= 0.9 for gain in lit.light)
+    assert len(set(lit.light)) == 3
+    torch.testing.assert_close(lit.stages[0].kernel, plain.stages[0].kernel, rtol=0, atol=0)  # no other draw has moved
+    gains = torch.tensor(lit.light).view(3, 1, 1)
+    torch.testing.assert_close(apply(photo, lit), apply(photo * gains, replace(lit, light=(1.0, 1.0, 1.0))))
+
+
+def test_a_draw_survives_files_of_before_light_and_round_trips_with_it():
+    lit = DegradationConfig(light=(0.5, 0.9)).sample(np.random.default_rng(3))
+    assert type(lit).from_tensors(lit.to_tensors()).light == lit.light
+    assert type(lit).from_dict(lit.to_dict()).light == lit.light
+    before = {key: value for key, value in lit.to_dict().items() if key != 'light'}
+    assert type(lit).from_dict(before).light == (1.0, 1.0, 1.0)
