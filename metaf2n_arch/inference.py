@@ -351,9 +351,10 @@ class MetaF2N:
             (options.tile, options.overlap) if tile is None else (tile, fitting_overlap(tile, options.overlap))
         )
         for strip in tiled_strips(run, image.to(self.device), scale=self.scale, tile=tile, overlap=overlap):
-            if not bool(torch.isfinite(strip).all()):
+            # In parts, and in place: a strip of a large photo takes half a gigabyte.
+            if not all(bool(torch.isfinite(part).all()) for part in strip.split(_STRIP, -2)):
                 raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
-            yield strip.clamp(0, 1)
+            yield strip.clamp_(0, 1)
 
     @torch.no_grad()
     def _confide(self, face: FacePair) -> np.ndarray:
