@@ -46,7 +46,7 @@ class BuildWithStartup(build_py):
 
     def _extra_files(self) -> dict[str, str]:
         lib = Path(self.build_lib)
-        options = sorted((ROOT / 'options').rglob('*.yml'))
+        options = sorted(f for f in (ROOT / 'options').rglob('*') if f.suffix in ('.yml', '.json'))
         targets = {str(f): str(lib / 'metaf2n_arch' / f.relative_to(ROOT)) for f in options}
         return {**targets, str(STARTUP): str(lib / STARTUP.name)}
 
@@ -80,18 +80,21 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10,<3.13',
+    python_requires='>=3.10',
     # An explicit '.' makes an editable install a plain path file, which starts faster than a finder.
     package_dir={'': '.'},
     packages=find_packages(include=['metaf2n_arch', 'metaf2n_arch.*']),
     package_data={'': ['*.pth', '*.md', 'py.typed']},
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'mypy>=1.10'],
+        'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'mypy>=1.10', 'jsonschema>=4'],
         'formats': ['pillow-heif>=0.20', 'pillow-jxl-plugin>=1.3'],
         'ray': ['ray[data]>=2.30'],
         'web': ['gradio>=5.30'],
         'tensorflow': ['tensorflow>=2.16'],
+        'onnx': ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.2'],
+        'hub': ['huggingface_hub>=0.25'],
+        'video': ['av>=12'],
     },
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},
     cmdclass={'build_py': BuildWithStartup, 'editable_wheel': EditableWithStartup},

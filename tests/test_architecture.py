@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -26,13 +27,38 @@ FLOORS = {
     'faces': 3,
     'data': 3,
     'models': 4,
-    'report': 4,
     'inference': 4,
     'photos': 4,
-    'cli': 5,
-    'bridge': 5,
+    'config': 4,
+    'run': 5,
+    'report': 6,
+    'cli': 7,
+    'bridge': 7,
 }
-HEAVY = {'pyiqa', 'lpips', 'gfpgan', 'facexlib', 'matplotlib', 'skimage', 'numba', 'triton', 'pooch', 'spandrel'}
+BESIDE = {('cli', 'bridge'), ('bridge', 'cli'), ('models', 'config')}
+"""(floor, another): folders of one floor that the first may not import all the same."""
+HOST_IN_RUN = {
+    'basicsr',
+    'basicsr.utils.check_resume',
+    'basicsr.utils.set_random_seed',
+    'basicsr.utils.dist_util.get_dist_info',
+    'basicsr.utils.registry.DATASET_REGISTRY',
+}
+"""What `run/` may take of the host: what it offers to all."""
+HEAVY = {
+    'pyiqa',
+    'lpips',
+    'gfpgan',
+    'facexlib',
+    'matplotlib',
+    'skimage',
+    'numba',
+    'triton',
+    'spandrel',
+    'onnx',
+    'onnxruntime',
+    'huggingface_hub',
+}
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 
@@ -43,6 +69,9 @@ def name_of(file: Path) -> str:
 def imports(file: Path, top_level_only: bool = False) -> Iterator[str]:
     """Full names of what a file imports, those for type checkers alone left out."""
     tree = ast.parse(file.read_text(encoding='utf-8'))
+    for branch in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if isinstance(branch.test, ast.Name) and branch.test.id == 'TYPE_CHECKING':
+            branch.body = []
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -63,8 +92,38 @@ def test_a_file_imports_lower_floors_only(file: Path):
         if module.startswith('metaf2n_arch.') and part_of(module) in FLOORS:
             other = part_of(module)
             assert FLOORS[other] <= FLOORS[part], f'{name_of(file)} imports {module} from a higher floor'
+            assert (part, other) not in BESIDE, f'{name_of(file)} imports {module} from beside it'
             if FLOORS[part] == 1 and other != part:
                 assert FLOORS[other] == 0, f'{name_of(file)} imports its sibling {module}'
+
+
+def module_of(file: Path) -> str:
+    return '.'.join(('metaf2n_arch', *file.relative_to(PACKAGE).with_suffix('').parts)).removesuffix('.__init__')
+
+
+def test_no_circle_of_imports_at_the_top_or_inside_functions():
+    """A file of a package counts as such: that it also runs its folder's `__init__.py` makes no circle by itself."""
+    known = {module_of(file) for file in FILES}
+    graph: dict[str, set[str]] = {}
+    for file in FILES:
+        # `from metaf2n_arch.a import b` means the module a.b if there is one, else a.
+        found = {m if m in known else m.rpartition('.')[0] for m in imports(file) if m.startswith('metaf2n_arch')}
+        graph[module_of(file)] = (found & known) - {module_of(file)}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(' imports '.join(reversed(error.args[1])))
+
+
+def test_what_a_run_does_patches_nothing():
+    """`bridge/` alone replaces functions of the host, and knows its modules."""
+    for file in FILES:
+        part = file.relative_to(PACKAGE).parts[0]
+        if part != 'bridge':
+            assert not [m for m in imports(file) if m.startswith('metaf2n_arch.bridge')], name_of(file)
+        if part == 'run':
+            host = [m for m in imports(file) if m.split('.')[0] == 'basicsr']
+            assert set(host) <= HOST_IN_RUN, f'{name_of(file)} imports {host}'
 
 
 @pytest.mark.parametrize('file', FILES, ids=name_of)
@@ -99,7 +158,15 @@ def test_files_with_the_hosts_suffix_register_something_and_the_others_do_not(fi
 
 def test_what_is_imported_is_required_by_name():
     """Not left to what another requirement happens to bring along."""
-    optional = {'gradio', 'spandrel_extra_arches', 'tensorflow', 'triton'}  # where they are missing, a line says so
+    optional = {
+        'av',
+        'gradio',
+        'spandrel_extra_arches',
+        'tensorflow',
+        'triton',
+        'onnxruntime',
+        'huggingface_hub',
+    }  # where they are missing, a line says so
     modules = {module.split('.')[0] for file in FILES for module in imports(file)}
     third_party = modules - sys.stdlib_module_names - optional - {'metaf2n_arch'}
     lines = (PACKAGE.parent / 'requirements.txt').read_text(encoding='utf-8').splitlines()
@@ -122,6 +189,6 @@ def test_importing_the_package_loads_neither_torch_nor_basicsr():
 
 def test_ssl_loss_is_exported():
     from metaf2n_arch import SSLLoss
-    from metaf2n_arch.losses.ssl_loss import SSLLoss as original
+    from metaf2n_arch.losses.ssl_loss import SSLLoss as original  # the registered one
 
     assert SSLLoss is original

@@ -1,72 +1,47 @@
-"""The table of repairs: which module of BasicSR each one watches, and whether it was needed there."""
+"""The table of repairs: which module of BasicSR each one watches, for whom it is, and whether it was needed there."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
 from types import ModuleType
-from typing import Any
 
-# What the host had before we replaced it, by 'module.name' or 'module.Class.name'.
-ORIGINALS: dict[str, Any] = {}
+from metaf2n_arch.bridge import patching
+from metaf2n_arch.bridge.host import REPAIRS
+from metaf2n_arch.bridge.voice import described, say
+
+SKIP = 'METAF2N_BRIDGE_SKIP'
+"""Names repairs to leave out, with commas."""
 
 
-@dataclass
-class Repair:
-    """One named repair of one module of the host.
+def skipped() -> set[str]:
+    """Returns the names that the environment says to leave out."""
+    return {name.strip() for name in os.environ.get(SKIP, '').split(',') if name.strip()}
 
-    Attributes:
-        name: what is repaired, in a few words.
-        module: the host's module; the repair runs right after the module's body.
-        apply: gets that module and returns whether it needed the repair.
-        why: one line: what the host does by itself.
-        applied: what `apply` returned; `None` before it has run.
+
+def repair(module: ModuleType, late: bool = False) -> None:
+    """Applies every repair that watches `module`; one that fails leaves the host as it was and is said in one line.
+
+    Args:
+        module: a module of the host that has just run.
+        late: whether other modules may hold copies of what is replaced.
     """
-
-    name: str
-    module: str
-    apply: Callable[[ModuleType], bool]
-    why: str
-    applied: bool | None = None
-
-
-def replace(owner: ModuleType | type, name: str, new: Any) -> None:
-    """Sets an attribute of a module or class of the host and keeps what was there in `ORIGINALS`."""
-    place = owner.__name__ if isinstance(owner, ModuleType) else f'{owner.__module__}.{owner.__qualname__}'
-    ORIGINALS.setdefault(f'{place}.{name}', getattr(owner, name, None))
-    setattr(owner, name, new)
-
-
-def repairs() -> list[Repair]:
-    """Returns all repairs, in the order in which the host's modules are imported."""
-    from metaf2n_arch.bridge.repairs import REPAIRS
-
-    return REPAIRS
-
-
-def repair(module: ModuleType) -> None:
-    """Applies every repair that watches `module`."""
-    for item in repairs():
-        if item.module == module.__name__:
-            item.applied = item.apply(module)
+    for item in REPAIRS:
+        if item.module != module.__name__:
+            continue
+        if item.name in skipped():
+            item.trouble = f'left out by {SKIP}'
+            continue
+        try:
+            patching.apply(item, module, chase_copies=late)
+        except Exception as error:
+            item.trouble = f'failed ({described(error)})'
+            say(f'the repair {item.name} of {item.module} {item.trouble}; BasicSR stays as it is there.')
 
 
 def report() -> str:
-    """Returns the table as text: state, name, the host's module, and what the host does by itself."""
+    """Returns the table as text: state, for whom, name, the host's module, and what the host does by itself."""
     state = {True: 'applied', False: 'not needed', None: 'not reached'}
-    rows = [(state[item.applied], item.name, item.module, item.why) for item in repairs()]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = ['  '.join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]) for row in rows]
+    rows = [(item.trouble or state[item.applied], item.circle, item.name, item.module, item.why) for item in REPAIRS]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ['  '.join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
     return '\n'.join(lines)
-
-
-def still_says(function: Any, text: str) -> bool:
-    """Whether the host's function still holds the line that a repair is about; yes if its source cannot be read.
-
-    Git master of the host bears the version number of its last release, so that the version says nothing.
-    """
-    try:
-        return text in inspect.getsource(function)
-    except (OSError, TypeError):
-        return True

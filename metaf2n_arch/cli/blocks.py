@@ -18,6 +18,9 @@ Architecture = Annotated[
     str | None,
     typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
 ]
+ParamKey = Annotated[
+    str | None, typer.Option(help='Where the generator lies in its file, if there are several: params, net_g, ...')
+]
 MaskWeights = Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')]
 MaskArchitecture = Annotated[
     str | None,
@@ -73,15 +76,29 @@ def network_block(text: str | None, key: str, name: str) -> Any:
     """A network's block, written as YAML or taken from an option file."""
     if text is None or text.lstrip().startswith('{'):
         return None if text is None else _mapping(text, name)
+    options = option_file_content(text, name)
+    if not isinstance(options.get(key), dict):
+        raise OptionError(f'{name} {text}: the file has no block {key}.')
+    return options[key]
+
+
+def option_file_content(text: str, name: str) -> dict[str, Any]:
+    """What an option file holds: one that is here, or one that is shipped, by its name.
+
+    Raises:
+        OptionError: there is none, or it is no YAML; `name` is the option that asks for it.
+    """
+    from metaf2n_arch.utils.resources import shipped_option_file
+
+    path = Path(text)
+    if not path.is_file():
+        path = shipped_option_file(path.name) or path
     try:
-        options = _mapping(Path(text).read_text(encoding='utf-8'), text)
+        return _mapping(path.read_text(encoding='utf-8'), text)
     except UnicodeDecodeError:
         raise OptionError(f'{name} {text}: no text; give an option file, or {{type: ..., ...}}.') from None
     except OSError as error:
         raise OptionError(f'{name} {text}: {error.strerror}; give an option file, or {{type: ..., ...}}.') from None
-    if not isinstance(options.get(key), dict):
-        raise OptionError(f'{name} {text}: the file has no block {key}.')
-    return options[key]
 
 
 def _mapping(text: str, name: str) -> dict[str, Any]:

@@ -18,7 +18,9 @@ Source = Annotated[Path, typer.Argument(help='Folder of images, searched with it
 Out = Annotated[Path, typer.Argument(help='Folder to fill.')]
 Jobs = Annotated[int | None, typer.Option('--jobs', '-j', min=1, help='Processes; by default one per core.')]
 DetectorName = Annotated[str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25 or yunet.')]
-DetectorWeights = Annotated[str | None, typer.Option(help="The detector's weights, a file or a name.")]
+DetectorWeights = Annotated[
+    str | None, typer.Option('--detector-weights', '--weights', help="The detector's weights, a file or a name.")
+]
 Confidence = Annotated[
     float | None, typer.Option(min=0, max=1, help='Least score of a face; if not given 0.9, or 0.7 for yunet.')
 ]
@@ -53,7 +55,8 @@ def align(
 ) -> None:
     """Cut faces out of photos and align them as FFHQ does (Karras et al. 2019)."""
     from metaf2n_arch.data.prepare.align import Align, read_landmarks
-    from metaf2n_arch.faces.detector import DetectorOptions, build_detector
+    from metaf2n_arch.faces.detector import DetectorOptions
+    from metaf2n_arch.faces.detectors import build_detector
     from metaf2n_arch.utils.checks import OptionError
     from metaf2n_arch.utils.options import parse_block
 

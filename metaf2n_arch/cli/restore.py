@@ -23,12 +23,21 @@ def restore(
     out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the results.')],
     weights: blocks.Weights = 'realesrgan_x4plus',
     architecture: blocks.Architecture = None,
+    param_key: blocks.ParamKey = None,
     mask_weights: blocks.MaskWeights = None,
     mask_architecture: blocks.MaskArchitecture = None,
     detector: blocks.Detector = 'retinaface_resnet50',
     restorer: blocks.Restorer = 'gpen',
     steps: Annotated[int, typer.Option(min=0, help='Steps of the inner loop; 0 does not adapt.')] = 1,
-    inner_lr: Annotated[float, typer.Option(help='Step size of the inner loop.')] = 1e-2,
+    inner_lr: Annotated[
+        str, typer.Option(help='Step size of the inner loop, 0.01 in the paper; auto: the best of a few, or none.')
+    ] = 'auto',
+    force_adapt: Annotated[
+        bool, typer.Option('--force-adapt', help='Keep the step although the loss grows on patches it has not seen.')
+    ] = False,
+    color_fix: Annotated[
+        str, typer.Option(help="How the photo's own tones are kept: lowfreq, wavelet, none.")
+    ] = 'lowfreq',
     learned_rates: Annotated[
         bool, typer.Option('--learned-rates', help="The step sizes in the generator's file, instead of --inner-lr.")
     ] = False,
@@ -95,7 +104,10 @@ def restore(
             detector,
             restorer,
             blocks.device_of(device, share),
-            inner_lr=inner_lr,
+            param_key=param_key,
+            inner_lr=number_or_auto(inner_lr),
+            force_adapt=force_adapt,
+            color_fix=color_fix,
             learned_rates=learned_rates,
             inner_steps=steps,
             patches=patches,
@@ -108,6 +120,14 @@ def restore(
     report.end()
     if report.summary.failed:
         raise typer.Exit(1)
+
+
+def number_or_auto(text: str) -> float | str:
+    """A step size as the command line spells it; what is no number is left for the options to refuse."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 # What decides which photos are done, where and by whom, not what becomes of them.

@@ -22,13 +22,16 @@ from metaf2n_arch.utils.options import parse_block
 class DegradationDatasetOptions(DegradedOptions):
     """Options of `DegradationDataset`."""
 
-    dataroot_gt: str = Field(description='clean images: a folder or a .lmdb folder')
-    meta_info: str | None = Field(default=None, description='text file that lists the images to use')
-    gt_size: int | None = Field(
-        default=256, ge=1, description='side of the random patch; null: the whole image, cut to a multiple of scale'
-    )
-    use_hflip: bool = Field(default=True, description='random horizontal flips')
-    use_rot: bool = Field(default=False, description='random quarter turns')
+    dataroot_gt: str
+    """Clean images: a folder or a .lmdb folder."""
+    meta_info: str | None = None
+    """Text file that lists the images to use."""
+    gt_size: int | None = Field(default=256, ge=1)
+    """Side of the random patch; null: the whole image, cut to a multiple of scale."""
+    use_hflip: bool = True
+    """Random horizontal flips."""
+    use_rot: bool = False
+    """Random quarter turns."""
 
     @model_validator(mode='after')
     def _size_fits(self) -> DegradationDatasetOptions:

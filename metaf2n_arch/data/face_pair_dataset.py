@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
-from pydantic import Field
 from torch.utils.data import Dataset
 
 from metaf2n_arch.data.options import DatasetOptions
@@ -27,7 +26,8 @@ _FACE_NAME = re.compile(r'^(?P<image>.+)_(?P<number>\d+)$')
 class FacePairDatasetOptions(DatasetOptions):
     """Options of `FacePairDataset`."""
 
-    dataroot: str = Field(description='folder that holds LQ/ and, where there are any, GT/, Face_LQ/ and Face_HQ/')
+    dataroot: str
+    """Folder that holds LQ/ and, where there are any, GT/, Face_LQ/ and Face_HQ/."""
 
 
 @dataclass(frozen=True)

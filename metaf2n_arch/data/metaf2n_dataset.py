@@ -24,21 +24,32 @@ from metaf2n_arch.utils.options import parse_block
 class MetaF2NDatasetOptions(DegradedOptions):
     """Options of `MetaF2NDataset`; the defaults are the authors' numbers."""
 
-    dataroot_face: str = Field(description='aligned square faces: a folder or a .lmdb folder')
-    dataroot_gt: str = Field(description='natural images: a folder or a .lmdb folder')
-    meta_info_face: str | None = Field(default=None, description='text file that lists the faces to use')
-    meta_info_gt: str | None = Field(default=None, description='text file that lists the natural images to use')
-    num_faces: int = Field(default=4, ge=1, description='faces of a task (support)')
-    num_naturals: int = Field(default=4, ge=1, description='natural images of a task (query)')
-    face_size: int = Field(default=256, ge=1, description='side that larger faces are shrunk to')
-    support_size: int = Field(default=128, ge=2, description='side of the patch of a face, clean pixels')
-    query_size: int = Field(default=256, ge=1, description='side of the patch of a natural image, clean pixels')
-    min_gradient_energy: float | None = Field(
-        default=-6.0, description='support patches with less log mean squared gradient are drawn again'
-    )
-    use_hflip: bool = Field(default=True, description='random horizontal flips')
-    use_rot: bool = Field(default=False, description='random quarter turns of the natural images')
-    tasks_per_epoch: int | None = Field(default=None, ge=1, description='items; default: the number of naturals')
+    dataroot_face: str
+    """Aligned square faces: a folder or a .lmdb folder."""
+    dataroot_gt: str
+    """Natural images: a folder or a .lmdb folder."""
+    meta_info_face: str | None = None
+    """Text file that lists the faces to use."""
+    meta_info_gt: str | None = None
+    """Text file that lists the natural images to use."""
+    num_faces: int = Field(default=4, ge=1)
+    """Faces of a task (support)."""
+    num_naturals: int = Field(default=4, ge=1)
+    """Natural images of a task (query)."""
+    face_size: int = Field(default=256, ge=1)
+    """Side that larger faces are shrunk to."""
+    support_size: int = Field(default=128, ge=2)
+    """Side of the patch of a face, clean pixels."""
+    query_size: int = Field(default=256, ge=1)
+    """Side of the patch of a natural image, clean pixels."""
+    min_gradient_energy: float | None = -6.0
+    """Support patches with less log mean squared gradient are drawn again."""
+    use_hflip: bool = True
+    """Random horizontal flips."""
+    use_rot: bool = False
+    """Random quarter turns of the natural images."""
+    tasks_per_epoch: int | None = Field(default=None, ge=1)
+    """Tasks in an epoch; by default as many as there are natural images."""
 
     @model_validator(mode='after')
     def _sizes_fit(self) -> MetaF2NDatasetOptions:

@@ -15,36 +15,55 @@ from metaf2n_arch.utils.options import Strict
 class Storage(Strict):
     """How the host spells the storage of images."""
 
-    type: Literal['disk', 'lmdb'] = Field(default='disk', description='disk: folders; lmdb: roots end in .lmdb')
+    type: Literal['disk', 'lmdb'] = 'disk'
+    """``disk``: folders of images; ``lmdb``: folders whose names end in ``.lmdb``."""
 
 
-class DatasetOptions(Strict):
-    """Keys the host reads or adds (see its documentation), and the seed."""
+class LoaderOptions(Strict):
+    """Keys of every data set, the host's own included: what the runner and its data loader read."""
 
-    name: str = Field(default='', description='name of the set in logs and result folders')
-    type: str = Field(default='', description='registered name of the data set class')
-    phase: Literal['train', 'val', 'test'] = Field(
-        default='train', description='filled in by the host; only train draws anew at each visit'
-    )
-    scale: int = Field(default=4, ge=1, description='side of the clean image over side of the degraded one')
-    io_backend: Storage = Field(default=Storage(), description='where images are stored')
-    seed: int = Field(default=0, ge=0, description='what all draws are derived from; give it the top-level manual_seed')
-    num_worker_per_gpu: int = Field(default=0, ge=0, description='loader processes')
-    batch_size_per_gpu: int = Field(default=1, ge=1, description='items per batch')
-    use_shuffle: bool = Field(default=True, description='read by the host')
-    dataset_enlarge_ratio: float = Field(default=1, gt=0, description='visits to an item per epoch')
-    prefetch_mode: Literal['cpu', 'cuda'] | None = Field(default=None, description='read by the host')
-    num_prefetch_queue: int = Field(default=1, ge=1, description='read by the host')
-    pin_memory: bool = Field(default=False, description='read by the host')
-    persistent_workers: bool = Field(default=False, description='read by the host')
+    name: str = ''
+    """Name of the set in logs and result folders."""
+    type: str = ''
+    """Registered name of the data set class."""
+    phase: Literal['train', 'val', 'test'] = 'train'
+    """Filled in by the runner from the block's name; only ``train`` draws anew at each visit."""
+    scale: int = Field(default=4, ge=1)
+    """Side of the clean image over side of the degraded one."""
+    io_backend: Storage = Storage()
+    """Where images are stored."""
+    num_worker_per_gpu: int = Field(default=0, ge=0)
+    """Processes that load data, per GPU; 0 loads in the main process."""
+    batch_size_per_gpu: int = Field(default=1, ge=1)
+    """Items of a batch, per GPU."""
+    use_shuffle: bool = True
+    """Whether items are visited in random order in training."""
+    dataset_enlarge_ratio: float = Field(default=1, gt=0)
+    """Visits to each item in an epoch; large values make long epochs of small sets."""
+    prefetch_mode: Literal['cpu', 'cuda'] | None = None
+    """Fetching ahead: ``cpu`` in a thread, ``cuda`` onto the GPU (needs ``pin_memory``); None does not."""
+    num_prefetch_queue: int = Field(default=1, ge=1)
+    """Batches fetched ahead with ``prefetch_mode: cpu``."""
+    pin_memory: bool = False
+    """Whether batches lie in page-locked memory, from which copies to a GPU are faster."""
+    skip_unreadable: bool = False
+    """Whether another image is taken for one that cannot be read; the experiment's ``unreadable.txt`` lists them."""
+    persistent_workers: bool = False
+    """Whether loader processes live on from epoch to epoch."""
+
+
+class DatasetOptions(LoaderOptions):
+    """Keys of every data set of ours."""
+
+    seed: int = Field(default=0, ge=0)
+    """What all draws are derived from; the runner hands on the top-level ``manual_seed``."""
 
 
 class DegradedOptions(DatasetOptions):
     """A data set that draws degradations."""
 
-    degradation: DegradationConfig = Field(
-        default=DegradationConfig(), description='ranges of the draw; its scale is that of the data set'
-    )
+    degradation: DegradationConfig = DegradationConfig()
+    """Ranges of the draw; its scale is that of the data set."""
 
     @model_validator(mode='before')
     @classmethod

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from metaf2n_arch.degradation.params import SIDE, DegradationParams, ModeName, NoiseName
+from metaf2n_arch.degradation.codecs import require_encoder
+from metaf2n_arch.degradation.params import SIDE, CodecName, DegradationParams, DitherName, ModeName, NoiseName
 from metaf2n_arch.degradation.sampling import draw_degradation
 from metaf2n_arch.utils.options import Strict
 
@@ -38,7 +39,13 @@ NonNegativeRange = Annotated[
     tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ordered)
 ]
 Quality = Annotated[int, Field(ge=1, le=100)]
+Level = Annotated[int, Field(ge=2, le=256)]
+Quantiser = Annotated[int, Field(ge=1, le=31)]
+Crf = Annotated[int, Field(ge=1, le=51)]
 QualityRange = Annotated[tuple[Quality, Quality], AfterValidator(_ordered)]
+LevelRange = Annotated[tuple[Level, Level], AfterValidator(_ordered)]
+QuantiserRange = Annotated[tuple[Quantiser, Quantiser], AfterValidator(_ordered)]
+CrfRange = Annotated[tuple[Crf, Crf], AfterValidator(_ordered)]
 KernelName = Literal[
     'iso',
     'aniso',
@@ -68,48 +75,78 @@ class StageConfig(Strict):
     `resize_prob: {keep: 1}`) and fixed by a range of one value (`sigma: [1.6, 1.6]`).
     """
 
-    blur_prob: Probability = Field(default=1.0, description='probability that the stage blurs at all')
-    kernel_sizes: tuple[int, ...] = Field(
-        default=tuple(range(7, SIDE + 1, 2)), description='kernel sides, each equally likely'
-    )
-    kernel_prob: dict[KernelName, float] = Field(
-        default=REAL_ESRGAN_KERNELS, description='probability of each kernel family'
-    )
-    sinc_prob: Probability = Field(default=0.1, description='probability of a sinc kernel in place of `kernel_prob`')
-    sigma: PositiveRange = Field(default=(0.2, 3.0), description='standard deviation of the kernels, pixels')
-    generalized_beta: PositiveRange = Field(default=(0.5, 4.0), description='exponent of the generalized Gaussian')
-    plateau_beta: PositiveRange = Field(default=(1.0, 2.0), description='exponent of the plateau kernel')
-    motion_length: PositiveRange = Field(default=(3.0, 15.0), description='length of the motion kernel, pixels')
-    defocus_radius: PositiveRange = Field(default=(1.0, 5.0), description='radius of the defocus disk, pixels')
-    resize_prob: dict[ResizeName, float] = Field(
-        default={'up': 0.2, 'down': 0.7, 'keep': 0.1},
-        description='probability of enlarging, shrinking, keeping the size',
-    )
-    resize_range: PositiveRange = Field(
-        default=(0.15, 1.5),
-        description='shrinking draws its factor from [low, 1], enlarging from [1, high]; a factor of the'
-        ' full size in stage 1 and of the final size in stage 2',
-    )
-    resize_mode_prob: dict[ModeName, float] = Field(
-        default=EQUAL_MODES, description='probability of each interpolation'
-    )
-    noise_prob: dict[NoiseName, float] = Field(
-        default={'gaussian': 0.5, 'poisson': 0.5}, description='probability of each kind of noise, `none` included'
-    )
-    gaussian_sigma: NonNegativeRange = Field(
-        default=(1.0, 30.0), description='standard deviation of Gaussian noise, of 255'
-    )
-    poisson_scale: NonNegativeRange = Field(default=(0.05, 3.0), description='factor on Poisson noise')
-    speckle_sigma: NonNegativeRange = Field(
-        default=(5.0, 40.0), description='standard deviation of speckle at white, of 255'
-    )
-    gray_prob: Probability = Field(default=0.4, description='probability that the three channels share one noise')
-    jpeg_prob: Probability = Field(default=1.0, description='probability of JPEG compression')
-    jpeg_quality: QualityRange = Field(
-        default=(30, 95), description='JPEG quality, drawn among the integers of the range'
-    )
+    blur_prob: Probability = 1.0
+    """Probability that the stage blurs at all."""
+    kernel_sizes: tuple[int, ...] = tuple(range(7, SIDE + 1, 2))
+    """Kernel sides, each equally likely."""
+    kernel_prob: dict[KernelName, float] = REAL_ESRGAN_KERNELS
+    """Probability of each kernel family."""
+    sinc_prob: Probability = 0.1
+    """Probability of a sinc kernel in place of `kernel_prob`."""
+    sigma: PositiveRange = (0.2, 3.0)
+    """Standard deviation of the kernels, pixels."""
+    generalized_beta: PositiveRange = (0.5, 4.0)
+    """Exponent of the generalized Gaussian."""
+    plateau_beta: PositiveRange = (1.0, 2.0)
+    """Exponent of the plateau kernel."""
+    motion_length: PositiveRange = (3.0, 15.0)
+    """Length of the motion kernel, pixels."""
+    defocus_radius: PositiveRange = (1.0, 5.0)
+    """Radius of the defocus disk, pixels."""
+    resize_prob: dict[ResizeName, float] = {'up': 0.2, 'down': 0.7, 'keep': 0.1}
+    """Probability of enlarging, shrinking, keeping the size."""
+    resize_range: PositiveRange = (0.15, 1.5)
+    """Shrinking draws its factor from [low, 1], enlarging from [1, high]; a factor of the full size in stage 1 and of
+    the final size in stage 2.
+    """
+    resize_mode_prob: dict[ModeName, float] = EQUAL_MODES
+    """Probability of each interpolation."""
+    noise_prob: dict[NoiseName, float] = {'gaussian': 0.5, 'poisson': 0.5}
+    """Probability of each kind of noise, `none` included."""
+    gaussian_sigma: NonNegativeRange = (1.0, 30.0)
+    """Standard deviation of Gaussian noise, of 255."""
+    poisson_scale: NonNegativeRange = (0.05, 3.0)
+    """Factor on Poisson noise."""
+    speckle_sigma: NonNegativeRange = (5.0, 40.0)
+    """Standard deviation of speckle at white, of 255."""
+    gray_prob: Probability = 0.4
+    """Probability that the three channels share one noise."""
+    halo_prob: Probability = 0.0
+    """Probability of over-sharpening, after the noise."""
+    halo_strength: NonNegativeRange = (0.5, 2.0)
+    """Amount of unsharp masking."""
+    halo_sigma: PositiveRange = (0.5, 2.0)
+    """Standard deviation of the Gaussian that makes the halo, pixels."""
+    dither_prob: dict[DitherName, float] = {'none': 1.0}
+    """Probability of each dithering, `none` included; it comes before the compression."""
+    dither_levels: LevelRange = (4, 32)
+    """Levels of a channel (`ordered`) or colours of the palette (`floyd_steinberg`)."""
+    jpeg_prob: Probability = 1.0
+    """Probability of compression, by JPEG unless `compression_prob` says otherwise."""
+    compression_prob: dict[CodecName, float] = {'jpeg': 1.0}
+    """Probability of each codec where there is compression; video codecs need the extra `video`."""
+    jpeg_quality: QualityRange = (30, 95)
+    """JPEG quality, drawn among the integers of the range."""
+    webp_quality: QualityRange = (30, 95)
+    """WebP quality, drawn likewise."""
+    avif_quality: QualityRange = (20, 90)
+    """AVIF quality, drawn likewise."""
+    mpeg_quantiser: QuantiserRange = (2, 20)
+    """Quantiser of MPEG-2 and MPEG-4, drawn likewise; less is better."""
+    video_crf: CrfRange = (18, 38)
+    """Constant rate factor of H.264 and HEVC, drawn likewise; less is better."""
 
-    _sums = field_validator('kernel_prob', 'resize_prob', 'resize_mode_prob', 'noise_prob')(_sums_to_one)
+    _sums = field_validator(
+        'kernel_prob', 'resize_prob', 'resize_mode_prob', 'noise_prob', 'dither_prob', 'compression_prob'
+    )(_sums_to_one)
+
+    @field_validator('compression_prob')
+    @classmethod
+    def _encoders_are_there(cls, value: dict[str, float]) -> dict[str, float]:
+        for codec, probability in value.items():
+            if probability > 0:
+                require_encoder(codec)
+        return value
 
     @field_validator('kernel_sizes')
     @classmethod
@@ -131,17 +168,18 @@ class StageConfig(Strict):
 class Stage2Config(StageConfig):
     """The second stage, milder; its JPEG is the last or the last but one step of all."""
 
-    blur_prob: Probability = Field(default=0.8, description='probability that the stage blurs at all')
-    sigma: PositiveRange = Field(default=(0.2, 1.5), description='standard deviation of the kernels, pixels')
-    resize_prob: dict[ResizeName, float] = Field(
-        default={'up': 0.3, 'down': 0.4, 'keep': 0.3},
-        description='probability of enlarging, shrinking, keeping the size',
-    )
-    resize_range: PositiveRange = Field(default=(0.3, 1.2), description='as in stage 1, relative to the final size')
-    gaussian_sigma: NonNegativeRange = Field(
-        default=(1.0, 25.0), description='standard deviation of Gaussian noise, of 255'
-    )
-    poisson_scale: NonNegativeRange = Field(default=(0.05, 2.5), description='factor on Poisson noise')
+    blur_prob: Probability = 0.8
+    """Probability that the stage blurs at all."""
+    sigma: PositiveRange = (0.2, 1.5)
+    """Standard deviation of the kernels, pixels."""
+    resize_prob: dict[ResizeName, float] = {'up': 0.3, 'down': 0.4, 'keep': 0.3}
+    """Probability of enlarging, shrinking, keeping the size."""
+    resize_range: PositiveRange = (0.3, 1.2)
+    """As in stage 1, relative to the final size."""
+    gaussian_sigma: NonNegativeRange = (1.0, 25.0)
+    """Standard deviation of Gaussian noise, of 255."""
+    poisson_scale: NonNegativeRange = (0.05, 2.5)
+    """Factor on Poisson noise."""
 
 
 class DegradationConfig(Strict):
@@ -158,16 +196,23 @@ class DegradationConfig(Strict):
     (2, (21, 21))
     """
 
-    scale: int = Field(default=4, ge=1, description='side of the clean image over side of the degraded one')
+    scale: int = Field(default=4, ge=1)
+    """Side of the clean image over side of the degraded one."""
     stage1: StageConfig = StageConfig()
+    """First stage, at the size of the clean image."""
     stage2: Stage2Config = Stage2Config()
-    final_sinc_prob: Probability = Field(default=0.8, description='probability of a sinc filter at the final size')
-    final_mode_prob: dict[ModeName, float] = Field(default=EQUAL_MODES, description='interpolation to the final size')
-    jpeg_last_prob: Probability = Field(default=0.5, description='probability that JPEG comes after resize and sinc')
-    noise_per: Literal['image', 'task'] = Field(
-        default='image',
-        description='whether each image of a draw has its own noise strength (the authors) or all share one',
-    )
+    """Second stage, which ends near the final size."""
+    final_sinc_prob: Probability = 0.8
+    """Probability of a sinc filter at the final size."""
+    final_mode_prob: dict[ModeName, float] = EQUAL_MODES
+    """Interpolation to the final size."""
+    jpeg_last_prob: Probability = 0.5
+    """Probability that JPEG comes after resize and sinc."""
+    noise_per: Literal['image', 'task'] = 'image'
+    """Whether each image of a draw has its own noise strength (the authors) or all share one."""
+
+    light: PositiveRange = (1.0, 1.0)
+    """Gain of each of R, G and B, before all else: light of an unknown colour and strength; (1, 1) leaves it alone."""
 
     _sums = field_validator('final_mode_prob')(_sums_to_one)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from metaf2n_arch.utils.checks import require_choice
-from metaf2n_arch.utils.options import Strict, parse_block
+from metaf2n_arch.utils.options import Strict
 
 DetectorName = Literal['retinaface_resnet50', 'retinaface_mobile0.25', 'yunet', 'cascade']
 DETECTORS: tuple[str, ...] = get_args(DetectorName)
@@ -19,23 +17,20 @@ CONFIDENCE = {'retinaface_resnet50': 0.9, 'retinaface_mobile0.25': 0.9, 'yunet':
 
 
 class DetectorOptions(Strict):
-    """The option block ``detector``.
-
-    Attributes:
-        type: which detector; ``cascade`` needs no weights file, and knows no landmarks.
-        weights: a file, or a name of ``metaf2n weights list``; by default the published weights of `type`.
-        confidence: least score of a face; by default 0.9 (RetinaFace) or 0.7 (YuNet).
-        min_size: least length in pixels of the shorter side of a box.
-        max_faces: most faces in an image, the largest ones; None means all.
-        search_size: longer side, in pixels, at which larger photos are searched.
-    """
+    """The option block ``detector``."""
 
     type: DetectorName = 'retinaface_resnet50'
+    """Which detector; ``cascade`` needs no weights file, and knows no landmarks."""
     weights: str | None = None
+    """A file, or a name of ``metaf2n weights list``; by default the published weights of `type`."""
     confidence: float | None = Field(None, ge=0, le=1)
+    """Least score of a face; by default 0.9 (RetinaFace) or 0.7 (YuNet)."""
     min_size: float = Field(16, ge=1)
+    """Least length in pixels of the shorter side of a box."""
     max_faces: int | None = Field(None, ge=1)
+    """Most faces in an image, the largest ones; None means all."""
     search_size: int = Field(1280, ge=64)
+    """Longer side, in pixels, at which larger photos are searched."""
 
     @model_validator(mode='after')
     def _only_keys_that_act(self) -> DetectorOptions:
@@ -124,37 +119,6 @@ class Detector:
 
     def _search(self, image: np.ndarray) -> list[Face]:
         raise NotImplementedError
-
-
-def build_detector(
-    opt: Mapping[str, Any] | DetectorOptions | str | None = None, device: Any = 'cpu', where: str = 'detector'
-) -> Detector:
-    """Builds a detector from an option block; reads weights from the disk, downloads nothing.
-
-    Args:
-        opt: the block of `DetectorOptions`, or just its `type`; None means all defaults.
-        device: where RetinaFace runs; the others run on the CPU.
-        where: key path of the block, for messages.
-
-    Raises:
-        OptionError: a wrong block.
-        DataError: the weights are not on this machine; the message says how to get them.
-    """
-    if isinstance(opt, str):
-        require_choice(where, opt, DETECTORS)
-        opt = {'type': opt}
-    options = opt if isinstance(opt, DetectorOptions) else parse_block(DetectorOptions, opt, where)
-    if options.type == 'yunet':
-        from metaf2n_arch.faces.yunet import YuNetDetector
-
-        return YuNetDetector(options)
-    if options.type == 'cascade':
-        from metaf2n_arch.faces.cascade import CascadeDetector
-
-        return CascadeDetector(options)
-    from metaf2n_arch.faces.retinaface import RetinaFaceDetector
-
-    return RetinaFaceDetector(options, device)
 
 
 def select_faces(faces: list[Face], confidence: float, min_size: float, max_faces: int | None) -> list[Face]:

@@ -54,8 +54,8 @@ def face_pairs(image: np.ndarray, detector: Detector, restorer: Restorer, scale:
     Raises:
         ValueError: another shape or dtype, or a scale below 1.
 
-    >>> from metaf2n_arch.faces.detector import build_detector
-    >>> from metaf2n_arch.faces.restorer import build_restorer
+    >>> from metaf2n_arch.faces.detectors import build_detector
+    >>> from metaf2n_arch.faces.restorers import build_restorer
     >>> face_pairs(np.zeros((64, 64, 3), np.uint8), build_detector('cascade'), build_restorer('identity'), scale=4)
     []
     """

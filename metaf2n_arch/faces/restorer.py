@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from metaf2n_arch.utils.checks import require_choice, require_image_batch
-from metaf2n_arch.utils.options import Strict, parse_block
+from metaf2n_arch.utils.checks import require_image_batch
+from metaf2n_arch.utils.options import Strict
 
 RestorerName = Literal['gpen', 'gfpgan', 'restoreformer', 'codeformer', 'identity']
 RESTORERS: tuple[str, ...] = get_args(RestorerName)
 
 
 class RestorerOptions(Strict):
-    """The option block ``restorer``.
-
-    Attributes:
-        type: which restorer.
-        size: side of the square faces the network works on; 256 and 512 have published GPEN weights, every other
-            restorer works at 512.
-        weights: a file, or a name of ``metaf2n weights list``; by default the published weights of `type` and `size`.
-        channel_multiplier, narrow: width of GPEN, by default that of the published network of this size.
-        fidelity: CodeFormer's w in [0, 1]: 0 invents most, 1 follows the input most.
-        batch: most faces in one pass through the network; 0 means all at once.
-    """
+    """The option block ``restorer``."""
 
     type: RestorerName
+    """Which restorer; ``identity`` returns the face as it is."""
     size: Literal[256, 512, 1024, 2048] | None = None
+    """Side of the square faces the network works on; 256 and 512 have published GPEN weights, every other restorer
+    works at 512.
+    """
     weights: str | None = None
+    """A file, or a name of ``metaf2n weights list``; by default the published weights of `type` and `size`."""
     channel_multiplier: int | None = Field(None, ge=1, le=4)
+    """Width of GPEN's layers at high resolutions; by default that of the published network of this size."""
     narrow: float | None = Field(None, gt=0, le=1)
+    """Factor on the width of GPEN's layers; by default that of the published network of this size."""
     fidelity: float = Field(0.5, ge=0, le=1)
+    """CodeFormer's w in [0, 1]: 0 invents most, 1 follows the input most."""
     batch: int = Field(0, ge=0)
+    """Most faces in one pass through the network; 0 means all at once."""
 
     @model_validator(mode='after')
     def _only_keys_that_act(self) -> RestorerOptions:
@@ -85,7 +84,7 @@ class Restorer(nn.Module):
         Returns:
             (N, 3, H, W) in [0, 1], RGB, of the same dtype, without a graph.
 
-        >>> build_restorer('identity').restore(torch.rand(2, 3, 64, 48)).shape
+        >>> IdentityRestorer().restore(torch.rand(2, 3, 64, 48)).shape
         torch.Size([2, 3, 64, 48])
         """
         require_image_batch('faces', faces, channels=3)
@@ -138,41 +137,6 @@ class NetworkRestorer(Restorer):
         output = self.network(faces * 2 - 1, **self.options)
         image = output[0] if isinstance(output, tuple) else output
         return (image + 1) / 2
-
-
-@overload
-def build_restorer(opt: None, where: str = 'restorer') -> None: ...
-
-
-@overload
-def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str, where: str = 'restorer') -> Restorer: ...
-
-
-def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str | None, where: str = 'restorer') -> Restorer | None:
-    """Builds a restorer from an option block; reads weights from the disk, downloads nothing.
-
-    Args:
-        opt: the block of `RestorerOptions`, or just its `type`; `None` means no restorer.
-        where: key path of the block, for messages.
-
-    Raises:
-        OptionError: a wrong block, or a package that the restorer needs is not installed.
-        DataError: the weights are not on this machine; the message says how to get them.
-
-    >>> build_restorer(None) is None
-    True
-    """
-    if opt is None:
-        return None
-    if isinstance(opt, str):
-        require_choice(where, opt, RESTORERS)
-        opt = {'type': opt}
-    options = opt if isinstance(opt, RestorerOptions) else parse_block(RestorerOptions, opt, where)
-    if options.type == 'identity':
-        return IdentityRestorer()
-    from metaf2n_arch.faces.networks import load_restorer
-
-    return load_restorer(options, where)
 
 
 def _resize(x: Tensor, side: int) -> Tensor:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from basicsr.losses import build_loss
+from pydantic import Field
 from torch import Tensor, nn
 
 from metaf2n_arch.losses.adversarial import AdversarialLoss, as_adversarial
+from metaf2n_arch.losses.gradient_shares import GradientShares
 from metaf2n_arch.losses.pair import is_mean_over_images
-from metaf2n_arch.utils.checks import DataError, OptionError, require_choice
+from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.options import Strict, parse_block
 
 Critic = Callable[[Tensor], Tensor]
 Values = dict[str, Tensor]
@@ -23,36 +26,25 @@ Data = Mapping[str, Tensor | None]
 # What the loss of one image alone weighs in a batch's loss, for each term that counts there.
 Shares = Mapping[str, float | Tensor]
 
-TARGETS = ('gt', 'gt_usm')
 _ADVERSARIAL_OF_HOST = ('GANLoss', 'MultiScaleGANLoss')
 
 
-@dataclass(frozen=True)
-class TermOptions:
-    """Keys of a list entry that belong to the list itself; all others go to the loss's constructor.
-
-    Attributes:
-        name: how the term is logged, ``l_g_<name>``; by default its type in lower case without ``loss``.
-        target: what the output is compared with: ``gt``, or ``gt_usm``, the target after unsharp masking.
-        start_iter: first iteration at which the term counts; before it, the term is not computed.
-    """
+class TermOptions(Strict):
+    """Keys of a list entry that belong to the list itself; all others go to the loss's constructor."""
 
     name: str
-    target: str = 'gt'
-    start_iter: int = 0
-
-    KEYS = ('name', 'target', 'start_iter')
+    """How the term is logged, ``l_g_<name>``; by default its type in lower case without ``loss``."""
+    target: Literal['gt', 'gt_usm'] = 'gt'
+    """What the output is compared with: ``gt``, or ``gt_usm``, the target after unsharp masking (Real-ESRGAN's)."""
+    start_iter: int = Field(0, ge=0)
+    """First iteration at which the term counts; before it, the term is not computed."""
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any], where: str) -> TermOptions:
         if not isinstance(entry, Mapping) or not isinstance(entry.get('type'), str):
             raise OptionError(f'{where} is {entry!r}, expected a mapping with a `type`, for example {{type: L1Loss}}.')
-        target = entry.get('target', 'gt')
-        require_choice(f'{where}.target', target, TARGETS)
-        start = entry.get('start_iter', 0)
-        if not isinstance(start, int) or start < 0:
-            raise OptionError(f'{where}.start_iter is {start!r}, expected a non-negative integer.')
-        return cls(str(entry.get('name') or _short(entry['type'])), target, start)
+        own = {key: entry[key] for key in cls.model_fields if key in entry}
+        return parse_block(cls, {**own, 'name': own.get('name') or _short(entry['type'])}, where)
 
 
 @dataclass(frozen=True)
@@ -147,6 +139,7 @@ class LossTerms(nn.Module):
         critic: Critic | None = None,
         current_iter: int | None = None,
         shares: Shares | None = None,
+        influence: GradientShares | None = None,
     ) -> tuple[Tensor, Values]:
         """Returns the generator's total loss and each term's (weighted, detached) share of it.
 
@@ -156,11 +149,14 @@ class LossTerms(nn.Module):
             critic: image -> logits, for the adversarial terms.
             current_iter: iteration, for terms with a `start_iter`; `None` counts every term.
             shares: what each term is multiplied with; one entry of what the method `shares` returns.
+            influence: is told each term's gradient with respect to the output, if given.
         """
         total = pred.new_zeros(())
         values: Values = {}
         for term, share in self._weighed(current_iter, shares):
             value = share * self._evaluate(term, pred, data, critic)
+            if influence is not None:
+                influence.add(term.options.name, value, pred)
             total = total + value
             values[f'l_g_{term.options.name}'] = value.detach()
         return total, values
@@ -211,7 +207,7 @@ class LossTerms(nn.Module):
 
 def _built(entry: Mapping[str, Any], where: str) -> nn.Module:
     """The loss of one entry; whatever it makes of wrong arguments is one line that names the place."""
-    arguments = {k: v for k, v in entry.items() if k not in TermOptions.KEYS}
+    arguments = {k: v for k, v in entry.items() if k not in TermOptions.model_fields}
     try:
         return build_loss(arguments)
     except DataError:

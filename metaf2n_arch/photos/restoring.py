@@ -187,8 +187,8 @@ def _write(job: Job, photo: Photo, opened: Opened, strips: Pipe, notes: tuple[st
     outcome = Outcome(job, faces=len(opened.faces), adapted=opened.adapted, size=(opened.size[1], opened.size[0]))
     if opened.gain is not None and opened.adapted:
         outcome = replace(outcome, loss=opened.gain.loss, psnr=opened.gain.psnr)
-    elif opened.gain is not None:
-        notes = (*notes, 'adaptation led nowhere, restored unadapted: lower inner_lr')
+    elif opened.reason is not None:
+        notes = (*notes, f'restored unadapted: {opened.reason}')
     try:
         told = write_strips(job.target, strips, opened.shape, photo.pixels.dtype, photo, photo.is_opaque)
     except Exception as error:

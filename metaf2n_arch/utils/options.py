@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_origin
 
@@ -65,6 +66,9 @@ def _line(item: Any, schema: type[BaseModel], where: str) -> str:
     if item['type'] == 'missing':
         return f'{path}: missing; it must be given.'
     message = item['msg'].removeprefix('Value error, ').rstrip('.')
+    if item['type'] == 'literal_error':
+        hint = nearest(str(item['input']), re.findall(r"'([^']*)'", item['ctx']['expected']))
+        return f'{path} is {item["input"]!r}: {message[0].lower()}{message[1:]}.{hint}'
     if _block_at(schema, location) is not None:  # several keys do not fit together: the message names them
         return f'{path}: {message[0].lower()}{message[1:]}.'
     return f'{path} is {item["input"]!r}: {message[0].lower()}{message[1:]}.'

@@ -24,8 +24,10 @@ from skimage import data
 
 from metaf2n_arch.archs.gpen_arch import GPEN
 from metaf2n_arch.archs.mask_net_arch import MaskNet
-from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face, build_detector
-from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer, build_restorer
+from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
+from metaf2n_arch.faces.detectors import build_detector
+from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.writing import write_photo

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from metaf2n_arch.bridge.repairs import checkpoints, resume
+from metaf2n_arch.bridge.host import train
+from metaf2n_arch.run import checkpoints, saving
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 
@@ -76,7 +77,7 @@ def test_a_failing_write_ends_training_and_keeps_the_last_good_checkpoint(model,
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(torch, 'save', dies)
-    monkeypatch.setattr(checkpoints.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(saving, 'PAUSE', 0)
     with pytest.raises(DataError, match=r'net_g_latest\.pth: could not be written \(No space left on device\)'):
         model.base.save_network(model.net, 'net_g', -1)
     with pytest.raises(DataError, match=r'8\.state: could not be written'):
@@ -98,7 +99,7 @@ def test_a_passing_failure_of_the_drive_is_tried_again(model, monkeypatch):
         save(content, file)
 
     monkeypatch.setattr(torch, 'save', fails_once)
-    monkeypatch.setattr(checkpoints.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(saving, 'PAUSE', 0)
     model.base.save_network(model.net, 'net_g', 3)
     assert torch.load(model.folder / 'models' / 'net_g_3.pth').keys() == {'params'}
 
@@ -155,12 +156,12 @@ def test_resuming_takes_the_newest_checkpoint_that_is_whole(model, capsys):
         model.base.save_network(model.net, 'net_g', iteration)
         model.base.save_training_state(0, iteration)
     opt = resume_options(model.folder)
-    assert resume.load_resume_state(opt)['iter'] == 10
+    assert train.load_resume_state(opt)['iter'] == 10
     assert opt['path']['pretrain_network_g'].endswith('net_g_10.pth')
 
     network = model.folder / 'models' / 'net_g_10.pth'
     network.write_bytes(network.read_bytes()[:200])
-    state = resume.load_resume_state(opt := resume_options(model.folder))
+    state = train.load_resume_state(opt := resume_options(model.folder))
     assert state['iter'] == 8
     assert opt['path']['resume_state'].endswith('8.state')
     assert 'net_g_10.pth: cannot be read as a checkpoint' in capsys.readouterr().out
@@ -170,10 +171,10 @@ def test_resuming_takes_the_newest_checkpoint_that_is_whole(model, capsys):
     for file in (model.folder / 'training_states').iterdir():
         file.write_bytes(b'')
     with pytest.raises(DataError, match='none of its 3 training states can be read'):
-        resume.load_resume_state(resume_options(model.folder))
+        train.load_resume_state(resume_options(model.folder))
     for file in (model.folder / 'training_states').iterdir():
         file.unlink()
-    assert resume.load_resume_state(resume_options(model.folder)) is None
+    assert train.load_resume_state(resume_options(model.folder)) is None
 
 
 def test_resuming_keeps_the_weights_of_a_network_that_is_never_saved(model):
@@ -181,7 +182,7 @@ def test_resuming_keeps_the_weights_of_a_network_that_is_never_saved(model):
     model.base.save_training_state(0, 4)
     opt = resume_options(model.folder, network_r={})
     opt['path'].update(pretrain_network_r='restorer.pth', param_key_r='params_ema', param_key_g='params_ema')
-    assert resume.load_resume_state(opt)['iter'] == 4
+    assert train.load_resume_state(opt)['iter'] == 4
     assert opt['path']['pretrain_network_r'] == 'restorer.pth'
     assert opt['path']['param_key_r'] == 'params_ema'
     assert opt['path']['param_key_g'] == 'params', 'the host resumes from the trained weights, not their average'
@@ -193,11 +194,11 @@ def test_a_state_without_its_network_or_that_is_none_is_named(model):
     opt = {**resume_options(model.folder), 'auto_resume': False}
     opt['path']['resume_state'] = state
     with pytest.raises(DataError, match=r'net_g_4\.pth: no such file; resuming at iteration 4 needs it'):
-        resume.load_resume_state(opt)
+        train.load_resume_state(opt)
     model.base.save_network(model.net, 'net_g', 4)
     opt['path']['resume_state'] = str(model.folder / 'models' / 'net_g_4.pth')
     with pytest.raises(DataError, match=r'net_g_4\.pth: is no training state'):
-        resume.load_resume_state(opt)
+        train.load_resume_state(opt)
 
 
 def test_any_optimizer_of_torch_can_be_named(model, original):

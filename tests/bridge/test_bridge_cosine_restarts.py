@@ -34,7 +34,7 @@ def test_rates_follow_the_cosines_and_stay_at_their_end(scheduler):
 
 
 def test_the_host_alone_dies_past_the_last_period(scheduler):
-    from metaf2n_arch.bridge.table import ORIGINALS
+    from metaf2n_arch.bridge.patching import ORIGINALS
 
     original = ORIGINALS['basicsr.models.lr_scheduler.CosineAnnealingRestartLR.get_lr']
     scheduler.last_epoch = 10

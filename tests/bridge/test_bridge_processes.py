@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from metaf2n_arch.bridge.repairs import processes
+from metaf2n_arch.run import processes
 
 
 def train_alone(options: list[str], iterations: int, monkeypatch) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import basicsr
 import pytest
 import torch
 
-from metaf2n_arch.bridge import runner
+from metaf2n_arch.run import ending, folders
 from metaf2n_arch.utils.checks import OptionError, TrainingDiverged
 
 
@@ -76,7 +76,7 @@ def test_a_run_that_never_began_is_one_line_and_leaves_the_run_before_alone(tmp_
 def guarded(monkeypatch):
     monkeypatch.setattr(sys, 'excepthook', sys.__excepthook__)
     monkeypatch.delenv('METAF2N_TRACEBACK', raising=False)
-    runner.guard()
+    ending.guard()
 
     def end(error):
         try:
@@ -117,10 +117,10 @@ def test_only_errors_that_a_user_can_act_on_end_in_one_line(guarded, capsys, mon
 def test_the_line_is_said_among_several_processes_too(tmp_path, run):
     program = f"""
 import torch.distributed as dist
-from metaf2n_arch.bridge import runner
+from metaf2n_arch.run import ending, folders
 from metaf2n_arch.utils.checks import DataError
 
-runner.guard()
+ending.guard()
 dist.init_process_group('gloo', init_method='file://{tmp_path / 'meeting'}', rank=0, world_size=1)
 raise DataError('a.png: broken.')
 """
@@ -133,7 +133,7 @@ raise DataError('a.png: broken.')
 def test_traceback_on_request(monkeypatch):
     monkeypatch.setattr(sys, 'excepthook', sys.__excepthook__)
     monkeypatch.setenv('METAF2N_TRACEBACK', '1')
-    runner.guard()
+    ending.guard()
     assert sys.excepthook is sys.__excepthook__
 
 
@@ -142,27 +142,27 @@ def test_what_a_run_made_is_taken_back_only_before_it_began(tmp_path, capsys):
     old.mkdir(parents=True)
     (old / 'earlier.pth').write_text('')
     for folder in (old, new):
-        runner.archive_and_make(folder)
+        folders.archive_and_make(folder)
         (folder / 'train.log').write_text('')
     assert 'Rename it' in capsys.readouterr().out
-    runner.take_back()
+    folders.take_back()
     assert files(tmp_path) == {'experiments/a/earlier.pth'}
     assert not new.parent.exists()
 
-    runner.archive_and_make(new)
+    folders.archive_and_make(new)
     (new / 'image.png').write_text('')
-    runner.take_back()
+    folders.take_back()
     assert files(new) == {'image.png'}, 'a folder with results is never removed'
-    runner.archive_and_make(old)
-    runner.has_begun()
-    runner.take_back()
+    folders.archive_and_make(old)
+    folders.has_begun()
+    folders.take_back()
     assert len(list(old.parent.iterdir())) == 2
 
 
 def test_a_root_chosen_by_a_script_is_kept_and_that_of_the_host_is_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert runner.working_root(Path(basicsr.__file__).parents[1]) == tmp_path
-    assert runner.working_root('/chosen') == Path('/chosen')
+    assert folders.working_root(Path(basicsr.__file__).parents[1]) == tmp_path
+    assert folders.working_root('/chosen') == Path('/chosen')
 
 
 def test_the_host_alone_could_not_resume_here(original):

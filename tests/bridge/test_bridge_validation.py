@@ -13,7 +13,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from photographs import Photographs
 from torch.utils.data import DataLoader
 
-from metaf2n_arch.bridge.table import ORIGINALS
+from metaf2n_arch.bridge.patching import ORIGINALS
 
 PSNR = {'type': 'calculate_psnr', 'crop_border': 2}
 

@@ -8,7 +8,7 @@ import sys
 
 from rich.console import Console
 
-from metaf2n_arch.bridge import progress
+from metaf2n_arch.run import progress
 
 
 def drawn(values: dict[str, float], log_line: str = '') -> str:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from metaf2n_arch.cli.blocks import network_block
 from metaf2n_arch.cli.main import app, main
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
-from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.reading import read_photo
 from metaf2n_arch.images.writing import write_photo
@@ -45,7 +45,7 @@ def sr() -> MetaF2N:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(SCALE)).requires_grad_(False)
     torch.nn.init.dirac_(net[0].weight[:3])
-    options = RestoreOptions(patch_size=16, inner_lr=0.1)
+    options = RestoreOptions(patch_size=16, inner_lr=0.1, force_adapt=True)
     return MetaF2N(
         Generator(net, SCALE), None, FaceInWidePhotos(), build_restorer('identity'), torch.device('cpu'), options
     )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaf2n_arch.faces.detector import Detector, build_detector
+from metaf2n_arch.faces.detector import Detector
+from metaf2n_arch.faces.detectors import build_detector
 
 
 @pytest.fixture(scope='session')

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaf2n_arch.faces.detector import (
-    Detector,
-    DetectorOptions,
-    Face,
-    build_detector,
-    is_double,
-    select_faces,
-)
+from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face, is_double, select_faces
+from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 # Counted by looking at the photos.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metaf2n_arch.archs.gpen_arch import GPEN
-from metaf2n_arch.faces.restorer import build_restorer
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 SMALL = {'type': 'gpen', 'size': 256, 'channel_multiplier': 1, 'narrow': 0.0625}

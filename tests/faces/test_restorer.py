@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from metaf2n_arch.faces.restorer import IdentityRestorer, NetworkRestorer, RestorerOptions, build_restorer
+from metaf2n_arch.faces.restorer import IdentityRestorer, NetworkRestorer, RestorerOptions
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.utils.checks import OptionError
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.driver import Unfit, read_8bit, require_side, save, stem
 from metaf2n_arch.faces.alignment import ffhq_crop, ffhq_square
-from metaf2n_arch.faces.detector import Detector, DetectorOptions, build_detector
+from metaf2n_arch.faces.detector import Detector, DetectorOptions
+from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.utils.checks import DataError
 
 Landmarks = list[list[float]]

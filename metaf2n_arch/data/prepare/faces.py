@@ -11,10 +11,12 @@ from typing import Any
 
 from metaf2n_arch.data.meta_lines import read_meta_info
 from metaf2n_arch.data.prepare.driver import list_skipped
-from metaf2n_arch.faces.detector import DetectorOptions, build_detector
+from metaf2n_arch.faces.detector import DetectorOptions
+from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.faces.layout import has_pairs, save_pairs
 from metaf2n_arch.faces.pairs import face_pairs
-from metaf2n_arch.faces.restorer import RestorerOptions, build_restorer
+from metaf2n_arch.faces.restorer import RestorerOptions
+from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.listing import scan_images
 from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.utils.checks import DataError, make_folder

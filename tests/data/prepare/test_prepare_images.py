@@ -13,6 +13,8 @@ from metaf2n_arch.data.prepare.driver import prepare, read_8bit
 from metaf2n_arch.data.prepare.masks import Masks, mask_image
 from metaf2n_arch.data.prepare.multiscale import Multiscale, scaled_sizes
 from metaf2n_arch.faces.detector import DetectorOptions
+from metaf2n_arch.functional.edges import edge_mask
+from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
 
@@ -88,6 +90,14 @@ def test_masks_are_opencvs_laplacian_of_the_8_bit_luminance(album, tmp_path):
     assert mask_image(read_8bit(album / 'astronaut.png'), stride=3).sum() < expected.sum() / 2
 
 
+@pytest.mark.parametrize('stride', [1, 2, 3])
+@pytest.mark.parametrize('shape', [(512, 512), (7, 3), (1, 9), (9, 1), (1, 1), (2, 2)])
+def test_masks_without_torch_are_those_of_the_loss(astronaut, shape, stride):
+    image = np.ascontiguousarray(astronaut[: shape[0], 200 : 200 + shape[1]] if shape[0] < 512 else astronaut)
+    expected = edge_mask(to_tensor(image)[None], 20, stride)[0, 0].numpy()
+    assert np.array_equal(mask_image(image, 20, stride), expected.astype(np.uint8) * 255)
+
+
 @pytest.fixture
 def yunet(data_dir) -> DetectorOptions:
     return DetectorOptions(type='yunet', weights=str(data_dir / 'weights' / 'face_detection_yunet_2023mar.onnx'))
@@ -95,7 +105,7 @@ def yunet(data_dir) -> DetectorOptions:
 
 def test_an_aligned_face_shows_eyes_and_mouth_where_ffhq_has_them(data_dir, tmp_path, yunet):
     from metaf2n_arch.faces.alignment import template
-    from metaf2n_arch.faces.detector import build_detector
+    from metaf2n_arch.faces.detectors import build_detector
 
     summary = prepare(Align(data_dir / 'photos', tmp_path / 'out', (256,), min_ratio=0.2, detector=yunet))
     assert [name for name in summary.skipped if 'no_face' in name]

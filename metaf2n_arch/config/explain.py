@@ -1,0 +1,131 @@
+"""Explanations of options, by their place in an option file, by their bare name, or by the name of a part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from metaf2n_arch.config.schema import option_schema
+from metaf2n_arch.utils.checks import OptionError, nearest
+
+Schema = dict[str, Any]
+_NAMES = {'network': 'network_g', 'loss': 'train.losses', 'stock_loss': 'train.pixel_opt', 'metric': 'val.metrics'}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One option, or one part with all its arguments."""
+
+    place: str
+    """Where it stands: ``train.ema_decay``, ``datasets.train (PairedImageDataset).gt_size``."""
+    schema: Schema
+    """What its JSON schema says."""
+    required: bool = False
+    """Whether it must be given."""
+
+    @property
+    def key(self) -> str:
+        """Last word of the place."""
+        return self.place.rpartition('.')[2]
+
+    @property
+    def plain_place(self) -> str:
+        """The place without the types of the parts on the way."""
+        return '.'.join(word.partition(' (')[0] for word in self.place.split('.'))
+
+    def lines(self) -> list[str]:
+        """Place, values and default in one line, meaning in the next."""
+        values = ', '.join(part for part in (_values(self.schema), self._default()) if part)
+        return [f'{self.place}: {values}' if values else self.place, f'    {self.schema.get("description", "")}']
+
+    def _default(self) -> str:
+        if self.required:
+            return 'must be given'
+        return f'default {_written(self.schema["default"])}' if 'default' in self.schema else ''
+
+
+def explain(key: str) -> list[Explained]:
+    """Returns what an option file may hold under `key`.
+
+    Args:
+        key: ``train.ema_decay``, ``ema_decay``, ``datasets.train.gt_size``, or the name of a part: ``SSLLoss``.
+
+    Raises:
+        OptionError: there is no such option; the nearest one is named.
+    """
+    options = list(all_options(option_schema()))
+    wanted = key.strip().strip(':').strip('.')
+    of_part = [option for option in options if f'({wanted})' in option.place]
+    if of_part:
+        return of_part
+    exact = [option for option in options if _without_phase(option.plain_place) == _without_phase(wanted)]
+    found = exact or [option for option in options if option.plain_place.endswith(f'.{wanted}') or option.key == wanted]
+    if not found:
+        known = {option.key for option in options} | {option.plain_place for option in options}
+        raise OptionError(f'{key}: no such option or part.{nearest(wanted, sorted(known))}')
+    return found
+
+
+def all_options(schema: Schema) -> Iterator[Explained]:
+    """Yields every option of the schema, those inside blocks after their block."""
+    yield from _inside(schema, '', schema['$defs'], frozenset())
+    for name, definition in schema['$defs'].items():
+        kind, separator, part = name.partition('.')
+        if separator and kind != 'stock_loss':
+            yield from _inside(definition, f'{_NAMES[kind]} ({part})', schema['$defs'], frozenset())
+    for condition in schema['properties']['datasets']['additionalProperties']['allOf']:
+        part = condition['if']['properties']['type']['const']
+        target = _resolved(condition['then'], schema['$defs'])
+        yield from _inside(target, f'datasets.train ({part})', schema['$defs'], frozenset())
+    for condition in schema['allOf']:
+        models = condition['if']['properties']['model_type']['enum']
+        block = _resolved(condition['then']['properties']['train'], schema['$defs'])
+        place = 'train' if 'MetaF2NModel' in models else f'train ({models[0]})'
+        yield from _inside(block, place, schema['$defs'], frozenset())
+
+
+def _inside(schema: Schema, place: str, definitions: Schema, seen: frozenset[int]) -> Iterator[Explained]:
+    schema = _resolved(schema, definitions)
+    if id(schema) in seen:
+        return
+    for key, value in schema.get('properties', {}).items():
+        inner = f'{place}.{key}' if place else key
+        whole = _resolved(value, definitions)
+        own = {**whole, **{k: v for k, v in value.items() if k in ('description', 'default')}}
+        if key != 'type' or 'const' not in value:
+            yield Explained(inner, own, key in schema.get('required', ()))
+        yield from _inside(value, inner, definitions, seen | {id(schema)})
+
+
+def _resolved(schema: Schema, definitions: Schema) -> Schema:
+    """The schema that a reference, or an option that may be null, stands for."""
+    for candidate in (schema, *schema.get('allOf', ()), *schema.get('anyOf', ())):
+        if '$ref' in candidate:
+            return definitions[candidate['$ref'].removeprefix('#/$defs/')]
+    return schema
+
+
+def _without_phase(place: str) -> str:
+    words = place.split('.')
+    return '.'.join(['datasets', 'train', *words[2:]]) if words[0] == 'datasets' and len(words) > 2 else place
+
+
+def _values(schema: Schema) -> str:
+    """What values it takes, in words."""
+    if 'enum' in schema:
+        return 'one of ' + ', '.join(_written(value) for value in schema['enum'])
+    if 'const' in schema:
+        return _written(schema['const'])
+    if 'anyOf' in schema:
+        return ' or '.join(dict.fromkeys(filter(None, (_values(choice) for choice in schema['anyOf']))))
+    kind = {'integer': 'whole number', 'boolean': 'true or false', 'object': 'block', 'array': 'list'}
+    name = str(kind.get(schema.get('type', ''), schema.get('type', '')) if isinstance(schema.get('type'), str) else '')
+    bounds = [('minimum', '>='), ('exclusiveMinimum', '>'), ('maximum', '<='), ('exclusiveMaximum', '<')]
+    limits = [f'{sign} {schema[bound]:g}' for bound, sign in bounds if bound in schema]
+    return ' '.join([name, *limits]).strip()
+
+
+def _written(value: Any) -> str:
+    return '~' if value is None else json.dumps(value, ensure_ascii=False).replace('"', '')

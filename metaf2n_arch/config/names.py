@@ -1,0 +1,113 @@
+"""Names in an option file: which places hold one, in which registry it is looked up, and whether it is a part of ours.
+
+The one checker of names, for the runner and for every command.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from basicsr.utils import registry
+from basicsr.utils.registry import Registry
+
+from metaf2n_arch.utils.checks import OptionError, nearest
+from metaf2n_arch.utils.registries import find, names, require
+
+# Arguments that the host passes by itself, by kind of part.
+GIVEN = {'metric': ('img', 'img2', 'better'), 'scheduler': ('optimizer', 'last_epoch'), 'optimizer': ('params',)}
+REGISTRIES: dict[str, Registry] = {
+    'network': registry.ARCH_REGISTRY,
+    'loss': registry.LOSS_REGISTRY,
+    'metric': registry.METRIC_REGISTRY,
+    'dataset': registry.DATASET_REGISTRY,
+    'model': registry.MODEL_REGISTRY,
+}
+
+
+def is_ours(registry: Registry, name: Any) -> bool:
+    """Whether `name` is registered and defined in this package."""
+    part = find(registry, name)
+    return part is not None and part.__module__.startswith('metaf2n_arch.')
+
+
+def names_a_part_of_ours(opt: Mapping[str, Any]) -> bool:
+    """Whether a run uses anything of this package, so that all of its option file is our business."""
+    return any(is_ours(REGISTRIES[kind], name) for kind, _, name in named_in(opt))
+
+
+def check_names(opt: dict[str, Any], file: str) -> None:
+    """Raises `OptionError` if a network, loss, metric, data set or model type is in no registry.
+
+    A model of somebody else may build its networks and losses otherwise; what they are called is left to it.
+    """
+    own_builder = not _is_known(find(REGISTRIES['model'], opt['model_type']))
+    for kind, place, name in named_in(opt):
+        if own_builder and kind in ('network', 'loss'):
+            continue
+        if find(REGISTRIES[kind], name) is None:
+            known = names(REGISTRIES[kind])
+            hint = nearest(str(name), known) or f' Known: {", ".join(known)}.'
+            raise OptionError(f'{file}: {place}: there is no {kind} {name!r}.{hint}')
+
+
+def _is_known(model: Any) -> bool:
+    """Whether a model is the host's or ours, or is in no registry."""
+    return model is None or model.__module__.startswith(('basicsr.', 'metaf2n_arch.'))
+
+
+def without_type(opt: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Returns the block at a key path such as ``train.losses.0``, without its `type`."""
+    block: Any = opt
+    for key in place.split('.'):
+        block = block[int(key)] if isinstance(block, list) else block[key]
+    return {key: value for key, value in block.items() if key != 'type'}
+
+
+def named_in(opt: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yields (kind, key path, name) for everything the runner will look up in a registry."""
+    yield 'model', 'model_type', opt.get('model_type')
+    for key, block in opt.items():
+        if key.startswith('network_') and isinstance(block, dict) and 'type' in block:
+            yield 'network', f'{key}.type', block['type']
+    for phase, block in (opt.get('datasets') or {}).items():
+        if isinstance(block, dict):
+            yield 'dataset', f'datasets.{phase}.type', block.get('type')
+    for key, block in ((opt.get('val') or {}).get('metrics') or {}).items():
+        if isinstance(block, dict) and 'type' in block:
+            yield 'metric', f'val.metrics.{key}.type', block['type']
+    for key, block in (opt.get('train') or {}).items():
+        # Host: pixel_opt, perceptual_opt, gan_opt ...; ours: a list under `losses`.
+        if key.endswith('_opt') and isinstance(block, dict) and 'type' in block:
+            yield 'loss', f'train.{key}.type', block['type']
+        if key == 'losses' and isinstance(block, list):
+            for i, item in enumerate(block):
+                if isinstance(item, dict) and 'type' in item:
+                    yield 'loss', f'train.losses.{i}.type', item['type']
+
+
+def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
+    """Checks ``{type, ...}`` against a registry and the signature of what it names."""
+    if not isinstance(options, Mapping) or 'type' not in options:
+        raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
+    check_arguments(require(registry, options['type'], f'{where}.type'), options, where, kind)
+
+
+def check_arguments(part: Any, options: Mapping[str, Any], where: str, kind: str) -> None:
+    """Raises `OptionError` for arguments that `part` does not take or lacks.
+
+    A metric of the host takes ``**kwargs`` and ignores them; for metrics these do not excuse an unknown key.
+    """
+    parameters = inspect.signature(part).parameters
+    given = GIVEN.get(kind, ())
+    named = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [p.name for p in named if p.name not in given]
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values()) and kind != 'metric'
+    for key in options:
+        if key != 'type' and key not in known and not open_ended and key not in given:
+            hint = nearest(key, known) or f' Known keys: {", ".join(known)}.'
+            raise OptionError(f'{where}.{key}: unknown key of {options["type"]}.{hint}')
+    for parameter in named:
+        if parameter.default is parameter.empty and parameter.name not in options and parameter.name not in given:
+            raise OptionError(f'{where}.{parameter.name}: missing; {options["type"]} needs it.')

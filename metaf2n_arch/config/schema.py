@@ -1,0 +1,208 @@
+"""JSON schema of whole option files: what an editor checks and explains while a file is being written.
+
+Made from the pydantic schemas of our blocks and from the signatures of everything that is registered, so that it cannot
+say anything else than the runner. ``metaf2n options schema`` writes it; the shipped file lies beside the option files.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from metaf2n_arch.config import stock
+from metaf2n_arch.config.signatures import Schema, part_schema
+from metaf2n_arch.data.augmentations import KINDS
+from metaf2n_arch.losses.terms import TermOptions
+from metaf2n_arch.models.options import (
+    ColorFixOptions,
+    FaceOptions,
+    GANTrainOptions,
+    LoggerOptions,
+    MetaOptions,
+    PerformanceOptions,
+    ValOptions,
+)
+from metaf2n_arch.utils.registries import find, names
+
+BLOCKS: dict[str, type[BaseModel]] = {
+    'meta': MetaOptions,
+    'face': FaceOptions,
+    'performance': PerformanceOptions,
+    'color_fix': ColorFixOptions,
+    'val': ValOptions,
+    'logger': LoggerOptions,
+}
+_BETTER = {
+    'better': {'enum': ['higher', 'lower'], 'description': 'Which values are better; decides which is the best.'}
+}
+_PATHS = {
+    'pretrain_network_': 'Weights to begin with: a file, or a name of `metaf2n weights list`; null begins anew.',
+    'param_key_': 'Key of the weights in their file: params, params_ema; null if they stand there bare.',
+    'strict_load_': 'Whether the file must hold exactly the tensors of the network.',
+}
+_OWN_PATHS = {
+    'resume_state': 'State of a training to go on with, a file of training_states/; null starts anew.',
+    'ignore_resume_networks': 'Networks that are not taken from the resumed run.',
+    'experiments_root': 'Folder of experiments/<name>; by default experiments, in the working folder.',
+    'results_root': 'Folder of results/<name>; by default results, in the working folder.',
+}
+
+
+def option_schema() -> Schema:
+    """Returns the JSON schema (draft 7) of an option file, in which each part is checked by its ``type``."""
+    load_parts()
+    from basicsr.utils import registry
+
+    definitions = _pydantic_definitions()
+    networks = _parts(registry.ARCH_REGISTRY, definitions, 'network')
+    terms = definitions['TermOptions']['properties']
+    losses = _parts(registry.LOSS_REGISTRY, definitions, 'loss', more=terms)
+    bare_losses = _parts(registry.LOSS_REGISTRY, definitions, 'stock_loss')
+    metrics = _parts(registry.METRIC_REGISTRY, definitions, 'metric', given=('img', 'img2'), more=_BETTER)
+    definitions['GANTrainOptions']['properties']['losses']['items'] = losses
+    definitions['GANTrainOptions']['properties']['augmentations']['items'] = _augmentations(definitions)
+    for key in ('pixel_opt', 'perceptual_opt', 'ldl_opt', 'gan_opt'):
+        block = definitions['StockTrainOptions']['properties'][key]
+        block.pop('default', None)
+        block['anyOf'] = [bare_losses, {'type': 'null'}]
+    definitions['ValOptions']['properties']['metrics']['anyOf'] = [
+        {'type': 'object', 'additionalProperties': metrics},
+        {'type': 'null'},
+    ]
+    run = definitions.pop('RunOptions')
+    run['properties']['model_type'] = {
+        'enum': names(registry.MODEL_REGISTRY),
+        'description': run['properties']['model_type']['description'],
+    }
+    run['properties'].update(
+        datasets={
+            'description': 'Data sets by phase: train, val, val_2, test_1 and so on.',
+            'type': 'object',
+            'additionalProperties': _data_sets(registry.DATASET_REGISTRY, definitions),
+        },
+        path=_path_schema(),
+        train={'description': GANTrainOptions.__doc__},
+        **{key: _described(_reference(block.__name__), block) for key, block in BLOCKS.items()},
+    )
+    run['patternProperties'] = {'^network_': {**networks, 'description': 'A network: its type and its arguments.'}}
+    run['required'] = ['name', 'model_type', 'num_gpu', 'datasets', 'path']
+    run['allOf'] = [_train_of(_ours(registry.MODEL_REGISTRY), 'GANTrainOptions')]
+    run['allOf'].append(_train_of(list(stock.MODELS), 'StockTrainOptions'))
+    head = {'$schema': 'http://json-schema.org/draft-07/schema#', 'title': 'Option file of MetaF2N for BasicSR'}
+    schema: Schema = _as_draft_7({**head, **run, '$defs': definitions})
+    return schema
+
+
+def schema_text() -> str:
+    """The schema as the shipped file holds it."""
+    return json.dumps(option_schema(), indent=1, ensure_ascii=False, sort_keys=True) + '\n'
+
+
+def load_parts() -> None:
+    """Imports everything that registers something, the host's parts and ours."""
+    for folder in ('archs', 'losses', 'metrics', 'data', 'models'):
+        import_module(f'basicsr.{folder}')
+        package = import_module(f'metaf2n_arch.{folder}')
+        suffix = {'archs': '_arch', 'losses': '_loss', 'metrics': '_metric', 'data': '_dataset', 'models': '_model'}
+        for module in pkgutil.iter_modules(package.__path__):
+            if module.name.endswith(suffix[folder]):
+                import_module(f'{package.__name__}.{module.name}')
+
+
+def _pydantic_definitions() -> Schema:
+    """Definitions of our schemas and of those that they hold; of data sets, too."""
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    data_sets = [schema for _, part in DATASET_REGISTRY if (schema := getattr(part, 'options_schema', None))]
+    blocks = [*BLOCKS.values(), GANTrainOptions, TermOptions, *data_sets, *stock.DATASETS.values()]
+    blocks += [*KINDS.values(), stock.StockTrainOptions, stock.RunOptions]
+    made = models_json_schema([(block, 'validation') for block in blocks], ref_template='#/$defs/{model}')[1]
+    return dict(made['$defs'])
+
+
+def _parts(
+    registry: Any, definitions: Schema, kind: str, given: Iterable[str] = (), more: Schema | None = None
+) -> Schema:
+    """Enters a definition for each part of a registry; returns the schema of a block that names any of them."""
+    for name in names(registry):
+        definitions[f'{kind}.{name}'] = part_schema(find(registry, name), name, given, more, kind == 'metric')
+    return _by_type(names(registry), {name: f'{kind}.{name}' for name in names(registry)})
+
+
+def _data_sets(registry: Any, definitions: Schema) -> Schema:
+    described = {}
+    for name in names(registry):
+        schema = getattr(find(registry, name), 'options_schema', None) or stock.DATASETS.get(name)
+        if schema is not None:
+            described[name] = schema.__name__
+            definitions[schema.__name__]['properties']['type'] = {
+                **definitions[schema.__name__]['properties']['type'],
+                'enum': names(registry),
+            }
+    return _by_type(names(registry), described)
+
+
+def _augmentations(definitions: Schema) -> Schema:
+    for name in KINDS:
+        definitions[name]['properties']['type'] = {'const': name, 'description': 'Kind of augmentation.'}
+    return _by_type(list(KINDS), {name: name for name in KINDS})
+
+
+def _by_type(known: list[str], described: dict[str, str]) -> Schema:
+    """A block whose ``type`` decides what else may stand in it."""
+    conditions = [
+        {'if': {'properties': {'type': {'const': name}}, 'required': ['type']}, 'then': _reference(definition)}
+        for name, definition in described.items()
+    ]
+    return {'type': 'object', 'required': ['type'], 'properties': {'type': {'enum': known}}, 'allOf': conditions}
+
+
+def _train_of(models: list[str], definition: str) -> Schema:
+    return {
+        'if': {'properties': {'model_type': {'enum': models}}},
+        'then': {'properties': {'train': _reference(definition)}},
+    }
+
+
+def _ours(registry: Any) -> list[str]:
+    return [name for name in names(registry) if find(registry, name).__module__.startswith('metaf2n_arch.')]
+
+
+def _path_schema() -> Schema:
+    return {
+        'description': 'Weights to begin with, and the state to go on with.',
+        'type': ['object', 'null'],
+        'properties': {key: {'description': text} for key, text in _OWN_PATHS.items()},
+        'patternProperties': {f'^{prefix}': {'description': text} for prefix, text in _PATHS.items()},
+        'additionalProperties': False,
+    }
+
+
+def _reference(definition: str) -> Schema:
+    return {'$ref': f'#/$defs/{definition}'}
+
+
+def _described(schema: Schema, block: type[BaseModel]) -> Schema:
+    return {**schema, 'description': block.__doc__ or ''}
+
+
+def _as_draft_7(value: Any) -> Any:
+    """Draft 2020-12, pydantic's, in the words of draft 7, which every editor knows; descriptions in one line."""
+    if isinstance(value, list):
+        return [_as_draft_7(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: _as_draft_7(item) for key, item in value.items() if not (key == 'title' and '$defs' not in value)}
+    if isinstance(made.get('description'), str):
+        made['description'] = ' '.join(made['description'].partition('\n\n')[0].split())
+    if 'prefixItems' in made:
+        made['items'] = made.pop('prefixItems')
+    if '$ref' in made and len(made) > 1:
+        made['allOf'] = [{'$ref': made.pop('$ref')}, *made.get('allOf', [])]
+    return made

@@ -1,0 +1,41 @@
+"""The detectors by name: the factory, apart from what a detector is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metaf2n_arch.faces.detector import DETECTORS, Detector, DetectorOptions
+from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.options import parse_block
+
+
+def build_detector(
+    opt: Mapping[str, Any] | DetectorOptions | str | None = None, device: Any = 'cpu', where: str = 'detector'
+) -> Detector:
+    """Builds a detector from an option block; reads weights from the disk, downloads nothing.
+
+    Args:
+        opt: the block of `DetectorOptions`, or just its `type`; None means all defaults.
+        device: where RetinaFace runs; the others run on the CPU.
+        where: key path of the block, for messages.
+
+    Raises:
+        OptionError: a wrong block.
+        DataError: the weights are not on this machine; the message says how to get them.
+    """
+    if isinstance(opt, str):
+        require_choice(where, opt, DETECTORS)
+        opt = {'type': opt}
+    options = opt if isinstance(opt, DetectorOptions) else parse_block(DetectorOptions, opt, where)
+    if options.type == 'yunet':
+        from metaf2n_arch.faces.yunet import YuNetDetector
+
+        return YuNetDetector(options)
+    if options.type == 'cascade':
+        from metaf2n_arch.faces.cascade import CascadeDetector
+
+        return CascadeDetector(options)
+    from metaf2n_arch.faces.retinaface import RetinaFaceDetector
+
+    return RetinaFaceDetector(options, device)

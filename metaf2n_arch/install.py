@@ -1,0 +1,126 @@
+"""Installer: `python -m metaf2n_arch.install` puts the package and all that it needs into this interpreter.
+
+`pip install .` does the same on Python 3.10 to 3.12, but slower, and with more than is needed:
+
+- BasicSR comes as source, whose build fetches a PyTorch of its own; on Python 3.13 and newer it does not build at all,
+  because its `setup.py` reads with `locals` what `exec` has set, which PEP 667 ended. Here PyTorch is installed first,
+  BasicSR is built beside it, and its build gets that one habit of older Pythons back.
+- pyiqa asks for opencv-python-headless, which writes into the folder of opencv-python, of BasicSR and facexlib. Here it
+  does not get it.
+
+Run it in a copy of the source: ``python -m metaf2n_arch.install [--editable] [--light] [EXTRA ...]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD_TOOLS = ['pip>=23.1', 'setuptools>=69', 'wheel', 'cython', 'packaging']
+FIRST = ('torch', 'torchvision', 'numpy')
+
+# For the build of BasicSR alone: inside its setup.py, `locals` finds what `exec` has set there, as before PEP 667.
+OLD_LOCALS = """
+import builtins
+import sys
+
+run, names = builtins.exec, {}
+
+
+def exec(code, *namespaces, **further):
+    frame = sys._getframe(1)
+    if namespaces or further or not frame.f_code.co_filename.endswith("setup.py"):
+        return run(code, *(namespaces or (frame.f_globals, frame.f_locals)), **further)
+    run(code, frame.f_globals, names)
+
+
+def locals():
+    frame = sys._getframe(1)
+    inside = frame.f_code.co_filename.endswith("setup.py")
+    return {**names, **frame.f_locals} if inside else frame.f_locals
+
+
+builtins.exec, builtins.locals = exec, locals
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Installs the package; see ``--help``."""
+    parser = argparse.ArgumentParser(prog='python -m metaf2n_arch.install', description=install.__doc__)
+    parser.add_argument('extras', nargs='*', metavar='EXTRA', help='optional parts, for example: test web docs')
+    parser.add_argument('-e', '--editable', action='store_true', help='use the source where it is, for developers')
+    parser.add_argument(
+        '--light', action='store_true', help='without pyiqa and the language models that it brings: no metrics of pyiqa'
+    )
+    options = parser.parse_args(arguments)
+    if not (ROOT / 'requirements.txt').is_file():
+        parser.error('run it in a copy of the source, where requirements.txt is.')
+    install(options.extras, options.editable, options.light)
+
+
+def install(extras: list[str], editable: bool, light: bool) -> None:
+    """Install MetaF2N for BasicSR, with PyTorch first and one OpenCV."""
+    lines = (ROOT / 'requirements.txt').read_text(encoding='utf-8').splitlines()
+    needed = {name_of(line): line for line in lines if line and not line.startswith('#')}
+    pip(*BUILD_TOOLS, *(needed[name] for name in FIRST))
+    if not is_installed('basicsr'):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, 'sitecustomize.py').write_text(OLD_LOCALS, encoding='utf-8')
+            environment = {'PYTHONPATH': folder} if sys.version_info >= (3, 13) else {}
+            pip('--no-build-isolation', '--no-deps', needed['basicsr'], **environment)
+    pip('--no-deps', *(['--editable'] if editable else []), str(ROOT))
+    wanted = [line for line in requirements('metaf2n-arch', extras) if name_of(line) != 'pyiqa']
+    if not light:
+        pip('--no-deps', needed['pyiqa'])
+        wanted += [line for line in requirements('pyiqa') if name_of(line) != 'opencv-python-headless']
+    pip(*wanted)
+
+
+def name_of(requirement: str) -> str:
+    """Returns the distribution that a line of requirements names.
+
+    >>> name_of('torch>=2.4'), name_of('Pillow')
+    ('torch', 'pillow')
+    """
+    return re.split(r'[^A-Za-z0-9_.-]', requirement.strip())[0].lower()
+
+
+def requirements(distribution: str, extras: list[str] | None = None) -> list[str]:
+    """Returns what an installed distribution requires here, with those of its extras."""
+    importlib.invalidate_caches()  # the folder of packages has grown since this program began
+    from packaging.requirements import Requirement
+
+    lines = [Requirement(line) for line in importlib.metadata.requires(distribution) or []]
+    environments = [{'extra': extra} for extra in ('', *(extras or []))]
+    kept = [line for line in lines if line.marker is None or any(line.marker.evaluate(e) for e in environments)]
+    return [f'{line.name}{"[" + ",".join(line.extras) + "]" if line.extras else ""}{line.specifier}' for line in kept]
+
+
+def is_installed(distribution: str) -> bool:
+    """Whether a distribution is installed in this interpreter."""
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def pip(*arguments: str, **environment: str) -> None:
+    """Runs ``pip install`` of this interpreter, and ends the program as it ends if it fails."""
+    command = [sys.executable, '-m', 'pip', 'install', *arguments]
+    print('+', ' '.join(command[2:]), flush=True)
+    run = subprocess.run(command, env={**os.environ, **environment})
+    if run.returncode:
+        raise SystemExit(run.returncode)
+
+
+if __name__ == '__main__':
+    main()

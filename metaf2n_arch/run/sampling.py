@@ -1,0 +1,132 @@
+"""Sampling that depends on the seed, the epoch and the position, and not on the number of workers or processes.
+
+Seen with BasicSR 1.4.2: `EnlargedSampler` shuffles by the epoch alone, whatever `manual_seed` says; workers are
+seeded alike in every epoch, so that each image gets the same augmentations again; the augmentations depend on the
+number of workers. Instead the sampler hands out `Visit`s (index, epoch, position), and before an item is read
+Python's, NumPy's and torch's generators are seeded by that visit. Seeding each item rather than each worker makes an
+item's augmentations the same with any number of workers and processes, and a later resume in mid-epoch exact.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from metaf2n_arch.run.unreadable import Unreadable
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.rng import Visit, numpy_generator, torch_generator
+
+
+def visits(sampler: Any) -> Iterator[Visit]:
+    """Yields this process's visits of the epoch: rank r of n takes positions r, r + n, ... of the one shuffled order.
+
+    The order is the host's own if no seed is known. With a seed it does not depend on the number of processes, except
+    that the last positions start over where the length does not divide.
+    """
+    size = len(sampler.dataset)
+    seed = getattr(sampler, 'seed', None)
+    if seed is None:
+        generator, length = torch.Generator().manual_seed(sampler.epoch), sampler.total_size
+    else:
+        generator = torch_generator(seed, sampler.epoch)
+        length = min(getattr(sampler, 'enlarged_size', sampler.total_size), sampler.total_size)
+    order = torch.randperm(length, generator=generator).tolist()
+    start_epoch, start = getattr(sampler, 'start', (0, 0))
+    first = start if sampler.epoch == start_epoch else 0
+    for position in range(first + sampler.rank, sampler.total_size, sampler.num_replicas):
+        yield Visit(order[position % length] % size, sampler.epoch, position)
+
+
+def start_at(sampler: Any, epoch: int, position: int) -> None:
+    """Makes `epoch` begin at `position` (a multiple of the number of processes): training goes on in mid-epoch."""
+    sampler.start = (epoch, position)
+
+
+MOST_SKIPPED = 50
+"""Unreadable images in a row that end training: then something else is wrong than an image."""
+
+
+class SeededItems(Dataset):
+    """A data set whose items, read by a `Visit`, depend on nothing random but (seed, epoch, position).
+
+    Args:
+        dataset: any of the host's.
+        seed: what all draws are derived from.
+        unreadable: list of items that cannot be read, in whose places others are taken; None lets their errors pass.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, unreadable: Unreadable | None = None) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.unreadable = unreadable
+
+    def __getitem__(self, index: int) -> Any:
+        if not isinstance(index, Visit):
+            return self.dataset[index]
+        visit = index
+        for attempt in range(MOST_SKIPPED):
+            try:
+                with seeded(self.seed, index.epoch, index.position, *([attempt] if attempt else [])):
+                    return self.dataset[visit]
+            except DataError as error:
+                if self.unreadable is None:
+                    raise
+                self.unreadable.add(str(error))
+            # Drawn by the visit alone, so that any number of workers takes the same one.
+            other = numpy_generator(self.seed, index.epoch, index.position, attempt + 1).integers(len(self))
+            visit = Visit(int(other), index.epoch, index.position)
+        raise DataError(
+            f'{MOST_SKIPPED} images in a row could not be read, the last of them: {self.unreadable}; '
+            'look at the folders of datasets.train.'
+        )
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # a map-style data set has a length
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__') or name == 'dataset':
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What a worker's own code sets on its data set is set there."""
+        own = name in ('dataset', 'seed', 'unreadable') and name not in vars(self)
+        object.__setattr__(self if own else self.dataset, name, value)
+
+
+def read_seeded(loader: DataLoader, seed: int, unreadable: Unreadable | None = None) -> None:
+    """Makes a loader read its items as `SeededItems` gives them; `loader.dataset` stays the data set itself."""
+
+    def iterator() -> Any:
+        twin = copy.copy(loader)
+        vars(twin)['dataset'] = SeededItems(loader.dataset, seed, unreadable)  # torch lets no one set it by its name
+        return type(loader)._get_iterator(twin)
+
+    loader._get_iterator = iterator  # type: ignore[method-assign]  # an attribute over the method
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Seeds the global generators by `key`; outside a worker the training's own stream is put back afterwards."""
+    in_training_process = get_worker_info() is None
+    if in_training_process:
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - as below
+    seed = int(numpy_generator(*key).integers(2**32))
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the host's augmentations draw from this one
+    # Not torch.manual_seed, which also queues a call for CUDA each time.
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        if in_training_process:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002 - as above
+            torch.set_rng_state(states[2])

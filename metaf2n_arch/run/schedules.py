@@ -1,0 +1,122 @@
+"""Optimizers and schedulers of a resumed training: what the option file says counts, and a difference is logged."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+from metaf2n_arch.utils.checks import DataError
+
+Group = dict[str, Any]
+StepSchedule = Callable[[Any, int, int], None]
+"""Sets the learning rates of (model, iteration, warm-up iterations)."""
+
+
+def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedule) -> None:
+    """Loads optimizers and schedulers; where the option file has changed, its learning rate and schedule count.
+
+    Unchanged options leave everything as the state has it. Otherwise the optimizers keep their moments, except one of
+    another type, and the schedule of the option file is run from its beginning to the state's iteration, as if it had
+    always held.
+
+    Raises:
+        DataError: the state belongs to a training with other optimizers.
+    """
+    if len(state['optimizers']) != len(model.optimizers) or len(state['schedulers']) != len(model.schedulers):
+        raise DataError(
+            f'the state has {len(state["optimizers"])} optimizers and the options make {len(model.optimizers)}; '
+            'resume with the losses and networks the run began with.'
+        )
+    given = [[_without_params(group) for group in optimizer.param_groups] for optimizer in model.optimizers]
+    changes = _changes(model, given, state)
+    types = _recorded(model, state)['optimizers']
+    for optimizer, saved, recorded in zip(model.optimizers, state['optimizers'], types):
+        if type(optimizer).__name__ != recorded:
+            continue
+        try:
+            optimizer.load_state_dict(saved)
+        except ValueError as error:
+            raise DataError(f'the state does not fit the options: {error}.') from None
+    if not changes:
+        for scheduler, saved in zip(model.schedulers, state['schedulers']):
+            scheduler.load_state_dict(saved)
+        return
+    for optimizer, groups in zip(model.optimizers, given):
+        for group, wanted in zip(optimizer.param_groups, groups):
+            group.update(wanted)
+    _run_schedule(model, state['iter'], step_schedule)
+    _log(changes)
+
+
+def kinds(model: Any) -> dict[str, list[str]]:
+    """The types of a model's optimizers and schedulers, for a state, which knows their numbers alone."""
+    return {
+        'optimizers': [type(optimizer).__name__ for optimizer in model.optimizers],
+        'schedulers': [type(scheduler).__name__ for scheduler in model.schedulers],
+    }
+
+
+def _recorded(model: Any, state: dict[str, Any]) -> dict[str, list[str]]:
+    """The types in a state; a state of the host records none, and is taken to have the model's."""
+    return state.get('kinds') or kinds(model)
+
+
+def _without_params(group: Group) -> Group:
+    return deepcopy({key: value for key, value in group.items() if key != 'params'})
+
+
+def _changes(model: Any, given: list[list[Group]], state: dict[str, Any]) -> list[str]:
+    """One line per value that the option file and the state say differently."""
+    # The host names an optimizer after its block: optim_g makes optimizer_g.
+    names = {id(value): key.replace('optimizer', 'optim') for key, value in vars(model).items()}
+    lines: dict[str, None] = {}
+    now, then = kinds(model), _recorded(model, state)
+    for optimizer, kind, recorded in zip(model.optimizers, now['optimizers'], then['optimizers']):
+        lines.update(_difference(f'train.{names.get(id(optimizer), "optim")}.type', kind, recorded))
+    for kind, recorded in zip(now['schedulers'], then['schedulers']):
+        lines.update(_difference('train.scheduler.type', kind, recorded))
+    for optimizer, groups, saved in zip(model.optimizers, given, state['optimizers']):
+        place = f'train.{names.get(id(optimizer), "optim")}'
+        for group, old in zip(groups, saved['param_groups']):
+            for key in group.keys() & old.keys() - {'lr', 'params'}:
+                shown = 'lr' if key == 'initial_lr' else key
+                lines.update(_difference(f'{place}.{shown}', group[key], old[key]))
+    for scheduler, old in zip(model.schedulers, state['schedulers']):
+        new = {key: value for key, value in scheduler.state_dict().items() if not key.startswith('_')}
+        for key in new.keys() & old.keys() - {'last_epoch', 'base_lrs', 'verbose'}:
+            lines.update(_difference(f'train.scheduler.{key}', new[key], old[key]))
+    return sorted(lines)
+
+
+def _difference(place: str, new: Any, old: Any) -> dict[str, None]:
+    new, old = _plain(new), _plain(old)
+    if new == old:
+        return {}
+    return {f'{place} is {new} in the option file and {old} in the state': None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Counter):
+        return sorted(value.elements())
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _run_schedule(model: Any, iterations: int, step: StepSchedule) -> None:
+    """Takes the schedule through its first `iterations`, warm-up included, by the host's own function."""
+    warmup = model.opt['train'].get('warmup_iter', -1)
+    with warnings.catch_warnings():
+        # No optimizer has stepped yet in this process; that is as it should be.
+        warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
+        for iteration in range(1, iterations + 1):
+            step(model, iteration, warmup)
+
+
+def _log(changes: list[str]) -> None:
+    lines = '\n\t'.join(changes)
+    logging.getLogger('basicsr').warning(
+        f'Resuming with changed options; those of the option file count from here on:\n\t{lines}'
+    )
