@@ -88,6 +88,8 @@ setup(
     install_requires=requirements(),
     extras_require={
         'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'mypy>=1.10', 'jsonschema>=4'],
+        'formats': ['pillow-heif>=0.20', 'pillow-jxl-plugin>=1.3'],
+        'ray': ['ray[data]>=2.30'],
         'web': ['gradio>=5.30'],
         'tensorflow': ['tensorflow>=2.16'],
         'onnx': ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.2'],

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +21,14 @@ from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.functional.color_fix import ColorFix, ColorFixName, pooled_noise
 from metaf2n_arch.functional.low_frequency import SHARPEST, drift
 from metaf2n_arch.images.arrays import to_tensor
-from metaf2n_arch.images.kinds import as_rgb, like_input, output_size
+from metaf2n_arch.images.kinds import as_rgb, output_size
 from metaf2n_arch.images.resize import resized_strips
 from metaf2n_arch.images.tiles import check_tile, fitting_overlap, tiled_strips
 from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.params import Params, functional, select
-from metaf2n_arch.meta.photo import FaceAdaptation, Gain
+from metaf2n_arch.meta.photo import FaceAdaptation
 from metaf2n_arch.models.inner_rates import InnerRates
+from metaf2n_arch.restoration import STRIP, Opened, Restoration
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.modules import pick_device, shell
 from metaf2n_arch.utils.options import Strict, parse_block
@@ -40,9 +39,6 @@ from metaf2n_arch.weights.search import locate, locate_all
 
 PROBES = (2, 12)
 """Least and largest number of patches, all over the photo, that are restored first."""
-
-_STRIP = 256
-"""Rows of a result that are converted at once."""
 
 _REMEDIES = {
     'float32': 'its weights are damaged or do not belong to it: give other --weights',
@@ -101,81 +97,6 @@ class RestoreOptions(Strict):
     def adapts(self) -> bool:
         """Whether there is an inner loop at all; without, no face is looked for."""
         return self.inner_steps > 0 and (self.learned_rates or self.inner_lr != 0)
-
-
-@dataclass(eq=False)
-class Restoration:
-    """A restored photo.
-
-    Attributes:
-        image: the photo, s times as large, of the kind that was given.
-        faces: its faces, from left to right: LQ and HQ crops (RGB in [0, 1]), boxes in the photo, landmarks, scores.
-        gain: what adaptation gained, or would have, on patches of the faces that took no part in it; None where there
-            was none to adapt to.
-        adapted: whether `image` comes from adapted weights: there was a face, and a step from which it gained.
-        inner_lr: the step size that was taken; None without adaptation, and with learned rates.
-        reason: why the photo was restored unadapted although there was a face; None if it was not.
-        unadapted: the photo restored with the weights as they are, if it was asked for.
-    """
-
-    image: np.ndarray
-    faces: list[FacePair]
-    gain: Gain | None
-    adapted: bool
-    inner_lr: float | None = None
-    reason: str | None = None
-    unadapted: np.ndarray | None = None
-    _confide: Callable[[FacePair], np.ndarray] = field(repr=False, default=lambda face: np.ones(face.hq.shape[-2:]))
-
-    @cached_property
-    def confidence(self) -> list[np.ndarray]:
-        """How far each restored face is trusted, W per pixel, (s·h, s·w) float32; computed when first asked for."""
-        return [self._confide(face) for face in self.faces]
-
-
-@dataclass(eq=False)
-class Opened:
-    """A photo whose faces are found and adapted to, and which is restored strip by strip.
-
-    Attributes:
-        source: the photo, as it was given.
-        size: height and width of the result.
-        faces, gain, adapted, inner_lr, reason: see `Restoration`.
-    """
-
-    source: np.ndarray
-    size: tuple[int, int]
-    faces: list[FacePair]
-    gain: Gain | None
-    adapted: bool
-    inner_lr: float | None
-    reason: str | None
-    _restore: Callable[[bool, int | None], Iterator[Tensor]] = field(repr=False)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the result: (H, W) or (H, W, C)."""
-        return (*self.size, *self.source.shape[2:])
-
-    def strips(self, adapted: bool = True, tile: int | None = None) -> Iterator[np.ndarray]:
-        """The result in strips from top to bottom, of the kind of the photo; memory for one row of tiles is needed.
-
-        Args:
-            adapted: with what the faces have taught, if there is anything; else with the weights as they are.
-            tile: instead of that of the options; its surroundings are made to fit.
-
-        Raises:
-            DataError: the generator's values are not finite.
-        """
-        first = 0
-        for strip in self._restore(adapted and self.adapted, tile):
-            for part in strip.split(_STRIP, -2):
-                yield like_input(part, self.source, first, self.size[0])
-                first += part.shape[-2]
-
-    def image(self, adapted: bool = True) -> np.ndarray:
-        """The whole result; see `strips`."""
-        return np.concatenate(list(self.strips(adapted)))
 
 
 class MetaF2N:
@@ -474,9 +395,10 @@ class MetaF2N:
             (options.tile, options.overlap) if tile is None else (tile, fitting_overlap(tile, options.overlap))
         )
         for strip in tiled_strips(run, image.to(self.device), scale=self.scale, tile=tile, overlap=overlap):
-            if not bool(torch.isfinite(strip).all()):
+            # In parts, and in place: a strip of a large photo takes half a gigabyte.
+            if not all(bool(torch.isfinite(part).all()) for part in strip.split(STRIP, -2)):
                 raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
-            yield strip.clamp(0, 1)
+            yield strip.clamp_(0, 1)
 
     @torch.no_grad()
     def _confide(self, face: FacePair) -> np.ndarray:

@@ -31,6 +31,12 @@ def evaluate(
     no_reference: Annotated[bool, typer.Option('--no-reference', help='All folders are results; no truth.')] = False,
     mod_crop: Annotated[int, typer.Option(min=1, help='Cut the truth to a multiple of this.')] = 1,
     json: Annotated[Path | None, typer.Option(help='Write all values, of each image too, to this file.')] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="I/N: measure the I-th of N shares, each into a --json of its own; by default torchrun's, srun's ..."
+        ),
+    ] = None,
 ) -> None:
     """Measure folders of results against their truth, several side by side, by the same code as `basicsr.test`.
 
@@ -41,7 +47,13 @@ def evaluate(
     from metaf2n_arch.models.evaluation import write_json
     from metaf2n_arch.report.evaluation import entries_of_option_file, metric_entries
     from metaf2n_arch.report.evaluation import evaluate as evaluate_folders
+    from metaf2n_arch.report.shares import join_shares, share_file
     from metaf2n_arch.utils.checks import OptionError, make_folder
+    from metaf2n_arch.utils.shard import shard_of
+
+    share = shard_of(shard)
+    if share.count > 1 and json is None:
+        raise OptionError(f'share {share} ({share.source}) needs --json FILE, where the shares are put together.')
 
     if not no_reference and len(folders) < 2:
         raise OptionError('one folder is given; expected results and the truth, or --no-reference.')
@@ -54,11 +66,14 @@ def evaluate(
     if not names:
         raise OptionError('--metrics names no metric; give some of those that --help lists.')
     entries = metric_entries(names, crop_border) if option_file is None else entries_of_option_file(option_file)
-    evaluation = evaluate_folders(results, reference, entries, mod_crop, bar)
+    evaluation = evaluate_folders(results, reference, entries, mod_crop, bar, share)
     Console().print(_table(evaluation))
     if json is not None:
-        write_json(json, {'reference': None if reference is None else str(reference), **evaluation.to_dict()})
-        typer.echo(f'Written: {json}')
+        target = share_file(json, share)
+        write_json(target, {'reference': None if reference is None else str(reference), **evaluation.to_dict()})
+        typer.echo(f'Written: {target}')
+        if share.count > 1 and join_shares(json, share.count):
+            typer.echo(f'Written: {json}, all {share.count} shares')
 
 
 def _table(evaluation: Evaluation) -> Table:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from metaf2n_arch.images.formats import SUFFIXES, WRITTEN, is_image_name, written_suffix
@@ -118,16 +119,14 @@ class _Plan:
         jobs = []
         for name, source in self.sources.items():
             below = self.names[source]
-            choices = [
-                os.path.join(COMPARE, os.path.splitext(below)[0] + '.png'),
-                os.path.join(COMPARE, below + '.png'),
-            ]
-            sheet = next((choice for choice in choices if os.path.normcase(choice) not in sheets), None)
-            clash = source if sheet is None else self.sources.get(os.path.normcase(sheet)) if compare else None
-            if sheet is None or clash is not None:
-                place = os.path.join(self.out, sheet or choices[0])
+            stems = chain((os.path.splitext(below)[0], below), (f'{below}.{number}' for number in count(2)))
+            choices = (os.path.join(COMPARE, f'{stem}.png') for stem in stems)
+            sheet = next(choice for choice in choices if os.path.normcase(choice) not in sheets)
+            clash = self.sources.get(os.path.normcase(sheet)) if compare else None
+            if clash is not None:
+                place = os.path.join(self.out, sheet)
                 raise OptionError(
-                    f'{clash} and the comparison of {source} would both become {place}; restore them apart.'
+                    f'{clash} and the comparison of {source} would both become {place}; restore them separately.'
                 )
             sheets.add(os.path.normcase(sheet))
             jobs.append(Job(source, self.out, _spelling(name, below, self._name(below)), sheet))

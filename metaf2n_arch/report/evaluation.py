@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from metaf2n_arch.config.text import read_option_file
 from metaf2n_arch.models.evaluation import Evaluator
 from metaf2n_arch.report.folders import Match, match_results, read_bgr
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.shard import Shard
 
 CROPPED = ('psnr', 'psnr_rgb', 'ssim', 'ssim_rgb', 'niqe')
 METRICS: dict[str, dict[str, Any]] = {
@@ -104,6 +106,7 @@ def evaluate(
     metrics: Mapping[str, Mapping[str, Any]],
     mod_crop: int = 1,
     track: Callable[[Iterable[Any], int], Iterable[Any]] = lambda i, n: i,
+    share: Shard | None = None,
 ) -> Evaluation:
     """Measures folders of results side by side.
 
@@ -113,10 +116,11 @@ def evaluate(
         metrics: entries of ``val.metrics`` by name, see `metric_entries`.
         mod_crop: references are cut to a multiple of it.
         track: wraps an iterable of the given length, for a progress bar.
+        share: measures only this share of the images of each folder.
 
     Raises:
         DataError: see `match_results`.
-        OptionError: a metric that needs references where there are none.
+        OptionError: a metric that needs references where there are none, or one of whole sets for a share of a set.
     """
     _register_metrics()
     labels = label_folders(results)
@@ -129,13 +133,17 @@ def evaluate(
     if len(set(counts.values())) > 1:
         listed = ', '.join(f'{label} {count}' for label, count in counts.items())
         raise DataError(f'the folders hold different numbers of images: {listed}; expected the same set in each.')
+    share = share or Shard()
+    of_sets = [name for name, entry in metrics.items() if inspect.isclass(METRIC_REGISTRY.get(entry['type']))]
+    if share.count > 1 and of_sets:
+        raise OptionError(f'{", ".join(of_sets)} measures whole sets, not shares; measure it alone with --shard 1/1.')
     evaluator = Evaluator(metrics)
-    steps = [(label, match) for label, found in matches.items() for match in found]
+    steps = [(label, match) for label, found in matches.items() for match in share.of(found)]
     for label, match in track(steps, len(steps)):
         evaluator.add(match.name, label, *_read(match, mod_crop))
     mean = evaluator.finish()
     entries = {name: dict(entry) for name, entry in metrics.items()}
-    return Evaluation(entries, mean, evaluator.table.values, next(iter(counts.values())))
+    return Evaluation(entries, mean, evaluator.table.values, len(share.of(range(next(iter(counts.values()))))))
 
 
 def _register_metrics() -> None:

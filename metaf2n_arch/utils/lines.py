@@ -46,7 +46,10 @@ class LineWriter:
         self._file: Any = None
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        line = json.dumps(entry, ensure_ascii=False).encode('utf-8', 'surrogateescape') + b'\n'
+        try:
+            line = json.dumps(entry, ensure_ascii=False).encode() + b'\n'
+        except UnicodeEncodeError:  # a file name that is no UTF-8
+            line = json.dumps(entry).encode() + b'\n'
         try:
             if self._file is None:
                 make_folder(self.path.parent)

@@ -242,3 +242,24 @@ def test_a_wrong_metric_of_an_option_file_is_told_before_anything_is_measured(se
     (sets / 'a.yml').write_bytes(content)
     with pytest.raises(OptionError, match=message):
         run(sets / 'strong', sets / 'gt', '--opt', sets / 'a.yml')
+
+
+def test_shares_are_joined_to_what_one_process_measures(data_dir, tmp_path):
+    truth = data_dir / 'benchmarks' / 'Set5' / 'GT'
+    results = tmp_path / 'results'
+    results.mkdir()
+    for path in truth.iterdir():
+        cv2.imwrite(str(results / path.name), cv2.GaussianBlur(cv2.imread(str(path)), (5, 5), 1))
+    assert run(results, truth, '--json', tmp_path / 'one.json')[0] == 0
+    for part in ('2/3', '3/3', '1/3'):
+        assert not (tmp_path / 'all.json').exists()
+        code, output = run(results, truth, '--json', tmp_path / 'all.json', '--shard', part)
+        assert code == 0, output
+    one, joined = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('one', 'all'))
+    assert (joined['count'], joined['images']) == (one['count'], one['images'])
+    for metric, value in one['mean']['results'].items():
+        assert joined['mean']['results'][metric] == pytest.approx(value, rel=1e-12)
+    with pytest.raises(OptionError, match='needs --json'):
+        run(results, truth, '--shard', '1/3')
+    with pytest.raises(OptionError, match='whole sets'):
+        run(results, truth, '--shard', '1/3', '--metrics', 'fid', '--json', tmp_path / 'x.json')
