@@ -247,6 +247,7 @@ class MetaF2N:
         weights: str | Path,
         *,
         architecture: Mapping[str, Any] | None = None,
+        param_key: str | None = None,
         mask_weights: str | Path | None = None,
         mask_architecture: Mapping[str, Any] | None = None,
         detector: Mapping[str, Any] | DetectorOptions | Detector | str = 'retinaface_resnet50',
@@ -259,6 +260,7 @@ class MetaF2N:
         Args:
             weights: of the generator: a file, or a name of ``metaf2n weights list``.
             architecture: the generator as option files spell it, ``{type: RRDBNet, ...}``; None recognises it.
+            param_key: where the generator lies in its file, if there are several networks in it.
             mask_weights: of MaskNet; without them W = 1, every pixel of a restored face is trusted alike.
             mask_architecture: of MaskNet, ``{upsample: authors}``, where its file does not record it.
             detector: its type or option block, see `DetectorOptions`.
@@ -283,7 +285,7 @@ class MetaF2N:
             )
         )
         sr = cls(
-            load_generator(weights, architecture),
+            load_generator(weights, architecture, param_key),
             None if mask_weights is None else load_mask_net(mask_weights, mask_architecture),
             detector if isinstance(detector, Detector) else build_detector(detector, place),
             restorer if isinstance(restorer, Restorer) else build_restorer(restorer),
@@ -294,6 +296,25 @@ class MetaF2N:
         if parsed.learned_rates or (parsed.inner_lr == 'auto' and record is not None and record.inner_lr == 'learned'):
             sr._learn_rates(locate(weights))
         return sr
+
+    @classmethod
+    def from_pretrained(
+        cls, repo: str, *, file: str = 'model.safetensors', revision: str | None = None, **arguments: Any
+    ) -> MetaF2N:
+        """Reads the generator from a repository of the Hugging Face hub, fetched if it is not in its cache.
+
+        Args:
+            repo: ``owner/name``.
+            file: its name in the repository.
+            revision: branch, tag or commit.
+            arguments: of `load`.
+
+        Raises:
+            OptionError, DataError: as `load`; or the hub cannot be reached, or has no such file.
+        """
+        from metaf2n_arch.weights.hub import download
+
+        return cls.load(download(repo, file, revision), **arguments)
 
     def _learn_rates(self, path: Path) -> None:
         learned = InnerRates([name.removeprefix(self._inside) for name in self.adapted], PAPER_LR)

@@ -18,6 +18,9 @@ Architecture = Annotated[
     str | None,
     typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
 ]
+ParamKey = Annotated[
+    str | None, typer.Option(help='Where the generator lies in its file, if there are several: params, net_g, ...')
+]
 MaskWeights = Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')]
 MaskArchitecture = Annotated[
     str | None,

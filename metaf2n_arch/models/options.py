@@ -193,6 +193,11 @@ class LoggerOptions(Strict):
     """Number of checkpoints with their states to keep; older ones are removed, except for the networks of the iteration
     at which a validation metric was best. None keeps all.
     """
+    save_in_background: bool = False
+    """Whether checkpoints are written by a thread, from a copy in memory, so that training does not wait for the disk.
+    The files are the same to the bit. It takes as much memory as a checkpoint is large, and a training that is killed
+    while the thread writes goes on from the checkpoint before.
+    """
     use_tb_logger: bool = False
     """Whether losses, metrics and pictures are written for tensorboard."""
     wandb: dict[str, Any] | None = None

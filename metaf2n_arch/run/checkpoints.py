@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from metaf2n_arch.run import folders, record
 from metaf2n_arch.run.checkpoint_sets import SetFolders, prune
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.manifests import LATEST
@@ -81,10 +82,17 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     Raises:
         DataError: the file could not be written; the one before, if any, is untouched.
     """
+    if model.opt.get('rank', 0) == 0:
+        folders.make_again()
+        if course.unreadable is not None:
+            course.unreadable.tell()
     if current_iter == -1:
         if model.opt.get('rank', 0) == 0 and (saver := _saver_of(model)) is not None:
             saver.commit(LATEST, epoch, None, None, lambda: None)
             saver.wait()
+        course.watch = None
+        if model.opt.get('rank', 0) == 0 and 'train' in model.opt:
+            record.note(int(model.opt['train']['total_iter']), ended=True)
         return
     further = further_state(model)
     course.saved = current_iter
@@ -98,6 +106,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         **further,
     }
     path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
+    record.note(current_iter)
     keep = (model.opt.get('logger') or {}).get('keep_last')
     best = frozenset(record['iter'] for records in state['best_metrics'].values() for record in records.values())
 

@@ -6,12 +6,14 @@ there needs them, so the repairs note them here as they pass by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metaf2n_arch.run.manifests import Manifest
+    from metaf2n_arch.run.rescue import Watch
     from metaf2n_arch.run.saving import SetSaver
+    from metaf2n_arch.run.unreadable import Unreadable
 
 
 @dataclass
@@ -28,9 +30,15 @@ class Course:
         resumed: epoch and iteration of the state that training goes on from.
         saved: iteration of the state that was last written or resumed from.
         random: state of the generators to put back before the next iteration.
+        options: of the run, as the runner uses them.
         from_program: whether the stock runner is driving, so that signals are ours to handle.
         manifest: manifest of the set that training goes on from, if it has one.
         checkpoints: who saves the sets of this run; None where no runner of the host has found its folders.
+        watch: looks on, so that whatever ends the training saves first.
+        gathered: the generators of all processes, where they can no more be asked.
+        seed_is_drawn: whether the option file gives no seed.
+        seeded: phases whose data sets the option file gives seeds of their own.
+        unreadable: list of the images that are skipped, if the option file wants that.
         tb_logger: tensorboard's writer, if there is one.
         bar: the progress bar, on a terminal.
     """
@@ -43,9 +51,15 @@ class Course:
     resumed: tuple[int, int] = (0, 0)
     saved: int | None = None
     random: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
     from_program: bool = False
     manifest: Manifest | None = None
     checkpoints: SetSaver | None = None
+    watch: Watch | None = None
+    gathered: list[dict[str, Any]] | None = None
+    seed_is_drawn: bool = False
+    seeded: set[str] = field(default_factory=set)
+    unreadable: Unreadable | None = None
     tb_logger: Any = None
     bar: Any = None
 

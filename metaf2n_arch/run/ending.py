@@ -9,7 +9,7 @@ import os
 import sys
 from types import TracebackType
 
-from metaf2n_arch.run import folders
+from metaf2n_arch.run import folders, rescue
 from metaf2n_arch.utils.checks import DataError, OptionError, TrainingDiverged
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,6 +33,7 @@ def guard() -> None:
 
 
 def _end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    rescue.save_before_the_end(error)
     folders.take_back()
     if isinstance(error, OSError) and _is_of_the_disk(error):
         kind, error = DataError, DataError(f'{error.filename or "a file of this run"}: {error.strerror}; {REMEDY}')

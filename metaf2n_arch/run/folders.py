@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import logging
 import os
 import shutil
 import time
@@ -59,13 +62,35 @@ def archive_and_make(folder: str | os.PathLike[str], remember: bool = True) -> N
     folder = Path(folder)
     archived = None
     if folder.exists():
-        archived = folder.with_name(f'{folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}')
+        archived = _archive_of(folder)
         print(f'Path already exists. Rename it to {archived}', flush=True)
         folder.rename(archived)
     first_of_parent = not folder.parent.exists()
     folder.mkdir(parents=True)
     if remember:
         _made.append((folder, archived, first_of_parent))
+
+
+def make_again() -> None:
+    """Makes the run's folder again if somebody has removed it, and goes on with the log there."""
+    logger = logging.getLogger('basicsr')
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler) or os.path.exists(handler.baseFilename):
+            continue
+        folder = Path(handler.baseFilename).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with handler.lock or contextlib.nullcontext():
+            if handler.stream is not None:
+                handler.stream.close()
+            handler.stream = open(handler.baseFilename, 'w', encoding=handler.encoding)  # noqa: SIM115 - the handler's
+        logger.warning(f'{folder} was removed while this run wrote there; made again. Earlier checkpoints are gone.')
+
+
+def _archive_of(folder: Path) -> Path:
+    """A name for `folder` that nothing has yet; two archives of one second are told apart by a number."""
+    name = f'{folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}'
+    candidates = itertools.chain([name], (f'{name}_{number}' for number in itertools.count(2)))
+    return next(path for path in map(folder.with_name, candidates) if not path.exists())
 
 
 def has_begun() -> None:
@@ -87,4 +112,5 @@ def take_back() -> None:
 
 
 def _is_result(file: Path) -> bool:
-    return file.is_file() and file.suffix not in ('.log', '.yml', '.yaml') and 'tfevents' not in file.name
+    told = file.suffix in ('.log', '.yml', '.yaml') or 'tfevents' in file.name or file.name == 'run.json'
+    return file.is_file() and not told

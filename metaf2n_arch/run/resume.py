@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from metaf2n_arch.run import made_with
 from metaf2n_arch.run.checkpoint_sets import SetFolders, check_set
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.sampling import start_at
@@ -161,8 +162,8 @@ def _network_file(opt: dict[str, Any], network: str, iteration: int) -> Path:
 def further_state(model: Any) -> dict[str, Any]:
     """What a state holds beyond the host's keys. Every process must call this, for each has generators of its own."""
     # What a resumed run has not begun with yet counts, not where its preparations have come to.
-    random = [course.random or random_state.capture()]
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    random = course.gathered or [course.random or random_state.capture()]
+    if course.gathered is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         mine, random = random[0], [{}] * dist.get_world_size()
         dist.all_gather_object(random, mine)
     state: dict[str, Any] = {'random': random, 'best_metrics': plain(getattr(model, 'best_metric_results', {}))}
@@ -192,6 +193,8 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
         step_schedule: sets the learning rates of (model, iteration, warm-up iterations).
     """
     load_optimizers(model, resume_state, step_schedule)
+    if course.manifest is not None and course.checkpoints is not None:
+        made_with.tell_changes(course.checkpoints.made_with, course.manifest.made_with)
     course.saved = resume_state['iter']
     random = resume_state.get('random', [])
     if len(random) == model.opt.get('world_size', 1):

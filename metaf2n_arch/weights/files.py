@@ -162,7 +162,7 @@ def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     shapes = [
         f'{k}: {tuple(state[k].shape)} in the file, {tuple(wanted[k].shape)} in the network'
         for k in wanted
-        if k in state and state[k].shape != wanted[k].shape
+        if k in state and isinstance(wanted[k], Tensor) and state[k].shape != wanted[k].shape
     ]
     parts = {
         'missing': [k for k in wanted if k not in state],

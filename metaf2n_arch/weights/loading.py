@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,14 @@ class Generator:
         net: (B, 3, h, w) -> (B, 3, s·h, s·w).
         scale: s.
         record: how it was trained, where its file says so.
+        architecture: its options as BasicSR's option files spell them; for a network that spandrel has recognised,
+            ``{type: <its name there>}``.
     """
 
     net: nn.Module
     scale: int
     record: TrainingRecord | None = None
+    architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AnySize(nn.Module):
@@ -90,11 +93,12 @@ def load_generator(
     record = training_record(path) if path.suffix == '.safetensors' else record_in(content, path)
     if architecture is None:
         found = recognise(state, path)
-        return _generator(found.net, found.scale, found.multiple, found.least, record)
+        generator = _generator(found.net, found.scale, found.multiple, found.least, record)
+        return replace(generator, architecture=found.architecture)
     net = build_registered(architecture)
     load_strictly(net, in_names_of(net, state, path), path)
     net.requires_grad_(False).eval()
-    return _tried(net, str(architecture['type']), record)
+    return replace(_tried(net, str(architecture['type']), record), architecture=architecture)
 
 
 def load_mask_net(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> nn.Module:

@@ -18,7 +18,7 @@ from torch import nn
 
 from metaf2n_arch.bridge import circle
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours, still_says
-from metaf2n_arch.run import checkpoints, folders, processes, resume, stopping
+from metaf2n_arch.run import checkpoints, folders, launcher, processes, rescue, resume, stopping
 from metaf2n_arch.run.course import course
 from metaf2n_arch.utils import random_state
 
@@ -42,6 +42,10 @@ def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) ->
         course.random = None
     if course.begun:
         folders.has_begun()
+    if course.checkpoints is not None:
+        course.checkpoints.check()
+    if course.watch is not None:
+        course.watch.begin_iteration(current_iter)
     course.begin_iteration()
     ORIGINALS[f'{_HOST}.update_learning_rate'](self, current_iter, warmup_iter)
 
@@ -50,6 +54,8 @@ def _begin_program(model: Any, current_iter: int) -> None:
     """At the first iteration of the stock runner: from here on signals can be obeyed, and there is progress."""
     course.from_program = False
     stopping.listen()
+    launcher.end_with_launcher()
+    rescue.watch(model)
     if model.opt.get('rank', 0) == 0:
         from metaf2n_arch.run import progress
 

@@ -62,7 +62,7 @@ def build_dataloader(
     if visiting and seed is not None:
         sampler.seed = seed
         if not isinstance(dataset, IterableDataset):
-            read_seeded(loader, seed)
+            read_seeded(loader, seed, course.unreadable if dataset_opt.get('skip_unreadable') else None)
     course.begin(sampler if visiting else None, loader.batch_size)
     return loader
 

@@ -26,7 +26,8 @@ from metaf2n_arch.bridge.host.train import adopt_program
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours
 from metaf2n_arch.bridge.voice import described, say
 from metaf2n_arch.config.text import OptionLoader, parse_yaml
-from metaf2n_arch.run import data_sets, ending, folders, processes
+from metaf2n_arch.run import data_sets, ending, folders, processes, record
+from metaf2n_arch.run.course import course
 
 _Dumper: Any = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
 
@@ -80,11 +81,12 @@ def parse_options_of_ours(root_path: str, is_train: bool = True) -> tuple[dict[s
     processes.start(opt, args)
     data_sets.keep(opt['datasets'], build_data_sets(opt, args.opt))
     folders.name_folders(opt, folders.working_root(root_path), is_train)
+    course.options = opt
     return opt, args
 
 
 def copy_opt_file(opt_file: str, experiments_root: str) -> None:
-    """Copies the option file to the experiment's folder, with the time and the command in front, in UTF-8."""
+    """Copies the option file to the experiment's folder, with the command in front, in UTF-8; begins the record."""
     from basicsr.utils.dist_util import get_dist_info
 
     if get_dist_info()[0] != 0:
@@ -92,6 +94,8 @@ def copy_opt_file(opt_file: str, experiments_root: str) -> None:
     text = Path(opt_file).read_text(encoding='utf-8-sig')
     head = f'# GENERATE TIME: {time.asctime()}\n# CMD:\n# {" ".join(sys.argv)}\n\n'
     (Path(experiments_root) / Path(opt_file).name).write_text(head + text, encoding='utf-8')
+    if course.options is not None:
+        record.begin(Path(experiments_root), course.options, course.resumed[1])
 
 
 def _apply(module: ModuleType) -> bool:

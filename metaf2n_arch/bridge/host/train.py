@@ -23,8 +23,9 @@ import torch
 
 from metaf2n_arch.bridge import circle
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours
-from metaf2n_arch.run import beginning, folders, resume
+from metaf2n_arch.run import beginning, folders, rescue, resume
 from metaf2n_arch.run.course import course
+from metaf2n_arch.run.lock import release_folders
 from metaf2n_arch.utils.checks import DataError
 
 
@@ -56,6 +57,17 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     return train_loader, train_sampler, val_loaders, total_epochs, total_iters
 
 
+def train_pipeline(root_path: str) -> None:
+    """Trains as the host does; whatever ends it, what has been trained is saved first."""
+    try:
+        ORIGINALS['basicsr.train.train_pipeline'](root_path)
+    except BaseException as error:
+        rescue.save_before_the_end(error)
+        raise
+    finally:
+        release_folders()
+
+
 def adopt_program() -> None:
     """Repairs the copy of `basicsr.train` that runs as the program: `python -m` executes the file a second time."""
     program = sys.modules.get('__main__')
@@ -77,12 +89,18 @@ def _resume(module: ModuleType) -> bool:
     return True
 
 
+def _end(module: ModuleType) -> bool:
+    replace(module, 'train_pipeline', train_pipeline)
+    return True
+
+
 def _count(module: ModuleType) -> bool:
     replace_for_ours(module, 'create_train_val_dataloader', create_train_val_dataloader)
     return True
 
 
 REPAIRS = [
+    Repair('saving-at-the-end', 'basicsr.train', _end, 'loses what was trained since the last checkpoint', 'everybody'),
     Repair('resume', 'basicsr.train', _resume, 'calls CUDA, looks in another folder than it wrote to', 'everybody'),
     Repair('number-of-epochs', 'basicsr.train', _count, 'ends before total_iter where batches do not divide'),
 ]
