@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from metaf2n_arch.faces.detector import Detector, DetectorOptions
 from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.faces.pairs import FacePair, face_pairs
+from metaf2n_arch.faces.pasting import pasted_strips
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions
 from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.functional.color_fix import ColorFix, ColorFixName, pooled_noise
@@ -68,6 +69,12 @@ class RestoreOptions(Strict):
     """
     inner_steps: int = Field(1, ge=0)
     """Steps of the inner loop; 1 in the paper, 0 does not adapt."""
+    skip_faces: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Numbers of faces that are left out, counted from 0 from left to right, as `metaf2n restore --list-faces` shows
+    them.
+    """
+    paste_faces: float = Field(0, ge=0, le=1)
+    """How much of the restorer's faces is blended into the result: 0 nothing, 1 all."""
     patches: int = Field(16, ge=1)
     """Random patches per face; 16 in the authors' program. At most 32 in all, spread over the faces."""
     patch_size: int = Field(64, ge=4)
@@ -236,6 +243,18 @@ class MetaF2N:
         self.rates = {self._inside + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
 
     @property
+    def about(self) -> str:
+        """Whether the weights were trained to be adapted, and what that means for the step, in one line."""
+        if not self.options.adapts:
+            return 'adaptation is off'
+        rate = 'learned' if isinstance(self.rates, dict) else f'{self.rates:g}'
+        auto = ' or less' if self.options.inner_lr == 'auto' else ''
+        step = f'step size {rate}{auto}, {self.steps} step{"" if self.steps == 1 else "s"}'
+        if self.meta_trained:
+            return f'the weights are meta-trained; {step}'
+        return f'the weights are not meta-trained (or do not say so), adaptation gains little; {step}'
+
+    @property
     def scale(self) -> int:
         """How many times larger a restored photo is."""
         return self.generator.scale
@@ -306,7 +325,10 @@ class MetaF2N:
         size = output_size(image, self.scale if outscale is None else outscale)
 
         def restore(with_params: bool, tile: int | None) -> Iterator[Tensor]:
-            strips = fix.in_strips(self._restore(params if with_params else None, x, tile), x)
+            plain = self._restore(params if with_params else None, x, tile)
+            paste = self.options.paste_faces
+            pasted = pasted_strips(plain, faces, (x.shape[-2], x.shape[-1]), self.scale, paste) if paste else plain
+            strips = fix.in_strips(pasted, x)
             shown = (strip.clamp(0, 1) for strip in strips)
             return resized_strips(shown, (self.scale * x.shape[-2], self.scale * x.shape[-1]), size)
 
@@ -326,7 +348,8 @@ class MetaF2N:
         """The face pairs of an (H, W, 3) photo; none where nothing would adapt to them."""
         if self.detector is None or self.restorer is None:
             return []
-        return face_pairs(photo, self.detector, self.restorer, self.scale)
+        skipped, paste = self.options.skip_faces, self.options.paste_faces
+        return face_pairs(photo, self.detector, self.restorer, self.scale, skipped=skipped, keep_aligned=paste > 0)
 
     def adapt(
         self,

@@ -38,7 +38,7 @@ def load(
     architecture: str | None,
     mask_weights: str | None,
     mask_architecture: str | None,
-    detector: str,
+    detector: str | dict[str, Any],
     restorer: str,
     device: str | None,
     **options: Any,
@@ -51,7 +51,7 @@ def load(
         architecture=network_block(architecture, 'network_g', '--architecture'),
         mask_weights=mask_weights,
         mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
-        detector=part(detector, '--detector'),
+        detector=part(detector, '--detector') if isinstance(detector, str) else detector,
         restorer=part(restorer, '--restorer'),
         device=device,
         **options,
@@ -65,6 +65,28 @@ def device_of(device: str | None, share: Shard) -> str | None:
     import torch
 
     return f'cuda:{share.local % torch.cuda.device_count()}' if torch.cuda.is_available() else None
+
+
+def of_faces(detector: str, faces: str, min_confidence: float | None) -> str | dict[str, Any]:
+    """A detector with the number of faces and the least score that the command line asks for."""
+    block = part(detector, '--detector')
+    more: dict[str, Any] = {} if min_confidence is None else {'confidence': min_confidence}
+    if faces != 'all':
+        number = '1' if faces == 'largest' else faces
+        if not number.isdecimal() or int(number) == 0:
+            raise OptionError(f'--faces is {faces!r}, expected a number from 1 on, largest, or all.')
+        more['max_faces'] = int(number)
+    if not more:
+        return block
+    return {**({'type': block} if isinstance(block, str) else block), **more}
+
+
+def numbers(text: str, name: str) -> tuple[int, ...]:
+    """Whole numbers from 0 on, with commas between them."""
+    parts = [part.strip() for part in text.split(',') if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise OptionError(f'{name} is {text!r}, expected whole numbers with commas between them, such as 0,2.')
+    return tuple(int(part) for part in parts)
 
 
 def part(text: str, name: str) -> Any:

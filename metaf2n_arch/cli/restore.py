@@ -41,6 +41,22 @@ def restore(
     learned_rates: Annotated[
         bool, typer.Option('--learned-rates', help="The step sizes in the generator's file, instead of --inner-lr.")
     ] = False,
+    faces: Annotated[str, typer.Option(help='Faces to adapt to: all, largest, or the N largest.')] = 'all',
+    min_confidence: Annotated[
+        float | None, typer.Option(help='Least score of a face, 0 to 1; 0.9 with RetinaFace, 0.7 with YuNet.')
+    ] = None,
+    skip_faces: Annotated[
+        str, typer.Option(help='Numbers of faces to leave out, such as 0,2, as --list-faces shows them.')
+    ] = '',
+    list_faces: Annotated[
+        bool, typer.Option('--list-faces', help='Restore nothing: write copies with frames, numbers and scores.')
+    ] = False,
+    save_faces: Annotated[
+        bool, typer.Option('--save-faces', help='Also write each face as it is and restored, below faces/.')
+    ] = False,
+    paste_faces: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the restorer's faces blended into the result.")
+    ] = 0.0,
     patches: Annotated[int, typer.Option(min=1, help='Random patches per face.')] = 16,
     seed: Annotated[int, typer.Option(min=0, help='Decides where the patches lie.')] = 0,
     outscale: Annotated[
@@ -90,18 +106,21 @@ def restore(
 
     check_outscale(outscale)
     allow_pixels(max_pixels)
+    wanted, skipped = blocks.of_faces(detector, faces, min_confidence), blocks.numbers(skip_faces, '--skip-faces')
     share = shard_of(shard)
     passed: dict[str, str] = {}
     jobs = share.of(collect(paths, out, format_, compare, passed))
     todo = remove_done(jobs) if skip_existing else jobs
     report = Report(results, share, share.of(sorted(passed.items())), set(jobs) - set(todo) if skip_existing else ())
-    if todo:
+    if todo and list_faces:
+        _list(wanted, todo, report, skipped, device)
+    elif todo:
         sr = blocks.load(
             weights,
             architecture,
             mask_weights,
             mask_architecture,
-            detector,
+            wanted,
             restorer,
             blocks.device_of(device, share),
             param_key=param_key,
@@ -110,16 +129,37 @@ def restore(
             color_fix=color_fix,
             learned_rates=learned_rates,
             inner_steps=steps,
+            skip_faces=skipped,
+            paste_faces=paste_faces,
             patches=patches,
             seed=seed,
             tile=tile,
             overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
             precision='float16' if half else 'bfloat16' if bf16 else 'float32',
         )
-        _run(sr, todo, report, _register(out, settings, again), compare, require_face, outscale)
+        typer.echo(sr.about)
+        _run(
+            sr,
+            todo,
+            report,
+            _register(out, settings, again),
+            compare,
+            require_face,
+            outscale,
+            out.expanduser() if save_faces else None,
+        )
     report.end()
     if report.summary.failed:
         raise typer.Exit(1)
+
+
+def _list(detector: Any, jobs: Sequence[Job], report: Report, skipped: Sequence[int], device: str | None) -> None:
+    from metaf2n_arch.faces.detectors import build_detector
+    from metaf2n_arch.photos.faces_found import list_faces
+    from metaf2n_arch.utils.modules import pick_device
+
+    for outcome in bar(list_faces(build_detector(detector, pick_device(device)), jobs, skipped), len(jobs), 'looking'):
+        report.add(outcome)
 
 
 def number_or_auto(text: str) -> float | str:
@@ -153,10 +193,12 @@ def _run(
     compare: bool,
     require_face: bool,
     outscale: float | None,
+    save_faces: Path | None,
 ) -> None:
     from metaf2n_arch.photos import restore_photos
 
     options: dict[str, Any] = {'compare': compare, 'require_face': require_face, 'outscale': outscale}
+    options['save_faces_to'] = save_faces
     try:
         for outcome in bar(restore_photos(sr, jobs, register=register, **options), len(jobs), 'restoring'):
             report.add(outcome)

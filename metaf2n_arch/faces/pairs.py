@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from metaf2n_arch.images.arrays import bicubic_up
 ANY_SIZE = 512
 # Width of the soft rim, as a share of the aligned face, over which the restored face passes into the enlarged photo.
 RIM = 0.04
+# Most faces that are aligned and restored at once, however many there are.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,8 @@ class FacePair:
         box: x0, y0, x1, y1, whole pixels of the photo, inside it.
         landmarks: (5, 2) in pixels of the photo, or None if the detector knows none.
         score: the detector's confidence.
+        aligned: the restored face in its aligned frame, (S, S, 3) float32, if it was to be kept.
+        matrix: maps the photo to that frame.
     """
 
     lq: Tensor
@@ -37,16 +42,30 @@ class FacePair:
     box: tuple[int, int, int, int]
     landmarks: np.ndarray | None
     score: float
+    aligned: np.ndarray | None = None
+    matrix: np.ndarray | None = None
 
 
-def face_pairs(image: np.ndarray, detector: Detector, restorer: Restorer, scale: int) -> list[FacePair]:
-    """Detects the faces of a photo, restores them in one batch, and warps them back into the enlarged photo's frame.
+def face_pairs(
+    image: np.ndarray,
+    detector: Detector,
+    restorer: Restorer,
+    scale: int,
+    *,
+    skipped: Collection[int] = (),
+    keep_aligned: bool = False,
+) -> list[FacePair]:
+    """Detects the faces of a photo, restores them, and warps them back into the enlarged photo's frame.
+
+    Memory does not grow with their number but for the faces themselves: see `restore_aligned`.
 
     Args:
         image: (H, W, 3) RGB: uint8, uint16, or floats in [0, 1].
         detector: finds the faces.
         restorer: restores them, on the device it is on.
         scale: s, how many times larger the restored photo will be.
+        skipped: numbers of faces to leave out, counted from 0 from left to right.
+        keep_aligned: whether the pairs hold the restored faces in their aligned frames, too.
 
     Returns:
         One pair per face, from left to right; empty if there is no face.
@@ -63,31 +82,42 @@ def face_pairs(image: np.ndarray, detector: Detector, restorer: Restorer, scale:
         raise ValueError(f'scale is {scale}, expected a whole number from 1 on.')
     photo = to_float(image)
     bytes_ = image if image.dtype == np.uint8 else (photo * 255).round().astype(np.uint8)
-    faces = detector.detect(bytes_)
+    faces = [face for number, face in enumerate(detector.detect(bytes_)) if number not in skipped]
     boxes = [clip_box(face.box, photo.shape[1], photo.shape[0]) for face in faces]
     inside = [(face, box) for face, box in zip(faces, boxes) if box[0] < box[2] and box[1] < box[3]]
     if not inside:
         return []
     size = restorer.size or ANY_SIZE
     matrices = [face_matrix(face, size) for face, _ in inside]
-    aligned = np.stack([warp(photo, matrix, (size, size)) for matrix in matrices])
-    restored = restore_aligned(aligned, restorer)
-    return [
-        _pair(photo, face, box, matrix, image_of_face, int(scale))
-        for (face, box), matrix, image_of_face in zip(inside, matrices, restored)
-    ]
+    pairs = []
+    for first in range(0, len(inside), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        aligned = np.stack([warp(photo, matrix, (size, size)) for matrix in matrices[some]])
+        for (face, box), matrix, restored in zip(inside[some], matrices[some], restore_aligned(aligned, restorer)):
+            pair = _pair(photo, face, box, matrix, restored, int(scale))
+            pairs.append(replace(pair, aligned=restored.copy(), matrix=matrix) if keep_aligned else pair)
+    return pairs
 
 
 def restore_aligned(faces: np.ndarray, restorer: Restorer) -> np.ndarray:
-    """Restores aligned faces (N, S, S, 3) in one batch on the restorer's device."""
+    """Restores aligned faces (N, S, S, 3) on the restorer's device.
+
+    One after the other on a CPU, where a batch is no faster and needs the memory of all.
+    """
     parameter = next(restorer.parameters(), None)
     device = torch.device('cpu') if parameter is None else parameter.device
     batch = torch.from_numpy(faces).permute(0, 3, 1, 2).contiguous().to(device)
-    return restorer.restore(batch).permute(0, 2, 3, 1).cpu().numpy()
+    parts = batch.split(1) if device.type == 'cpu' and not restorer.batch else [batch]
+    return torch.cat([restorer.restore(part) for part in parts]).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def warp_back(
-    restored: np.ndarray, matrix: np.ndarray, box: tuple[int, int, int, int], scale: int, background: np.ndarray
+    restored: np.ndarray,
+    matrix: np.ndarray,
+    box: tuple[int, int, int, int],
+    scale: int,
+    background: np.ndarray,
+    rim: float = RIM,
 ) -> np.ndarray:
     """Warps a restored aligned face into the part of the enlarged photo that `box` becomes.
 
@@ -97,6 +127,7 @@ def warp_back(
         box: x0, y0, x1, y1, whole pixels of the photo.
         scale: s.
         background: (s h, s w, 3) float32: what stands where the aligned face does not reach.
+        rim: width of the passage between the two, as a share of the aligned face.
 
     Returns:
         (s h, s w, 3) float32 in [0, 1].
@@ -106,7 +137,7 @@ def warp_back(
     back = compose(shift, compose(resize_matrix(scale), invert(matrix)))
     shape = (box[2] - box[0]) * scale, (box[3] - box[1]) * scale
     face = warp(restored, back, shape)
-    weight = _rim_weight(invert(back), shape, size)
+    weight = _rim_weight(invert(back), shape, size, rim)
     return face * weight + background * (1 - weight)
 
 
@@ -139,10 +170,10 @@ def _pair(
     return FacePair(lq, torch.from_numpy(hq).permute(2, 0, 1).contiguous(), box, face.landmarks, face.score)
 
 
-def _rim_weight(to_face: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray:
+def _rim_weight(to_face: np.ndarray, shape: tuple[int, int], size: int, rim: float) -> np.ndarray:
     """(h, w, 1): 1 inside the aligned face, 0 outside, linear over the rim."""
     y, x = np.mgrid[0 : shape[1], 0 : shape[0]].astype(np.float32)
     u = to_face[0, 0] * x + to_face[0, 1] * y + to_face[0, 2] + 0.5
     v = to_face[1, 0] * x + to_face[1, 1] * y + to_face[1, 2] + 0.5
-    depth = np.minimum(np.minimum(u, size - u), np.minimum(v, size - v)) / (RIM * size)
+    depth = np.minimum(np.minimum(u, size - u), np.minimum(v, size - v)) / (rim * size)
     return np.clip(depth, 0, 1).astype(np.float32)[:, :, None]

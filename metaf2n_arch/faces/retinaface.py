@@ -30,6 +30,8 @@ class RetinaFaceDetector(Detector):
         DataError: the weights are missing or of another network.
     """
 
+    finds_small = True
+
     def __init__(self, options: DetectorOptions, device: Any = 'cpu') -> None:
         super().__init__(options)
         path = locate(options.weights or options.type)

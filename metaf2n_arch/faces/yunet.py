@@ -21,6 +21,8 @@ class YuNetDetector(Detector):
         DataError: the weights are missing or cannot be read.
     """
 
+    finds_small = True
+
     def __init__(self, options: DetectorOptions) -> None:
         super().__init__(options)
         path = locate(options.weights or 'yunet')

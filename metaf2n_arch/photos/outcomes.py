@@ -23,6 +23,7 @@ class Outcome:
         size: width and height of the result.
         loss, psnr: share of the inner loss that adaptation removed on the faces, and the PSNR it added there, in dB.
         notes: what else a user should know.
+        listed: whether faces were only listed, not restored.
     """
 
     job: Job
@@ -34,10 +35,14 @@ class Outcome:
     loss: float = 0.0
     psnr: float = 0.0
     notes: tuple[str, ...] = ()
+    listed: bool = False
 
     def __str__(self) -> str:
         if self.failed is not None or self.passed is not None:
             return f'{self.job.source}: {self.failed or self.passed}'
+        if self.listed:
+            count = _count(self.faces, 'face') if self.faces else 'no face'
+            return ''.join([f'{self.job.target}: {count}', *(f'\n  {note}' for note in self.notes)])
         faces = _count(self.faces, 'face') if self.faces else 'no face, restored unadapted'
         gain = f', {decibels(self.psnr)} on {"it" if self.faces == 1 else "them"}' if self.adapted else ''
         return ', '.join([f'{self.job.target}: {self.size[0]} x {self.size[1]}', faces + gain, *self.notes])

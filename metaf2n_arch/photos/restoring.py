@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.reading import read_photo
 from metaf2n_arch.images.writing import check_target, write_strips
 from metaf2n_arch.inference import MetaF2N, Opened
+from metaf2n_arch.photos.faces_found import save_faces
 from metaf2n_arch.photos.jobs import Job
 from metaf2n_arch.photos.memory import is_lack_of_memory, smaller_tiles
 from metaf2n_arch.photos.outcomes import Outcome
@@ -29,6 +31,7 @@ class _Options:
     compare: bool
     require_face: bool
     outscale: float | None
+    save_faces: Path | None = None
 
 
 def restore_photos(
@@ -39,6 +42,7 @@ def restore_photos(
     require_face: bool = False,
     outscale: float | None = None,
     register: Register | None = None,
+    save_faces_to: Path | None = None,
 ) -> Iterator[Outcome]:
     """Restores photos one after the other; reading the next and writing the last happens meanwhile.
 
@@ -51,12 +55,13 @@ def restore_photos(
         compare: also writes the strip LQ | not adapted | adapted.
         require_face: a photo without a face fails.
         outscale: see `MetaF2N.__call__`.
+        save_faces_to: folder of the results, where the crops of the faces are written, too.
         register: knows what is done already, here or by other processes; without it everything is done.
 
     Yields:
         The outcome of each, in order, when its files are written.
     """
-    options = _Options(compare, require_face, outscale)
+    options = _Options(compare, require_face, outscale, save_faces_to)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(3) as writers:
         last: Future[Outcome] | None = None
         for job, reading in _ahead(reader, jobs, register):
@@ -107,6 +112,8 @@ def _begin(
         photo = reading.result()
         _check_targets(sr, job, photo, options)
         opened = _open(sr, photo, options)
+        if options.save_faces is not None:
+            save_faces(opened.faces, options.save_faces, job)
         return _compute(sr, job, photo, opened, options, writers, register)
     except Exception as error:  # whatever is wrong with this photo, the others are to be done
         return writers.submit(Outcome, job, _reason(error, job))
