@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from metaf2n_arch.inference import MetaF2N as MetaF2N
-    from metaf2n_arch.losses.ssl_loss import SSLLoss as SSLLoss
+    from metaf2n_arch.losses.self_similarity import SSLLoss as SSLLoss
 
 __version__ = '0.1.0'
 __all__ = ['MetaF2N', 'SSLLoss', '__version__']
 
-_LAZY = {'MetaF2N': 'metaf2n_arch.inference', 'SSLLoss': 'metaf2n_arch.losses.ssl_loss'}
+_LAZY = {'MetaF2N': 'metaf2n_arch.inference', 'SSLLoss': 'metaf2n_arch.losses.self_similarity'}
 
 
 def __getattr__(name: str) -> Any:

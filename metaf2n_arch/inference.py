@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from metaf2n_arch.faces.detector import Detector, DetectorOptions
@@ -19,21 +20,35 @@ from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.faces.pairs import FacePair, face_pairs
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions
 from metaf2n_arch.faces.restorers import build_restorer
+from metaf2n_arch.functional.color_fix import ColorFix, ColorFixName, pooled_noise
+from metaf2n_arch.functional.low_frequency import SHARPEST, drift
 from metaf2n_arch.images.arrays import to_tensor
-from metaf2n_arch.images.tiles import check_tile, run_tiled
+from metaf2n_arch.images.kinds import as_rgb, like_input, output_size
+from metaf2n_arch.images.resize import resized_strips
+from metaf2n_arch.images.tiles import check_tile, fitting_overlap, tiled_strips
+from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.params import Params, functional, select
-from metaf2n_arch.meta.photo import FaceAdaptation, Gain, adapt_to_faces
+from metaf2n_arch.meta.photo import FaceAdaptation, Gain
 from metaf2n_arch.models.inner_rates import InnerRates
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
 from metaf2n_arch.utils.modules import pick_device, shell
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.loading import AnySize, Generator, load_generator, load_mask_net
+from metaf2n_arch.weights.needs import needs_of_photos
+from metaf2n_arch.weights.search import locate, locate_all
 
-MEASURED = 4
-"""Patches of each face on which the gain is measured: an estimate, for a quarter of what all 16 would cost."""
+PROBES = (2, 12)
+"""Least and largest number of patches, all over the photo, that are restored first."""
+
+_STRIP = 256
+"""Rows of a result that are converted at once."""
+
+_REMEDIES = {
+    'float32': 'its weights are damaged or do not belong to it: give other --weights',
+    'bfloat16': 'restore in float32, without --bf16',
+    'float16': 'it does not take float16: restore without --half, or with --bf16',
+}
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
@@ -41,8 +56,16 @@ PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': t
 class RestoreOptions(Strict):
     """How photos are adapted to and restored."""
 
-    inner_lr: float = Field(1e-2, ge=0)
-    """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt."""
+    inner_lr: float | Literal['auto'] = 'auto'
+    """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries a few on patches that take no
+    part in the step, and does not adapt where nothing is gained.
+    """
+    force_adapt: bool = False
+    """Whether a given step size is kept although the loss grows on patches that take no part in the step."""
+    color_fix: ColorFixName = 'lowfreq'
+    """How the result gets the photo's own tones back: ``lowfreq`` (`low_frequency_fix`), ``wavelet`` (StableSR's), or
+    ``none``.
+    """
     learned_rates: bool = False
     """Whether to take, instead of `inner_lr`, the rate of each tensor that training with ``inner_lr: learned`` has left
     in the generator's file.
@@ -50,7 +73,7 @@ class RestoreOptions(Strict):
     inner_steps: int = Field(1, ge=0)
     """Steps of the inner loop; 1 in the paper, 0 does not adapt."""
     patches: int = Field(16, ge=1)
-    """Random patches per face; 16 in the authors' program."""
+    """Random patches per face; 16 in the authors' program. At most 32 in all, spread over the faces."""
     patch_size: int = Field(64, ge=4)
     """Side of these patches, in pixels of the restored photo; 64 in the authors' program."""
     adapted: tuple[str, ...] | None = None
@@ -66,6 +89,19 @@ class RestoreOptions(Strict):
     are smaller than what half precision resolves.
     """
 
+    @field_validator('inner_lr', mode='before')
+    @classmethod
+    def _a_rate(cls, value: object) -> object:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value != 'auto' and not (number and 0 <= value < math.inf):  # type: ignore[operator]  # a number by now
+            raise ValueError('expected a number from 0 on, or auto')
+        return value
+
+    @property
+    def adapts(self) -> bool:
+        """Whether there is an inner loop at all; without, no face is looked for."""
+        return self.inner_steps > 0 and (self.learned_rates or self.inner_lr != 0)
+
 
 @dataclass(eq=False)
 class Restoration:
@@ -74,8 +110,11 @@ class Restoration:
     Attributes:
         image: the photo, s times as large, of the kind that was given.
         faces: its faces, from left to right: LQ and HQ crops (RGB in [0, 1]), boxes in the photo, landmarks, scores.
-        gain: what adaptation gained on some patches of each face; None where there was none to adapt to.
-        adapted: whether `image` comes from adapted weights: there was a face, and the inner loop led somewhere.
+        gain: what adaptation gained, or would have, on patches of the faces that took no part in it; None where there
+            was none to adapt to.
+        adapted: whether `image` comes from adapted weights: there was a face, and a step from which it gained.
+        inner_lr: the step size that was taken; None without adaptation, and with learned rates.
+        reason: why the photo was restored unadapted although there was a face; None if it was not.
         unadapted: the photo restored with the weights as they are, if it was asked for.
     """
 
@@ -83,6 +122,8 @@ class Restoration:
     faces: list[FacePair]
     gain: Gain | None
     adapted: bool
+    inner_lr: float | None = None
+    reason: str | None = None
     unadapted: np.ndarray | None = None
     _confide: Callable[[FacePair], np.ndarray] = field(repr=False, default=lambda face: np.ones(face.hq.shape[-2:]))
 
@@ -90,6 +131,51 @@ class Restoration:
     def confidence(self) -> list[np.ndarray]:
         """How far each restored face is trusted, W per pixel, (s·h, s·w) float32; computed when first asked for."""
         return [self._confide(face) for face in self.faces]
+
+
+@dataclass(eq=False)
+class Opened:
+    """A photo whose faces are found and adapted to, and which is restored strip by strip.
+
+    Attributes:
+        source: the photo, as it was given.
+        size: height and width of the result.
+        faces, gain, adapted, inner_lr, reason: see `Restoration`.
+    """
+
+    source: np.ndarray
+    size: tuple[int, int]
+    faces: list[FacePair]
+    gain: Gain | None
+    adapted: bool
+    inner_lr: float | None
+    reason: str | None
+    _restore: Callable[[bool, int | None], Iterator[Tensor]] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the result: (H, W) or (H, W, C)."""
+        return (*self.size, *self.source.shape[2:])
+
+    def strips(self, adapted: bool = True, tile: int | None = None) -> Iterator[np.ndarray]:
+        """The result in strips from top to bottom, of the kind of the photo; memory for one row of tiles is needed.
+
+        Args:
+            adapted: with what the faces have taught, if there is anything; else with the weights as they are.
+            tile: instead of that of the options; its surroundings are made to fit.
+
+        Raises:
+            DataError: the generator's values are not finite.
+        """
+        first = 0
+        for strip in self._restore(adapted and self.adapted, tile):
+            for part in strip.split(_STRIP, -2):
+                yield like_input(part, self.source, first, self.size[0])
+                first += part.shape[-2]
+
+    def image(self, adapted: bool = True) -> np.ndarray:
+        """The whole result; see `strips`."""
+        return np.concatenate(list(self.strips(adapted)))
 
 
 class MetaF2N:
@@ -101,8 +187,8 @@ class MetaF2N:
     Args:
         generator: what restores.
         mask: MaskNet, or None: W = 1, every pixel of a restored face is trusted alike.
-        detector: finds faces.
-        restorer: restores them.
+        detector: finds faces; None where nothing is adapted.
+        restorer: restores them; None where nothing is adapted.
         device: where the networks run.
         options: of `RestoreOptions`.
     """
@@ -111,8 +197,8 @@ class MetaF2N:
         self,
         generator: Generator,
         mask: nn.Module | None,
-        detector: Detector,
-        restorer: Restorer,
+        detector: Detector | None,
+        restorer: Restorer | None,
         device: torch.device,
         options: RestoreOptions,
     ) -> None:
@@ -121,8 +207,10 @@ class MetaF2N:
             raise OptionError('precision float16 needs a GPU; on a CPU take bfloat16 or float32.')
         self.generator = generator
         self.mask = mask
-        self.detector = detector.to(device)
-        self.restorer = restorer.to(device)
+        if options.adapts and (detector is None or restorer is None):
+            raise OptionError('adaptation needs a detector and a restorer; give both, or inner_steps 0.')
+        self.detector = None if detector is None else detector.to(device)
+        self.restorer = None if restorer is None else restorer.to(device)
         self.device = device
         self.options = options
         # Convolutions of many channels are faster so, by a third on CPUs.
@@ -133,7 +221,17 @@ class MetaF2N:
         self._inside = 'net.' if isinstance(generator.net, AnySize) else ''
         names = [name.removeprefix(self._inside) for name, _ in generator.net.named_parameters()]
         self.adapted = [self._inside + name for name in select(names, options.adapted)]
-        self.rates: float | Params = options.inner_lr
+        record = generator.record if generator.record is not None and generator.record.meta_trained else None
+        self.meta_trained = record is not None
+        self.steps = options.inner_steps
+        if record is not None and record.inner_steps and 'inner_steps' not in options.model_fields_set:
+            self.steps = record.inner_steps
+        self.rates: float | Params
+        if options.inner_lr == 'auto':
+            given = None if record is None else record.inner_lr
+            self.rates = given if isinstance(given, float) else PAPER_LR
+        else:
+            self.rates = options.inner_lr
         self._own = threading.local()
 
     @classmethod
@@ -142,6 +240,7 @@ class MetaF2N:
         weights: str | Path,
         *,
         architecture: Mapping[str, Any] | None = None,
+        param_key: str | None = None,
         mask_weights: str | Path | None = None,
         mask_architecture: Mapping[str, Any] | None = None,
         detector: Mapping[str, Any] | DetectorOptions | Detector | str = 'retinaface_resnet50',
@@ -154,6 +253,7 @@ class MetaF2N:
         Args:
             weights: of the generator: a file, or a name of ``metaf2n weights list``.
             architecture: the generator as option files spell it, ``{type: RRDBNet, ...}``; None recognises it.
+            param_key: where the generator lies in its file, if there are several networks in it.
             mask_weights: of MaskNet; without them W = 1, every pixel of a restored face is trusted alike.
             mask_architecture: of MaskNet, ``{upsample: authors}``, where its file does not record it.
             detector: its type or option block, see `DetectorOptions`.
@@ -167,20 +267,50 @@ class MetaF2N:
         """
         parsed = parse_block(RestoreOptions, options, '')
         place = pick_device(device)
+        if not parsed.adapts:
+            return cls(load_generator(weights, architecture), None, None, None, place, parsed)
+        locate_all(
+            needs_of_photos(
+                weights,
+                mask_weights,
+                None if isinstance(detector, Detector) else detector,
+                None if isinstance(restorer, Restorer) else restorer,
+            )
+        )
         sr = cls(
-            load_generator(weights, architecture),
+            load_generator(weights, architecture, param_key),
             None if mask_weights is None else load_mask_net(mask_weights, mask_architecture),
             detector if isinstance(detector, Detector) else build_detector(detector, place),
             restorer if isinstance(restorer, Restorer) else build_restorer(restorer),
             place,
             parsed,
         )
-        if parsed.learned_rates:
+        record = sr.generator.record
+        if parsed.learned_rates or (parsed.inner_lr == 'auto' and record is not None and record.inner_lr == 'learned'):
             sr._learn_rates(locate(weights))
         return sr
 
+    @classmethod
+    def from_pretrained(
+        cls, repo: str, *, file: str = 'model.safetensors', revision: str | None = None, **arguments: Any
+    ) -> MetaF2N:
+        """Reads the generator from a repository of the Hugging Face hub, fetched if it is not in its cache.
+
+        Args:
+            repo: ``owner/name``.
+            file: its name in the repository.
+            revision: branch, tag or commit.
+            arguments: of `load`.
+
+        Raises:
+            OptionError, DataError: as `load`; or the hub cannot be reached, or has no such file.
+        """
+        from metaf2n_arch.weights.hub import download
+
+        return cls.load(download(repo, file, revision), **arguments)
+
     def _learn_rates(self, path: Path) -> None:
-        learned = InnerRates([name.removeprefix(self._inside) for name in self.adapted], self.options.inner_lr)
+        learned = InnerRates([name.removeprefix(self._inside) for name in self.adapted], PAPER_LR)
         learned.load(path, required=True)
         self.rates = {self._inside + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
 
@@ -212,56 +342,125 @@ class MetaF2N:
             DataError: no face in it, if one is required.
             ValueError: another shape, dtype, or values that are not finite.
         """
-        photo = as_rgb(image)
-        faces = self.find_faces(photo)
-        if require_face and not faces:
-            raise DataError('no face found.')
-        found = self.adapt(faces, self.options.seed if seed is None else seed)
-        adapted = found is not None and (found.gain is None or found.gain.finite)
-        x = to_tensor(photo)[None]
-        size = output_size(image, self.scale if outscale is None else outscale)
-        result = self._restore(found.fast_params if found is not None and adapted else None, x)
+        opened = self.open(image, require_face=require_face, outscale=outscale, seed=seed)
+        result = opened.image()
         plain = None
         if unadapted:
-            plain = self._restore(None, x) if adapted else result
+            plain = opened.image(adapted=False) if opened.adapted else result
         return Restoration(
-            image=like_input(resized(result, size), image),
-            faces=faces,
-            gain=found.gain if found is not None else None,
-            adapted=adapted,
-            unadapted=None if plain is None else like_input(resized(plain, size), image),
+            image=result,
+            faces=opened.faces,
+            gain=opened.gain,
+            adapted=opened.adapted,
+            inner_lr=opened.inner_lr,
+            reason=opened.reason,
+            unadapted=plain,
             _confide=self._confide,
         )
 
+    def open(
+        self,
+        image: np.ndarray,
+        *,
+        require_face: bool = False,
+        outscale: float | None = None,
+        seed: int | None = None,
+    ) -> Opened:
+        """Finds the faces and adapts to them; what it returns restores the photo, strip by strip.
+
+        Args, Raises:
+            As `__call__`.
+        """
+        photo = as_rgb(image)
+        if require_face and self.detector is None:
+            raise OptionError('a face is required, but nothing adapts to it; let the inner loop take a step.')
+        faces = self.find_faces(photo)
+        if require_face and not faces:
+            raise DataError('no face found.')
+        x = to_tensor(photo)[None].to(self.device)
+        probed = self._probe(x) if faces or self.options.color_fix == 'lowfreq' else None
+        fix = ColorFix(self.options.color_fix, noise=None if probed is None else pooled_noise(*probed))
+        found = self.adapt(faces, self.options.seed if seed is None else seed, probed, fix)
+        params = found.fast_params if found is not None and found.kept else None
+        size = output_size(image, self.scale if outscale is None else outscale)
+
+        def restore(with_params: bool, tile: int | None) -> Iterator[Tensor]:
+            strips = fix.in_strips(self._restore(params if with_params else None, x, tile), x)
+            shown = (strip.clamp(0, 1) for strip in strips)
+            return resized_strips(shown, (self.scale * x.shape[-2], self.scale * x.shape[-1]), size)
+
+        taken = found.fraction * self.rates if params is not None and found and isinstance(self.rates, float) else None
+        return Opened(
+            source=image,
+            size=size,
+            faces=faces,
+            gain=found.gain if found is not None else None,
+            adapted=params is not None,
+            inner_lr=taken,
+            reason=found.reason if found is not None else None,
+            _restore=restore,
+        )
+
     def find_faces(self, photo: np.ndarray) -> list[FacePair]:
-        """The face pairs of an (H, W, 3) photo."""
+        """The face pairs of an (H, W, 3) photo; none where nothing would adapt to them."""
+        if self.detector is None or self.restorer is None:
+            return []
         return face_pairs(photo, self.detector, self.restorer, self.scale)
 
-    def adapt(self, faces: Sequence[FacePair], seed: int = 0) -> FaceAdaptation | None:
-        """The generator's parameters after the inner loop on these faces; None if there is nothing to adapt to."""
+    def adapt(
+        self,
+        faces: Sequence[FacePair],
+        seed: int = 0,
+        probed: tuple[Tensor, Tensor] | None = None,
+        fix: ColorFix | None = None,
+    ) -> FaceAdaptation | None:
+        """The generator's parameters after the inner loop on these faces; None if there is nothing to adapt to.
+
+        Args:
+            faces: from `find_faces`.
+            seed: decides where patches lie.
+            probed: patches from all over the photo, restored without adaptation, and as they are.
+            fix: what becomes of the generator's output.
+        """
         options = self.options
-        if not faces or options.inner_steps == 0:
+        if not faces or not options.adapts:
             return None
         net, mask = self._own_networks()
         pairs = [(self._move(face.lq), self._move(face.hq)) for face in faces]
-        return adapt_to_faces(
+        guard = Guard(
+            None if probed is None else probed[1],
+            lambda y, x: drift(y, x, SHARPEST),
+            ColorFix('none') if fix is None else fix,
+            FRACTIONS if options.inner_lr == 'auto' else (1.0,),
+            options.force_adapt,
+        )
+        return adapt_guarded(
             net,
             mask,
             pairs,
             numpy_generator(seed),
+            guard,
             patches=options.patches,
             patch_size=max(1, options.patch_size // self.scale),
             inner_lr=self.rates,
-            inner_steps=options.inner_steps,
+            inner_steps=self.steps,
             adapted=self.adapted,
-            measure=MEASURED,
         )
 
     @torch.no_grad()
-    def _restore(self, params: Params | None, image: Tensor) -> Tensor:
-        """The whole photo through the generator; (1, 3, H, W) -> (1, 3, s·H, s·W) float32 in [0, 1], on the device."""
+    def _probe(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Patches from all over the photo: restored with the weights as they are, and as they are in the photo."""
+        count = min(max(round(x.shape[-2] * x.shape[-1] / (10 * PROBE**2)), PROBES[0]), PROBES[1])
+        patches = probes_of(x, PROBE, count, numpy_generator(0))
+        output = functional(self._own_networks()[0], torch.channels_last)({}, patches)
+        return output.nan_to_num().clamp(0, 1), patches
+
+    @torch.no_grad()
+    def _restore(self, params: Params | None, image: Tensor, tile: int | None) -> Iterator[Tensor]:
+        """The whole photo through the generator; (1, 3, H, W) -> strips (1, 3, h, s·W), float32 in [0, 1], in place."""
         net, _ = self._own_networks()
-        dtype = PRECISIONS[self.options.precision]
+        options = self.options
+        dtype = PRECISIONS[options.precision]
         state = dict(params or {})
         if dtype != torch.float32:
             tensors = {**dict(net.named_parameters()), **dict(net.named_buffers()), **state}
@@ -271,9 +470,13 @@ class MetaF2N:
         def run(x: Tensor) -> Tensor:
             return call(state, x.to(dtype)).float()
 
-        options = self.options
-        x = image.to(self.device)
-        return run_tiled(run, x, scale=self.scale, tile=options.tile, overlap=options.overlap).clamp(0, 1)
+        tile, overlap = (
+            (options.tile, options.overlap) if tile is None else (tile, fitting_overlap(tile, options.overlap))
+        )
+        for strip in tiled_strips(run, image.to(self.device), scale=self.scale, tile=tile, overlap=overlap):
+            if not bool(torch.isfinite(strip).all()):
+                raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
+            yield strip.clamp(0, 1)
 
     @torch.no_grad()
     def _confide(self, face: FacePair) -> np.ndarray:

@@ -14,9 +14,9 @@ import pytest
 import torch
 from published_layouts import PUBLISHED
 
-from metaf2n_arch.images.arrays import read_image
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.utils.resources import option_file
-from metaf2n_arch.weights.download import table
+from metaf2n_arch.weights.search import table
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / 'docs' / 'compared_models.md').read_text(encoding='utf-8')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.inference import RestoreOptions
-from metaf2n_arch.meta.support import random_patches
+from metaf2n_arch.meta.guarded import HELD_OUT
+from metaf2n_arch.meta.support import random_patches, weighted_l1
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import Generator
@@ -73,10 +75,12 @@ def tensor(image: np.ndarray) -> torch.Tensor:
 def test_the_result_is_that_of_the_equations_written_out(photo):
     torch.manual_seed(1)
     mask = MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False)
-    sr = build(mask=mask, patches=4, seed=7)
+    sr = build(mask=mask, patches=4, seed=7, color_fix='none', force_adapt=True)
     result = sr(photo, unadapted=True)
     [face] = result.faces
-    lq, hq = random_patches([(face.lq, face.hq)], 4, 8, numpy_generator(7))
+    rng = numpy_generator(7)
+    lq, hq = random_patches([(face.lq, face.hq)], 4, 8, rng)
+    held_lq, held_hq = random_patches([(face.lq, face.hq)], HELD_OUT, 8, rng)
     net = Sharpening()
     theta = dict(net.named_parameters())
     loss = (mask(lq, hq) * (hq - net(lq)).abs()).mean()
@@ -86,8 +90,14 @@ def test_the_result_is_that_of_the_equations_written_out(photo):
     for name, output in expected.items():
         levels = (output.detach().clamp(0, 1) * 255)[0].permute(1, 2, 0).numpy()
         assert np.abs(getattr(result, name) - levels).max() < 0.51
-    assert result.gain.loss_before == pytest.approx(loss.item(), rel=1e-5)
+    weight = mask(held_lq, held_hq)
+    for told, output in (
+        (result.gain.loss_before, net(held_lq)),
+        (result.gain.loss_after, functional_call(net, fast, (held_lq,))),
+    ):
+        assert told == pytest.approx((weight * (held_hq - output.clamp(0, 1)).abs()).mean().item(), rel=1e-5)
     assert result.adapted
+    assert result.inner_lr == RATE
     assert result.gain.loss > 0
     assert np.allclose(result.confidence[0], mask(face.lq[None], face.hq[None])[0, 0], atol=1e-6)
 
@@ -118,7 +128,12 @@ def test_a_rate_far_too_large_falls_back_to_the_weights_as_they_are(photo):
 def test_threads_give_what_one_after_the_other_gives_and_leave_the_weights_alone(astronaut):
     """Each photo adapts far enough to be another picture, so that a mixed-up weight would show."""
     torch.manual_seed(1)
-    sr = build(mask=MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False), inner_lr=10.0, inner_steps=5)
+    sr = build(
+        mask=MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False),
+        inner_lr=10.0,
+        inner_steps=5,
+        force_adapt=True,
+    )
     before = {name: p.clone() for name, p in sr.generator.net.state_dict().items()}
     photos = [np.ascontiguousarray(astronaut[y : y + 80, 150 : 150 + 90]) for y in range(0, 240, 20)] * 2
     one_by_one = [sr(photo, unadapted=True) for photo in photos]
@@ -220,6 +235,8 @@ def test_attention_in_windows_adapts_to_a_face_smaller_than_a_patch(photo, tmp_p
         tile=70,
         overlap=4,
         adapted=('*.qkv.weight',),
+        inner_lr=0.01,
+        force_adapt=True,
     )
     result = sr(photo[:77, :111])
     assert result.adapted
@@ -283,3 +300,102 @@ def test_wrong_options_and_missing_weights_are_one_line(data_dir, tmp_path, monk
 def test_exporting_it_loads_nothing():
     code = 'import sys, metaf2n_arch; assert "MetaF2N" in dir(metaf2n_arch); print("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'False'
+
+
+class Shifted(Sharpening):
+    """A generator whose tones are off, as if trained on other photos, by a bias that a step can move."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor([shift, 0.0, -shift]).view(1, 3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.shift
+
+
+def shifted(**options) -> MetaF2N:
+    generator = Generator(Shifted(0.05).requires_grad_(False).eval(), SCALE)
+    parsed = RestoreOptions(patch_size=16, **options)
+    parts = GivenFaces(FACE), build_restorer('identity'), torch.device('cpu')
+    return MetaF2N(generator, None, *parts, parsed)
+
+
+@pytest.mark.parametrize('kind', ['lowfreq', 'wavelet'])
+def test_the_colour_fix_gives_the_result_the_photos_tones(kind, photo):
+    means = {k: shifted(inner_steps=0, color_fix=k)(photo).image.mean((0, 1)) for k in (kind, 'none')}
+    assert np.abs(means['none'] - photo.mean((0, 1))).max() > 8
+    assert np.abs(means[kind] - photo.mean((0, 1))).max() < 1.5
+
+
+def test_tiles_do_not_make_tones_jump(photo):
+    whole, tiled = (shifted(inner_steps=0, tile=tile, overlap=4)(photo).image for tile in (0, 40))
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+def test_a_grey_photo_with_alpha_in_16_bits_is_fixed_in_its_kind(photo):
+    grey = (photo.mean(-1) * 257).astype(np.uint16)
+    image = np.stack([grey, np.full_like(grey, 65535)], -1)
+    result = shifted(inner_steps=0)(image, outscale=1.5).image
+    assert (result.shape, result.dtype) == ((120, 180, 2), np.uint16)
+    assert abs(result[..., 0].mean() - grey.mean()) < 300
+
+
+def test_a_step_that_loses_on_unseen_patches_is_not_kept_unless_forced(photo):
+    refused, forced = build(inner_lr=1e4), build(inner_lr=1e4, force_adapt=True)
+    result = refused(photo, unadapted=True)
+    assert not result.adapted
+    assert result.gain.loss < 0
+    assert result.reason == 'no gain on the faces'
+    assert np.array_equal(result.image, result.unadapted)
+    assert forced(photo).adapted
+
+
+def test_auto_takes_a_step_that_gains_and_says_which(photo):
+    """The faces tell the true sharpness here: the identity restorer's face is the enlarged photo."""
+    result = build(inner_lr='auto')(photo)
+    if result.adapted:
+        assert result.gain.loss > 0
+        assert result.inner_lr in (0.01, pytest.approx(0.003), pytest.approx(0.001))
+    else:
+        assert result.reason
+
+
+def test_a_face_whose_colours_are_wrong_does_not_move_the_photo(photo):
+    """The step would learn the restorer's cast; the tones of the photo forbid it."""
+    sr = shifted(inner_lr=0.3, color_fix='none', adapted=('shift',))
+    for p in (*sr.generator.net.last.parameters(), sr.generator.net.shift):
+        p.zero_()  # right tones before the step
+    faces = sr.find_faces(photo)
+    cast = [replace(face, hq=(face.hq + 0.2).clamp(0, 1)) for face in faces]
+    x = tensor(photo)
+    found = sr.adapt(cast, probed=sr._probe(x))
+    assert found.gain.loss > 0
+    assert not found.kept
+    assert found.reason == 'adaptation would shift the tones of the photo'
+
+
+def test_without_steps_no_face_is_looked_for_and_no_weights_of_it_are_asked_for(photo, tmp_path):
+    sr = MetaF2N.load(_saved(tmp_path), architecture=None, device='cpu', inner_steps=0)
+    assert sr.detector is None
+    assert sr(photo).faces == []
+    with pytest.raises(OptionError, match='a face is required'):
+        sr(photo, require_face=True)
+
+
+def test_many_faces_share_32_patches(photo, monkeypatch):
+    seen = []
+    boxes = [(float(x), 10.0, float(x + 20), 40.0) for x in range(0, 100, 8)]
+    sr = build(*boxes)
+    monkeypatch.setattr(
+        'metaf2n_arch.meta.guarded.weighted_l1', lambda g, c, lq, hq: seen.append(len(lq)) or weighted_l1(g, c, lq, hq)
+    )
+    sr.adapt([face for face in sr.find_faces(photo)] * 3)
+    assert seen == [32]
+
+
+def _saved(folder) -> str:
+    from basicsr.archs.srvgg_arch import SRVGGNetCompact
+
+    path = folder / 'net.pth'
+    torch.save({'params': SRVGGNetCompact(num_feat=8, num_conv=2, upscale=2).state_dict()}, path)
+    return str(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,7 @@ def test_other_code_keeps_its_own_exec_and_locals(tmp_path):
 @pytest.fixture
 def asked(monkeypatch):
     """What the installer asks pip for, instead of doing it."""
+    monkeypatch.setattr(install, 'ROOT', Path(__file__).resolve().parents[1])  # the source, not where it is installed
     calls: list[tuple[tuple[str, ...], dict[str, str]]] = []
     monkeypatch.setattr(install, 'pip', lambda *arguments, **environment: calls.append((arguments, environment)))
     return calls

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.resources import option_file, option_files
 
 

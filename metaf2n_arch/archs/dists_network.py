@@ -8,11 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaf2n_arch.archs.lpips_network import TRUNKS
-from metaf2n_arch.weights.pretrained import find_weights, read_weights, select_weights
+from metaf2n_arch.weights.published_networks import load_published
 
-WEIGHTS = 'DISTS_weights-f5e65c96.pth'
-WEIGHTS_URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{WEIGHTS}'
 CHANNELS = [3, 64, 128, 256, 512, 512]
 # first and last layer of each stage among torchvision's VGG16 features; the layer before a later stage was its pooling
 STAGES = ((0, 4), (5, 9), (10, 16), (17, 23), (24, 30))
@@ -83,20 +80,13 @@ class DISTS(nn.Module):
 
 
 def load_dists() -> DISTS:
-    """Returns the network with the published weights, which must lie in torch's or pyiqa's download folder.
+    """Returns the network with the published weights, found on the search path of all weights.
 
     Raises:
         DataError: if the VGG16 trunk or the DISTS weights are missing or belong to another network.
     """
     network = DISTS()
-    trunk = TRUNKS['vgg']
-    trunk_path = find_weights(trunk.filename, trunk.url, trunk.sha256_prefix, what='DISTS')
-    own_path = find_weights(WEIGHTS, WEIGHTS_URL, 'f5e65c96', what='DISTS')
-    layers = [k for k in network.state_dict() if k.startswith('stages.')]
-    shapes = {k: v.shape for k, v in network.state_dict().items()}
-    wanted = {k: ('features.' + k.split('.', 2)[2], shapes[k]) for k in layers}
-    weights = select_weights(read_weights(trunk_path, trunk.sha256_prefix), wanted, trunk_path)
-    own = {k: (k, shapes[k]) for k in ('alpha', 'beta')}
-    weights.update(select_weights(read_weights(own_path, 'f5e65c96'), own, own_path))
-    network.load_state_dict(weights)
-    return network
+    # 1.5.weight of the stages is features.5.weight of torchvision's VGG16
+    load_published(network.stages, 'lpips_vgg', lambda name: 'features.' + name.split('.', 1)[1], what='DISTS')
+    load_published(nn.ParameterDict({'alpha': network.alpha, 'beta': network.beta}), 'dists', what='DISTS')
+    return network.requires_grad_(False)

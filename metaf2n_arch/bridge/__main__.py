@@ -1,21 +1,47 @@
-"""`python -m metaf2n_arch.bridge`: imports BasicSR and prints every repair, and whether it was needed."""
+"""`python -m metaf2n_arch.bridge`: what the bridge does here, for whom, why, and how to switch it off."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 
 def main() -> None:
-    """Prints the table of repairs."""
+    """Prints the table of repairs and the kind of run an option file given as argument would be."""
     if os.environ.get('METAF2N_BRIDGE') == '0':
-        print('The bridge is off (METAF2N_BRIDGE=0); no repair is applied.')
+        print('The bridge is off (METAF2N_BRIDGE=0); no repair is applied. Unset it to switch the bridge on.')
         return
-    import basicsr
+    try:
+        import basicsr
+    except Exception as error:
+        print(f'`import basicsr` fails without any doing of ours: {type(error).__name__}: {error}')
+        return
+    from metaf2n_arch.bridge import circle, decision, hooks, registration
+    from metaf2n_arch.bridge.table import SKIP, report
 
-    from metaf2n_arch.bridge.table import report
-
-    version = getattr(basicsr, '__version__', 'of unknown version')
-    print(f'BasicSR {version} at {os.path.dirname(basicsr.__file__)}\n{report()}')
+    folder = os.path.dirname(getattr(basicsr, '__file__', None) or 'an unknown place')
+    print(f'BasicSR {getattr(basicsr, "__version__", "of unknown version")} at {folder}')
+    if hooks.foreign['why']:
+        print(f'It is left alone, and knows no part of ours: {hooks.foreign["why"]}.')
+        return
+    print(f'{report()}\n')
+    if registration.failed:
+        print('Parts that cannot be registered:')
+        for name, reason in registration.failed.items():
+            print(f'  {name}: {type(reason).__name__}: {reason}')
+    if registration.plugins:
+        print(f'Plug-ins of other packages: {", ".join(registration.plugins)}')
+    if sys.argv[1:]:
+        arguments = sys.argv[1:] if '-opt' in sys.argv else ['-opt', *sys.argv[1:]]
+        ours, why = decision.kind_of_run(arguments)
+    else:
+        ours, why = circle.is_ours(), circle.why()
+    print(f'This run {"is" if ours else "is not"} one of ours: {why}.')
+    print(
+        '"everybody": makes BasicSR run, changes no result. "ours": only in runs whose option file names a part of '
+        'ours or lists `plugins`, and in all runs with METAF2N_BRIDGE=all.\n'
+        f'Switch off: METAF2N_BRIDGE=0 (everything), {SKIP}=name,name (single repairs).'
+    )
 
 
 if __name__ == '__main__':

@@ -1,15 +1,23 @@
-"""What happens when a module of BasicSR, or a part of ours, is imported: its repairs run, our parts are registered."""
+"""What happens when a module of BasicSR, or a part of ours, is imported: its repairs run, our parts are registered.
+
+Nothing here raises: what goes wrong is one line, and the import goes on as if we were not there.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from metaf2n_arch.bridge import registration, torchvision_shim
+from metaf2n_arch.bridge import recognition, registration, torchvision_shim
+from metaf2n_arch.bridge.voice import described, say
 
 # Threads that are inside the body of one of our parts: registration waits until none is half-imported.
 _inside = threading.local()
+# Why the package `basicsr` of this process is left alone; empty if it is the host.
+foreign = {'why': ''}
 
 
 def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
@@ -18,8 +26,12 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
         return spec or torchvision_shim.spec()
     if spec is None or spec.loader is None or not hasattr(spec.loader, 'exec_module'):
         return spec
-    execute = spec.loader.exec_module
     ours = name.startswith('metaf2n_arch.')
+    if name == 'basicsr':
+        foreign['why'] = recognition.why_foreign(spec) or ''
+    if foreign['why'] and not ours:
+        return spec
+    execute = spec.loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
         _inside.depth = getattr(_inside, 'depth', 0) + ours
@@ -28,15 +40,39 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
         finally:
             _inside.depth -= ours
         if not ours:
-            # Not before: a part of ours may need neither the host nor torch.
-            from metaf2n_arch.bridge import table
-
-            table.repair(module)
+            _quietly(_repair, module)
         if name == 'basicsr':
             registration.host_is_ready()
         if _inside.depth == 0:
-            registration.register_pending()
+            _quietly(registration.register_pending)
 
     # On the instance: whatever else asks this loader (runpy, inspect, importlib.resources) finds it unchanged.
     spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # an attribute over the method
     return spec
+
+
+def catch_up() -> None:
+    """Repairs a host that was imported before the bridge was there, with the copies its own modules hold."""
+    package = sys.modules['basicsr']
+    spec = getattr(package, '__spec__', None)
+    foreign['why'] = 'it has no spec' if spec is None else recognition.why_foreign(spec) or ''
+    if foreign['why']:
+        return
+    for name in [name for name in sys.modules if name == 'basicsr' or name.startswith('basicsr.')]:
+        _quietly(_repair, sys.modules[name], True)
+    registration.host_is_ready()
+    _quietly(registration.register_pending)
+
+
+def _repair(module: ModuleType, late: bool = False) -> None:
+    # Not before: a part of ours may need neither the host nor torch.
+    from metaf2n_arch.bridge import table
+
+    table.repair(module, late)
+
+
+def _quietly(function: Callable[..., None], *arguments: object) -> None:
+    try:
+        function(*arguments)
+    except Exception as error:
+        say(f'BasicSR stays as it is: {described(error)}')

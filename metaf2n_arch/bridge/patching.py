@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -13,6 +14,8 @@ from metaf2n_arch.bridge import circle
 
 # What the host had before we replaced it, by 'module.name' or 'module.Class.name'.
 ORIGINALS: dict[str, Any] = {}
+# What the repair under way has replaced: owner, name, whether the owner itself had it, what it had, what it got.
+_journal: list[tuple[Any, str, bool, Any, Any]] = []
 
 
 @dataclass
@@ -25,7 +28,8 @@ class Repair:
         apply: gets that module and returns whether it needed the repair.
         why: one line: what the host does by itself.
         circle: ``everybody``: it makes the host run and changes no result; ``ours``: it waits for a run of ours.
-        applied: what `apply` returned; `None` before it has run.
+        applied: what `apply` returned; `None` before it has run, and where it was skipped or failed.
+        trouble: why it was skipped or failed.
     """
 
     name: str
@@ -34,11 +38,14 @@ class Repair:
     why: str
     circle: Literal['everybody', 'ours'] = 'ours'
     applied: bool | None = None
+    trouble: str = ''
 
 
 def replace(owner: ModuleType | type, name: str, new: Any) -> None:
     """Sets an attribute of a module or class of the host, for everybody, and keeps what was there in `ORIGINALS`."""
-    ORIGINALS.setdefault(f'{place_of(owner)}.{name}', getattr(owner, name))
+    old = getattr(owner, name)
+    _journal.append((owner, name, name in vars(owner), vars(owner).get(name), new))
+    ORIGINALS.setdefault(f'{place_of(owner)}.{name}', old)
     setattr(owner, name, new)
 
 
@@ -54,7 +61,34 @@ def replace_for_ours(owner: ModuleType | type, name: str, new: Callable[..., Any
 
 
 def place_of(owner: ModuleType | type) -> str:
+    """The full name of a module or class."""
     return owner.__name__ if isinstance(owner, ModuleType) else f'{owner.__module__}.{owner.__qualname__}'
+
+
+def apply(repair: Repair, module: ModuleType, chase_copies: bool = False) -> None:
+    """Applies a repair to its module, or leaves the module as it was.
+
+    Args:
+        repair: gets `applied`, or what kept it from being.
+        module: the host's.
+        chase_copies: whether other modules of the host may hold what is replaced already; they get the new one, too.
+
+    Raises:
+        Exception: what the repair raised, after all is as it was.
+    """
+    _journal.clear()
+    try:
+        repair.applied = repair.apply(module)
+    except Exception:
+        for owner, name, had, old, _ in reversed(_journal):
+            setattr(owner, name, old) if had else delattr(owner, name)
+            ORIGINALS.pop(f'{place_of(owner)}.{name}', None)
+        raise
+    if chase_copies:
+        for other in [m for n, m in list(sys.modules.items()) if n.partition('.')[0] == 'basicsr' and m is not None]:
+            for _, _, had, old, new in _journal:
+                for name in [key for key, value in list(vars(other).items()) if had and value is old]:
+                    setattr(other, name, new)
 
 
 def still_says(function: Any, text: str) -> bool:

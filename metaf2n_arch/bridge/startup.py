@@ -4,7 +4,9 @@ A start-up file is the one route that also reaches spawned and forkserver data-l
 nothing where BasicSR is never imported, so this file imports nothing but what the interpreter has loaded already; the
 repairs are looked up the moment the first module of BasicSR is searched for.
 
-    METAF2N_BRIDGE=0    turns the bridge off
+    METAF2N_BRIDGE=0            turns the bridge off
+    METAF2N_BRIDGE=all          makes every run one of ours, see `circle`
+    METAF2N_BRIDGE_SKIP=a,b     leaves single repairs out, see `python -m metaf2n_arch.bridge`
 """
 
 import os
@@ -30,16 +32,25 @@ class BridgeFinder:
                 break
         else:
             spec = None
-        from metaf2n_arch.bridge import hooks
+        try:
+            from metaf2n_arch.bridge import hooks
 
-        return hooks.observe(name, spec)
+            return hooks.observe(name, spec)
+        except Exception as error:
+            print(f'metaf2n_arch: BasicSR stays as it is: {type(error).__name__}: {error}', file=sys.stderr)
+            return spec
 
 
 def activate() -> None:
-    """Installs the import hook once, unless the environment says METAF2N_BRIDGE=0."""
+    """Installs the import hook once, unless the environment says METAF2N_BRIDGE=0; repairs a host that is there."""
     off = os.environ.get('METAF2N_BRIDGE') == '0'
-    if not off and not any(type(finder).__name__ == 'BridgeFinder' for finder in sys.meta_path):
-        sys.meta_path.insert(0, BridgeFinder())
+    if off or any(type(finder).__name__ == 'BridgeFinder' for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, BridgeFinder())
+    if 'basicsr' in sys.modules:
+        from metaf2n_arch.bridge import hooks
+
+        hooks.catch_up()
 
 
 activate()

@@ -11,11 +11,15 @@ from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
+    from metaf2n_arch.utils.shard import Shard
 
 Weights = Annotated[str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')]
 Architecture = Annotated[
     str | None,
     typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
+]
+ParamKey = Annotated[
+    str | None, typer.Option(help='Where the generator lies in its file, if there are several: params, net_g, ...')
 ]
 MaskWeights = Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')]
 MaskArchitecture = Annotated[
@@ -54,6 +58,15 @@ def load(
     )
 
 
+def device_of(device: str | None, share: Shard) -> str | None:
+    """The device that is named, or a GPU of its own for each process of a launcher; None leaves the choice to torch."""
+    if device is not None or share.local is None:
+        return device
+    import torch
+
+    return f'cuda:{share.local % torch.cuda.device_count()}' if torch.cuda.is_available() else None
+
+
 def part(text: str, name: str) -> Any:
     """A detector or restorer: its plain name, or its option block written as YAML."""
     return _mapping(text, name) if text.lstrip().startswith('{') else text
@@ -63,15 +76,29 @@ def network_block(text: str | None, key: str, name: str) -> Any:
     """A network's block, written as YAML or taken from an option file."""
     if text is None or text.lstrip().startswith('{'):
         return None if text is None else _mapping(text, name)
+    options = option_file_content(text, name)
+    if not isinstance(options.get(key), dict):
+        raise OptionError(f'{name} {text}: the file has no block {key}.')
+    return options[key]
+
+
+def option_file_content(text: str, name: str) -> dict[str, Any]:
+    """What an option file holds: one that is here, or one that is shipped, by its name.
+
+    Raises:
+        OptionError: there is none, or it is no YAML; `name` is the option that asks for it.
+    """
+    from metaf2n_arch.utils.resources import shipped_option_file
+
+    path = Path(text)
+    if not path.is_file():
+        path = shipped_option_file(path.name) or path
     try:
-        options = _mapping(Path(text).read_text(encoding='utf-8'), text)
+        return _mapping(path.read_text(encoding='utf-8'), text)
     except UnicodeDecodeError:
         raise OptionError(f'{name} {text}: no text; give an option file, or {{type: ..., ...}}.') from None
     except OSError as error:
         raise OptionError(f'{name} {text}: {error.strerror}; give an option file, or {{type: ..., ...}}.') from None
-    if not isinstance(options.get(key), dict):
-        raise OptionError(f'{name} {text}: the file has no block {key}.')
-    return options[key]
 
 
 def _mapping(text: str, name: str) -> dict[str, Any]:

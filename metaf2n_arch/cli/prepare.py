@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metaf2n_arch.cli.progress import bar, conclude
+from metaf2n_arch.cli.progress import SHOWN, bar, conclude
 
 app = typer.Typer(
     help='Prepare data. Every command goes on where it was stopped, and lists images it cannot use.',
@@ -18,17 +18,22 @@ Source = Annotated[Path, typer.Argument(help='Folder of images, searched with it
 Out = Annotated[Path, typer.Argument(help='Folder to fill.')]
 Jobs = Annotated[int | None, typer.Option('--jobs', '-j', min=1, help='Processes; by default one per core.')]
 DetectorName = Annotated[str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25 or yunet.')]
-DetectorWeights = Annotated[str | None, typer.Option(help="The detector's weights, a file or a name.")]
+DetectorWeights = Annotated[
+    str | None, typer.Option('--detector-weights', '--weights', help="The detector's weights, a file or a name.")
+]
 Confidence = Annotated[
     float | None, typer.Option(min=0, max=1, help='Least score of a face; if not given 0.9, or 0.7 for yunet.')
+]
+Listing = Annotated[
+    Path | None, typer.Option('--list', help='Only the images of this list, as `prepare split` writes them.')
 ]
 DryRun = Annotated[bool, typer.Option('--dry-run', help='Say what would be done, and write nothing.')]
 
 
-def _run(work: Any, jobs: int | None, dry_run: bool) -> None:
+def _run(work: Any, jobs: int | None, dry_run: bool, listing: Path | None = None) -> None:
     from metaf2n_arch.data.prepare.driver import prepare
 
-    conclude(prepare(work, jobs, dry_run, bar), dry_run)
+    conclude(prepare(work, jobs, dry_run, bar, listing), dry_run)
 
 
 @app.command()
@@ -44,6 +49,7 @@ def align(
     detector: DetectorName = 'retinaface_resnet50',
     weights: DetectorWeights = None,
     confidence: Confidence = None,
+    listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -60,7 +66,7 @@ def align(
     points = None if landmarks is None else read_landmarks(landmarks)
     if points is None and not dry_run:
         build_detector(options)  # missing weights are told once, before any process starts
-    _run(Align(source, out, tuple(size or (512,)), largest, min_ratio, options, points), jobs, dry_run)
+    _run(Align(source, out, tuple(size or (512,)), largest, min_ratio, options, points), jobs, dry_run, listing)
 
 
 @app.command()
@@ -69,13 +75,14 @@ def multiscale(
     out: Out,
     shortest: Annotated[int, typer.Option(min=0, help='Shorter side of the last image; 0: without it.')] = 400,
     original: Annotated[bool, typer.Option(help='Write the images themselves too.')] = False,
+    listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
     """Write each image at 0.75, 0.5 and 1/3 of its size and with a shorter side of 400, as Real-ESRGAN does."""
     from metaf2n_arch.data.prepare.multiscale import Multiscale
 
-    _run(Multiscale(source, out, shortest=shortest or None, original=original), jobs, dry_run)
+    _run(Multiscale(source, out, shortest=shortest or None, original=original), jobs, dry_run, listing)
 
 
 @app.command()
@@ -85,6 +92,7 @@ def crops(
     size: Annotated[int, typer.Option(min=2, help='Side of the crops.')] = 400,
     stride: Annotated[int, typer.Option(min=1, help='Distance of the grid.')] = 200,
     min_energy: Annotated[float, typer.Option(help='Least log mean squared gradient; -inf keeps all.')] = -6.0,
+    listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -92,7 +100,7 @@ def crops(
     from metaf2n_arch.data.prepare.crops import Crops
 
     limit = None if min_energy == float('-inf') else min_energy
-    _run(Crops(source, out, size, stride, limit), jobs, dry_run)
+    _run(Crops(source, out, size, stride, limit), jobs, dry_run, listing)
 
 
 @app.command()
@@ -101,13 +109,14 @@ def masks(
     out: Out,
     threshold: Annotated[int, typer.Option(min=0, max=254, help='Response that an edge must exceed.')] = 20,
     stride: Annotated[int, typer.Option(min=1, help='Keep the diagonal of each stride x stride block.')] = 1,
+    listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
     """Write the edge masks of the self-similarity loss as 8-bit PNG: 255 on an edge."""
     from metaf2n_arch.data.prepare.masks import Masks
 
-    _run(Masks(source, out, threshold, stride), jobs, dry_run)
+    _run(Masks(source, out, threshold, stride), jobs, dry_run, listing)
 
 
 @app.command()
@@ -117,6 +126,7 @@ def degrade(
     family: Annotated[str, typer.Option(help='iid: what training draws; ood: what it never draws.')] = 'iid',
     seed: Annotated[int, typer.Option(min=0, help='Of all draws; each also depends on the name of its image.')] = 0,
     scale: Annotated[int, typer.Option(min=1, help='Side of GT over side of LQ.')] = 4,
+    listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -125,7 +135,7 @@ def degrade(
     from metaf2n_arch.utils.checks import require_choice
 
     require_choice('family', family, FAMILIES)
-    _run(Degrade(source, out, family, scale, seed), jobs, dry_run)
+    _run(Degrade(source, out, family, scale, seed), jobs, dry_run, listing)
 
 
 @app.command()
@@ -185,6 +195,7 @@ def faces(
     confidence: Confidence = None,
     scale: Annotated[int, typer.Option(min=1, help='Of the generator that will be tested.')] = 4,
     device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
+    listing: Listing = None,
     dry_run: DryRun = False,
 ) -> None:
     """Find and restore the faces of photos, so that a generator can be adapted to each photo at test time."""
@@ -202,14 +213,18 @@ def faces(
     restored = parse_block(RestorerOptions, wanted, 'restorer')
     if dry_run:
         summary = Summary()
-        summary.made = len(image_names(source, summary.skipped))
+        summary.made = len(image_names(source, summary.skipped, listing))
         conclude(summary, dry_run=True)
         return
-    result = prepare_faces(source, target, found, restored, scale, device, lambda names: bar(names, len(names)))
+    result = prepare_faces(
+        source, target, found, restored, scale, device, lambda names: bar(names, len(names)), listing
+    )
     typer.echo(str(result))
     for name in result.without:
         typer.echo(f'  without a face: {name}')
-    for reason in result.failed.values():
+    for reason in list(result.failed.values())[:SHOWN]:
         typer.echo(f'  skipped: {reason}')
+    if result.listed is not None:
+        typer.echo(f'  each with its reason: {result.listed}')
     if not result.images:
         raise typer.Exit(1)

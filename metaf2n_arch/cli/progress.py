@@ -31,5 +31,7 @@ def conclude(summary: Summary, dry_run: bool = False) -> None:
         typer.echo(f'  skipped: {reason}')
     if len(summary.skipped) > SHOWN:
         typer.echo(f'  ... and {len(summary.skipped) - SHOWN} more')
+    if summary.listed is not None:
+        typer.echo(f'  each with its reason: {summary.listed}')
     if summary.useless:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,9 @@ from metaf2n_arch.cli.progress import bar
 
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
-    from metaf2n_arch.photos import Job, Summary
+    from metaf2n_arch.photos import Job
+    from metaf2n_arch.photos.register import Register
+    from metaf2n_arch.photos.report import Report
 
 
 def restore(
@@ -20,12 +23,21 @@ def restore(
     out: Annotated[Path, typer.Option('--out', '-o', help='Folder for the results.')],
     weights: blocks.Weights = 'realesrgan_x4plus',
     architecture: blocks.Architecture = None,
+    param_key: blocks.ParamKey = None,
     mask_weights: blocks.MaskWeights = None,
     mask_architecture: blocks.MaskArchitecture = None,
     detector: blocks.Detector = 'retinaface_resnet50',
     restorer: blocks.Restorer = 'gpen',
     steps: Annotated[int, typer.Option(min=0, help='Steps of the inner loop; 0 does not adapt.')] = 1,
-    inner_lr: Annotated[float, typer.Option(help='Step size of the inner loop.')] = 1e-2,
+    inner_lr: Annotated[
+        str, typer.Option(help='Step size of the inner loop, 0.01 in the paper; auto: the best of a few, or none.')
+    ] = 'auto',
+    force_adapt: Annotated[
+        bool, typer.Option('--force-adapt', help='Keep the step although the loss grows on patches it has not seen.')
+    ] = False,
+    color_fix: Annotated[
+        str, typer.Option(help="How the photo's own tones are kept: lowfreq, wavelet, none.")
+    ] = 'lowfreq',
     learned_rates: Annotated[
         bool, typer.Option('--learned-rates', help="The step sizes in the generator's file, instead of --inner-lr.")
     ] = False,
@@ -38,28 +50,51 @@ def restore(
         int,
         typer.Option(min=0, help='Longest side, in pixels of the photo, given to the generator at once; 0: no tiles.'),
     ] = 512,
-    overlap: Annotated[int, typer.Option(min=0, help='Surroundings that a tile sees, in pixels of the photo.')] = 24,
+    overlap: Annotated[
+        int | None,
+        typer.Option(min=0, help='Surroundings that a tile sees, in pixels of the photo; 24, or what fits the tile.'),
+    ] = None,
     half: Annotated[bool, typer.Option('--half', help='Restore in float16 (GPU).')] = False,
     bf16: Annotated[bool, typer.Option('--bf16', help='Restore in bfloat16.')] = False,
     device: blocks.Device = None,
     format_: Annotated[
-        str | None, typer.Option('--format', help="png, jpg, webp, tiff or bmp; each photo's own if not given.")
+        str | None, typer.Option('--format', help="png, jpg, webp, tiff, bmp or avif; each photo's own if not given.")
     ] = None,
     compare: Annotated[bool, typer.Option('--compare', help='Also write LQ | not adapted | adapted.')] = False,
     skip_existing: Annotated[bool, typer.Option('--skip-existing', help='Leave results that are there.')] = False,
     require_face: Annotated[bool, typer.Option('--require-face', help='A photo without a face is an error.')] = False,
+    again: Annotated[
+        bool, typer.Option('--again', help='Restore also what an earlier run has done with the same settings.')
+    ] = False,
+    results: Annotated[
+        Path | None, typer.Option('--results', help='File of JSON lines: what came of each input.')
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="I/N: the I-th of N shares of the photos; by default torchrun's, srun's or an array job's."),
+    ] = None,
+    max_pixels: Annotated[
+        float | None, typer.Option(min=0.01, help='Largest photo that is read, in megapixels; 179 if not given.')
+    ] = None,
 ) -> None:
-    """Restore photos, adapting to the faces in each."""
+    """Restore photos, adapting to the faces in each; goes on where an earlier run with the same settings stopped."""
+    settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if half and bf16:
         raise typer.BadParameter('--half and --bf16 exclude each other.')
-    from metaf2n_arch.photos import Summary, collect, remove_done
-    from metaf2n_arch.utils.checks import make_folder
-    from metaf2n_arch.utils.kinds import check_outscale
+    from metaf2n_arch.images.formats import allow_pixels
+    from metaf2n_arch.images.kinds import check_outscale
+    from metaf2n_arch.images.tiles import fitting_overlap
+    from metaf2n_arch.photos import collect, remove_done
+    from metaf2n_arch.photos.report import Report
+    from metaf2n_arch.utils.shard import shard_of
 
     check_outscale(outscale)
-    jobs = collect(paths, out, format_)
+    allow_pixels(max_pixels)
+    share = shard_of(shard)
+    passed: dict[str, str] = {}
+    jobs = share.of(collect(paths, out, format_, compare, passed))
     todo = remove_done(jobs) if skip_existing else jobs
-    summary = Summary(skipped=len(jobs) - len(todo))
+    report = Report(results, share, share.of(sorted(passed.items())), set(jobs) - set(todo) if skip_existing else ())
     if todo:
         sr = blocks.load(
             weights,
@@ -68,37 +103,65 @@ def restore(
             mask_architecture,
             detector,
             restorer,
-            device,
-            inner_lr=inner_lr,
+            blocks.device_of(device, share),
+            param_key=param_key,
+            inner_lr=number_or_auto(inner_lr),
+            force_adapt=force_adapt,
+            color_fix=color_fix,
             learned_rates=learned_rates,
             inner_steps=steps,
             patches=patches,
             seed=seed,
             tile=tile,
-            overlap=overlap,
+            overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
             precision='float16' if half else 'bfloat16' if bf16 else 'float32',
         )
-        make_folder(out.expanduser())  # rather than after minutes of restoring
-        _run(sr, todo, summary, compare=compare, require_face=require_face, outscale=outscale)
-    _report(summary)
-    if summary.failed:
+        _run(sr, todo, report, _register(out, settings, again), compare, require_face, outscale)
+    report.end()
+    if report.summary.failed:
         raise typer.Exit(1)
 
 
-def _run(sr: MetaF2N, jobs: list[Job], summary: Summary, **options: Any) -> None:
+def number_or_auto(text: str) -> float | str:
+    """A step size as the command line spells it; what is no number is left for the options to refuse."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+# What decides which photos are done, where and by whom, not what becomes of them.
+_NO_SETTINGS = ('paths', 'out', 'device', 'skip_existing', 'require_face', 'again', 'results', 'shard', 'max_pixels')
+
+
+def _register(out: Path, settings: dict[str, Any], again: bool) -> Register:
+    """What is done already below `out`; weights files that have changed since count as other settings."""
+    from metaf2n_arch.photos.register import Register
+
+    for key in ('weights', 'mask_weights', 'architecture', 'mask_architecture'):
+        file = Path(str(settings[key])).expanduser()
+        if file.is_file():
+            settings[f'{key} file'] = [file.stat().st_size, file.stat().st_mtime_ns]
+    return Register(out.expanduser(), settings, again)
+
+
+def _run(
+    sr: MetaF2N,
+    jobs: Sequence[Job],
+    report: Report,
+    register: Register,
+    compare: bool,
+    require_face: bool,
+    outscale: float | None,
+) -> None:
     from metaf2n_arch.photos import restore_photos
 
+    options: dict[str, Any] = {'compare': compare, 'require_face': require_face, 'outscale': outscale}
     try:
-        for outcome in bar(restore_photos(sr, jobs, **options), len(jobs), 'restoring'):
-            summary.add(outcome)
-            if outcome.failed is None:
-                typer.echo(str(outcome))
+        for outcome in bar(restore_photos(sr, jobs, register=register, **options), len(jobs), 'restoring'):
+            report.add(outcome)
     except KeyboardInterrupt:
-        _report(summary)
+        report.end()
         raise
-
-
-def _report(summary: Summary) -> None:
-    for outcome in summary.failed:
-        typer.echo(f'failed: {outcome}', err=True)
-    typer.echo(str(summary))
+    finally:
+        register.close()

@@ -35,6 +35,7 @@ class Answer:
 def web(
     weights: blocks.Weights = 'realesrgan_x4plus',
     architecture: blocks.Architecture = None,
+    param_key: blocks.ParamKey = None,
     mask_weights: blocks.MaskWeights = None,
     mask_architecture: blocks.MaskArchitecture = None,
     detector: blocks.Detector = 'retinaface_resnet50',
@@ -50,7 +51,9 @@ def web(
     """Open a local page: drop a photo, see its faces, the confidence maps, before and after."""
     with tempfile.TemporaryDirectory(prefix='metaf2n_web_') as place:
         gradio = load_gradio(place)
-        sr = blocks.load(weights, architecture, mask_weights, mask_architecture, detector, restorer, device)
+        sr = blocks.load(
+            weights, architecture, mask_weights, mask_architecture, detector, restorer, device, param_key=param_key
+        )
         typer.echo(f'http://{host}:{port} - Ctrl-C ends it.')
         serve(build_page(gradio, sr, place, max_pixels), host, port, max_mb)
 
@@ -117,8 +120,9 @@ def answer(sr: MetaF2N, upload: str | None, place: str, max_pixels: float) -> An
         place: folder for the result.
         max_pixels: limit in megapixels, held before the picture is decoded.
     """
-    from metaf2n_arch.images.arrays import image_size
-    from metaf2n_arch.images.photo_files import SUFFIXES, read_photo, write_photo
+    from metaf2n_arch.images.formats import SUFFIXES
+    from metaf2n_arch.images.reading import image_size, read_photo
+    from metaf2n_arch.images.writing import write_photo
 
     if upload is None:
         return Answer('No photo.')

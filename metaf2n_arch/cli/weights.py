@@ -3,51 +3,81 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metaf2n_arch.cli.blocks import network_block
+
+if TYPE_CHECKING:
+    from metaf2n_arch.weights.published import PublishedFile
 
 app = typer.Typer(help="Weights: list, fetch, path of published ones; convert the authors' own.", no_args_is_help=True)
 
 
 @app.command('list')
 def list_weights() -> None:
-    """List the weights known by name, their size and licence, and which are on this machine."""
+    """List the weights known by name: what for, size, licence, and whether they are on this machine."""
     from rich.console import Console
     from rich.table import Column, Table
 
-    from metaf2n_arch.utils.checks import DataError
-    from metaf2n_arch.weights.download import locate, table
+    from metaf2n_arch.weights.search import state, table
 
     # A name that is cut off cannot be given to fetch.
-    folded = {name: Column(name, overflow='fold') for name in ('for', 'licence')}
-    shown = Table(Column('name', no_wrap=True), folded['for'], Column('MB', no_wrap=True), folded['licence'], 'here')
+    folded = {name: Column(name, overflow='fold') for name in ('for', 'licence', 'here')}
+    shown = Table(
+        Column('name', no_wrap=True), folded['for'], Column('MB', no_wrap=True), folded['licence'], folded['here']
+    )
     for entry in table().values():
-        try:
-            locate(entry.name)
-            here = 'yes'
-        except DataError:
-            here = '-'
         size = '?' if entry.size is None else f'{entry.size / 1e6:.{int(entry.size < 1e6)}f}'
-        shown.add_row(entry.name, entry.purpose, size, entry.licence, here)
+        shown.add_row(entry.name, entry.purpose, size, entry.licence, state(entry))
     Console().print(shown)
 
 
 @app.command()
-def fetch(names: Annotated[list[str], typer.Argument(help='Names as `metaf2n weights list` shows them.')]) -> None:
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help='Names as `metaf2n weights list` shows them.')] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option('--for', help='All that this option file needs; may be given several times.'),
+    ] = None,
+) -> None:
     """Download weights into the user's cache (or the folder METAF2N_WEIGHTS), verified where a checksum is known."""
+    from metaf2n_arch.utils.checks import OptionError
     from metaf2n_arch.weights.download import fetch as fetch_one
+    from metaf2n_arch.weights.search import entry_of
 
-    for name in names:
-        typer.echo(fetch_one(name))
+    wanted = {entry_of(name): None for name in names or ()}
+    for file in recipe or ():
+        wanted.update(_needed(file))
+    if not names and not recipe:
+        raise OptionError('nothing to fetch; give names of `metaf2n weights list`, or --for an option file.')
+    for entry in wanted:
+        typer.echo(fetch_one(entry))
+
+
+def _needed(file: str) -> dict[PublishedFile, None]:
+    """The published files of an option file; what only the user has is named."""
+    from metaf2n_arch.cli.blocks import option_file_content
+    from metaf2n_arch.weights.needs import needs_of
+    from metaf2n_arch.weights.search import table
+
+    known = table()
+    found: dict[PublishedFile, None] = {}
+    for name, what in needs_of(option_file_content(file, '--for')).all.items():
+        if name in known:
+            found[known[name]] = None
+        elif not Path(name).is_file():
+            typer.echo(f'{what}: {name} is no published file: train it, or put it there yourself.', err=True)
+    if not found:
+        typer.echo(f'{file} needs no published weights.')
+    return found
 
 
 @app.command()
 def path(name: Annotated[str, typer.Argument(help='A name as `metaf2n weights list` shows it.')]) -> None:
     """Print where a weights file is on this machine."""
-    from metaf2n_arch.weights.download import locate
+    from metaf2n_arch.weights.search import locate
 
     typer.echo(locate(name))
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.utils.registry import DATASET_REGISTRY
 
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.registries import find
 
 # Keys without which the stock runner stops with a bare KeyError, after it has created folders.
 NEEDED = ['name', 'model_type', 'num_gpu', 'datasets', 'path']
@@ -41,7 +43,7 @@ def check_keys(opt: dict[str, Any], is_train: bool, file: str) -> None:
         if last not in current:
             raise OptionError(f'{file}: {key} is missing; it must be given.{nearest(last, current)}')
     name = opt['name']
-    if not isinstance(name, str) or name in ('', '.', '..') or '/' in name or '\\' in name:
+    if not isinstance(name, str) or name in ('', '.', '..') or '/' in name or '\\' in name or not name.isprintable():
         raise OptionError(f"{file}: name is {name!r}, expected the name of a folder, in quotes if it is a number: '5'.")
     if is_train:
         for phase in phases:
@@ -77,6 +79,9 @@ def check_sizes(opt: dict[str, Any], file: str) -> None:
 def check_files(opt: dict[str, Any], file: str) -> None:
     """Raises `DataError` if a folder, meta-info file or weights file that the options name is missing or empty."""
     for phase, block in opt['datasets'].items():
+        # the demo's data sets write their files first
+        if getattr(find(DATASET_REGISTRY, block.get('type')), 'makes_files', False):
+            continue
         for key, value in block.items():
             if key.startswith(('dataroot', 'meta_info')) and value is not None:
                 for path in value if isinstance(value, list) else [value]:

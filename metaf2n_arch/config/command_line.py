@@ -13,10 +13,12 @@ from typing import Any
 import torch
 
 from metaf2n_arch.config import checks, names
-from metaf2n_arch.config.option_file import check_option_file
+from metaf2n_arch.config.option_file import build_data_sets, check_option_file
+from metaf2n_arch.config.plugins import load_plugins
 from metaf2n_arch.config.text import find_option_file, force_option, read_option_file
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.weights.download import locate
+from metaf2n_arch.weights.needs import needs_of
+from metaf2n_arch.weights.search import locate, locate_all
 
 
 def read_options(is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
@@ -34,7 +36,7 @@ def read_options(is_train: bool = True) -> tuple[dict[str, Any], argparse.Namesp
         print(f'{given} is not in this folder; using the shipped {args.opt}', flush=True)
     opt = _read(args, is_train)
     checks.check_device(opt, args.opt)
-    _find_weights(opt['path'], args.opt)
+    _find_weights(opt, args.opt)
     check_option_file(opt, args.opt)
     names.check_names(opt, args.opt)
     checks.check_files(opt, args.opt)
@@ -60,11 +62,12 @@ def check_alone(file: str, forced: Sequence[str] = (), files: bool = False) -> s
     is_train = 'train' in read_option_file(args.opt)
     opt = _read(args, is_train)
     if files:
-        _find_weights(opt['path'], args.opt)
-    check_option_file(opt, args.opt, build=files)
+        _find_weights(opt, args.opt)
+    check_option_file(opt, args.opt)
     names.check_names(opt, args.opt)
     if files:
         checks.check_files(opt, args.opt)
+        build_data_sets(opt, args.opt)
     return 'basicsr.train' if is_train else 'basicsr.test'
 
 
@@ -73,6 +76,7 @@ def _read(args: argparse.Namespace, is_train: bool) -> dict[str, Any]:
     opt: dict[str, Any] = read_option_file(args.opt)
     for entry in args.force_yml or []:
         force_option(opt, entry)
+    load_plugins(opt.get('plugins'), args.opt)
     opt['path'] = opt.get('path') or {}
     checks.check_keys(opt, is_train, args.opt)
     _settle(opt, args, is_train)
@@ -121,11 +125,17 @@ def _expand(value: Any) -> Any:
     return osp.expanduser(value) if isinstance(value, str) else value
 
 
-def _find_weights(paths: dict[str, Any], file: str) -> None:
-    """Turns names of ``metaf2n weights list`` into the files they stand for, for any model."""
+def _find_weights(opt: dict[str, Any], file: str) -> None:
+    """Turns names of ``metaf2n weights list`` into the files they stand for, for any model; names all that is missing.
+
+    Addresses (``https://``, ``s3://``) are the host's to fetch.
+    """
+    needs = needs_of(opt)
+    try:
+        locate_all(needs.required, needs.optional)
+    except DataError as error:
+        raise DataError(f'{file}: {error}') from None
+    paths = opt['path']
     for key, value in paths.items():
-        if key.startswith('pretrain_network') and value is not None:
-            try:
-                paths[key] = str(locate(value))
-            except DataError as error:
-                raise DataError(f'{file}: path.{key}: {error}') from None
+        if key.startswith('pretrain_network') and isinstance(value, str) and '://' not in value:
+            paths[key] = str(locate(value))

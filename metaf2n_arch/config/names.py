@@ -38,12 +38,31 @@ def names_a_part_of_ours(opt: Mapping[str, Any]) -> bool:
 
 
 def check_names(opt: dict[str, Any], file: str) -> None:
-    """Raises `OptionError` if a network, loss, metric, data set or model type is in no registry."""
+    """Raises `OptionError` if a network, loss, metric, data set or model type is in no registry.
+
+    A model of somebody else may build its networks and losses otherwise; what they are called is left to it.
+    """
+    own_builder = not _is_known(find(REGISTRIES['model'], opt['model_type']))
     for kind, place, name in named_in(opt):
+        if own_builder and kind in ('network', 'loss'):
+            continue
         if find(REGISTRIES[kind], name) is None:
             known = names(REGISTRIES[kind])
             hint = nearest(str(name), known) or f' Known: {", ".join(known)}.'
             raise OptionError(f'{file}: {place}: there is no {kind} {name!r}.{hint}')
+
+
+def _is_known(model: Any) -> bool:
+    """Whether a model is the host's or ours, or is in no registry."""
+    return model is None or model.__module__.startswith(('basicsr.', 'metaf2n_arch.'))
+
+
+def without_type(opt: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Returns the block at a key path such as ``train.losses.0``, without its `type`."""
+    block: Any = opt
+    for key in place.split('.'):
+        block = block[int(key)] if isinstance(block, list) else block[key]
+    return {key: value for key, value in block.items() if key != 'type'}
 
 
 def named_in(opt: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:

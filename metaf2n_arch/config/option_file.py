@@ -23,10 +23,20 @@ from basicsr.utils.registry import (
 )
 
 from metaf2n_arch.config import stock
-from metaf2n_arch.config.names import check_arguments, check_part, is_ours, names_a_part_of_ours
+from metaf2n_arch.config.names import (
+    REGISTRIES,
+    check_arguments,
+    check_part,
+    is_ours,
+    named_in,
+    names_a_part_of_ours,
+    without_type,
+)
+from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.optimization import optimizer_class
 from metaf2n_arch.models.options import (
+    ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
     LoggerOptions,
@@ -43,23 +53,21 @@ Options = Mapping[str, Any]
 # Keys the host itself writes into the mapping after reading the file.
 _OF_HOST = ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path')
 _TOP = ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'path', 'train', 'val', 'logger')
-_TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performance')
+_TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performance', 'color_fix', 'plugins')
 _PATH_PREFIXES = ('pretrain_network_', 'param_key_', 'strict_load_')
 _PATH = ('resume_state', 'ignore_resume_networks', 'experiments_root', 'models', 'training_states', 'log')
 _PATH_RARE = ('visualization', 'results_root')
 
 
-def check_option_file(opt: Options, file: str, build: bool = True) -> None:
+def check_option_file(opt: Options, file: str) -> None:
     """Checks the options the host has read from `file`.
 
     Args:
         opt: the options.
         file: their file, for the messages.
-        build: whether data sets of ours are built, to see whether their files can be used.
 
     Raises:
         OptionError: with one line per mistake: file, key path, what was expected, the nearest known key.
-        DataError: if a file or folder named in it does not exist or cannot be used.
     """
     mistakes: list[str] = []
     for check in _checks(opt):
@@ -69,11 +77,6 @@ def check_option_file(opt: Options, file: str, build: bool = True) -> None:
             mistakes.extend(str(error).splitlines())
     if mistakes:
         raise OptionError('\n'.join(f'{file}: {mistake}' for mistake in mistakes))
-    try:
-        if build:
-            _build_data_sets(opt)
-    except (DataError, OptionError) as error:
-        raise type(error)(f'{file}: {error}') from None
 
 
 def _checks(opt: Options) -> Iterable[Callable[[], object]]:
@@ -90,6 +93,7 @@ def _checks(opt: Options) -> Iterable[Callable[[], object]]:
     elif names_a_part_of_ours(opt):
         yield from _stock_checks(opt)
     stock_too = names_a_part_of_ours(opt)
+    yield from _schemas(opt)
     for phase, options in (opt.get('datasets') or {}).items():
         yield partial(_check_data_set, options, f'datasets.{phase}', stock_too)
 
@@ -105,6 +109,18 @@ def _stock_checks(opt: Options) -> Iterable[Callable[[], object]]:
         yield partial(check_part, ARCH_REGISTRY, opt[key], key, 'network')
 
 
+def _schemas(opt: Options) -> Iterable[Callable[[], object]]:
+    """Checks of parts that bring a schema: ``options_schema``, of a model a mapping from blocks to schemas."""
+    schemas = getattr(find(MODEL_REGISTRY, opt.get('model_type')), 'options_schema', None) or {}
+    for where, schema in schemas.items():
+        yield partial(parse_block, schema, opt.get(where), where)
+    for kind, place, name in named_in(opt):
+        schema = getattr(find(REGISTRIES[kind], name), 'options_schema', None)
+        if schema is not None and kind in ('network', 'loss', 'metric'):
+            where = place.removesuffix('.type')
+            yield partial(parse_block, schema, without_type(opt, where), where)
+
+
 def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
     schemas: dict[str, type[Strict]] = {
         'meta': MetaOptions,
@@ -112,6 +128,7 @@ def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
         'val': ValOptions,
         'logger': LoggerOptions,
         'performance': PerformanceOptions,
+        'color_fix': ColorFixOptions,
     }
     if opt.get('is_train', True):
         schemas['train'] = GANTrainOptions
@@ -122,6 +139,8 @@ def _blocks(opt: Options) -> Iterable[Callable[[], object]]:
 def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
     for number, entry in enumerate(train.get('losses') or ()):
         yield partial(_check_loss, entry, f'train.losses.{number}')
+    if isinstance(train.get('augmentations'), list):
+        yield partial(Augmentations, train['augmentations'])
     if isinstance(train.get('scheduler'), Mapping):
         yield partial(_check_scheduler, train['scheduler'])
     for key in ('optim_g', 'optim_d'):
@@ -165,15 +184,24 @@ def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: 
             raise OptionError(f'{path}: unknown key.{nearest(key, [*known, *prefixes])}')
 
 
-def _build_data_sets(opt: Options) -> None:
-    """Data sets of ours look at their files when built; done here, a bad folder leaves no experiment behind."""
+def build_data_sets(opt: Options, file: str) -> dict[str, Any]:
+    """Builds the data sets of ours, by phase: they look at their files, and a bad folder leaves no experiment behind.
+
+    Raises:
+        DataError: a file or folder does not exist or cannot be used.
+        OptionError: a batch would never be full.
+    """
+    built = {}
     for phase, options in (opt.get('datasets') or {}).items():
         if is_ours(DATASET_REGISTRY, options['type']):
             try:
-                _require_a_batch(find(DATASET_REGISTRY, options['type'])(deepcopy(dict(options))), options)
+                built[phase] = find(DATASET_REGISTRY, options['type'])(deepcopy(dict(options)))
+                _require_a_batch(built[phase], options)
             except (DataError, OptionError) as error:
                 message = str(error)
-                raise type(error)(message if phase in message else f'datasets.{phase}: {message}') from None
+                place = '' if phase in message else f'datasets.{phase}: '
+                raise type(error)(f'{file}: {place}{message}') from None
+    return built
 
 
 def _require_a_batch(dataset: Any, options: Options) -> None:

@@ -17,8 +17,10 @@ from pydantic.json_schema import models_json_schema
 
 from metaf2n_arch.config import stock
 from metaf2n_arch.config.signatures import Schema, part_schema
+from metaf2n_arch.data.augmentations import KINDS
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.options import (
+    ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
     LoggerOptions,
@@ -32,6 +34,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     'meta': MetaOptions,
     'face': FaceOptions,
     'performance': PerformanceOptions,
+    'color_fix': ColorFixOptions,
     'val': ValOptions,
     'logger': LoggerOptions,
 }
@@ -63,6 +66,7 @@ def option_schema() -> Schema:
     bare_losses = _parts(registry.LOSS_REGISTRY, definitions, 'stock_loss')
     metrics = _parts(registry.METRIC_REGISTRY, definitions, 'metric', given=('img', 'img2'), more=_BETTER)
     definitions['GANTrainOptions']['properties']['losses']['items'] = losses
+    definitions['GANTrainOptions']['properties']['augmentations']['items'] = _augmentations(definitions)
     for key in ('pixel_opt', 'perceptual_opt', 'ldl_opt', 'gan_opt'):
         block = definitions['StockTrainOptions']['properties'][key]
         block.pop('default', None)
@@ -117,7 +121,7 @@ def _pydantic_definitions() -> Schema:
 
     data_sets = [schema for _, part in DATASET_REGISTRY if (schema := getattr(part, 'options_schema', None))]
     blocks = [*BLOCKS.values(), GANTrainOptions, TermOptions, *data_sets, *stock.DATASETS.values()]
-    blocks += [stock.StockTrainOptions, stock.RunOptions]
+    blocks += [*KINDS.values(), stock.StockTrainOptions, stock.RunOptions]
     made = models_json_schema([(block, 'validation') for block in blocks], ref_template='#/$defs/{model}')[1]
     return dict(made['$defs'])
 
@@ -142,6 +146,12 @@ def _data_sets(registry: Any, definitions: Schema) -> Schema:
                 'enum': names(registry),
             }
     return _by_type(names(registry), described)
+
+
+def _augmentations(definitions: Schema) -> Schema:
+    for name in KINDS:
+        definitions[name]['properties']['type'] = {'const': name, 'description': 'Kind of augmentation.'}
+    return _by_type(list(KINDS), {name: name for name in KINDS})
 
 
 def _by_type(known: list[str], described: dict[str, str]) -> Schema:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from metaf2n_arch.data.face_pair_dataset import FacePairDataset, FacePairDatasetOptions
 from metaf2n_arch.data.metaf2n_dataset import MetaF2NDataset, MetaF2NDatasetOptions
 from metaf2n_arch.data.options import DegradedOptions
-from metaf2n_arch.data.prepare.demo import prepare_training, prepare_validation
+from metaf2n_arch.data.prepare.demo import folder_of, prepare_training, prepare_validation, validation_settings
 from metaf2n_arch.utils.options import parse_block
 
 
@@ -20,11 +20,11 @@ class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
     """Options of `DemoMetaF2NDataset`: those of `MetaF2NDataset`, with one root in place of two."""
 
     dataroot: str = 'datasets/demo/train'
-    """Folder to make and use."""
+    """Folder in which each setting's files are made, in a folder of their own, and used."""
     dataroot_face: str = ''
-    """Aligned square faces; by default ``faces`` in ``dataroot``."""
+    """Made in ``dataroot``; leave it out."""
     dataroot_gt: str = ''
-    """Natural images; by default ``naturals`` in ``dataroot``."""
+    """Made in ``dataroot``; leave it out."""
 
     @model_validator(mode='before')
     @classmethod
@@ -40,21 +40,27 @@ class DemoMetaF2NDataset(MetaF2NDataset):
     """`MetaF2NDataset` on photographs of scikit-image and matplotlib, which it writes under `dataroot` first."""
 
     options_schema = DemoMetaF2NDatasetOptions
+    makes_files = True
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         options = parse_block(DemoMetaF2NDatasetOptions, opt, f'datasets.{opt.get("phase", "train")}')
-        prepare_training(Path(options.dataroot), options.face_size)
-        roots = {'dataroot_face': options.dataroot_face, 'dataroot_gt': options.dataroot_gt}
-        super().__init__({**{k: v for k, v in opt.items() if k != 'dataroot'}, **roots})
+        folder = prepare_training(Path(options.dataroot), options.face_size)
+        made = {'dataroot_face': str(folder / 'faces'), 'dataroot_gt': str(folder / 'naturals')}
+        super().__init__({**{k: v for k, v in opt.items() if k != 'dataroot'}, **made})
 
 
 class DemoFacePairDatasetOptions(DegradedOptions, FacePairDatasetOptions):
     """Options of `DemoFacePairDataset`: those of `FacePairDataset`, and what its images are degraded with."""
 
     dataroot: str = 'datasets/demo/val'
-    """Folder to make and use."""
+    """Folder in which each setting's files are made, in a folder of their own, and used."""
     draws: int = Field(default=6, ge=1)
     """Number of images, each the same photograph degraded anew."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of these settings lie, once a data set of them was built."""
+        return folder_of(Path(self.dataroot), validation_settings(self.degradation, self.draws))
 
 
 @DATASET_REGISTRY.register()
@@ -63,8 +69,10 @@ class DemoFacePairDataset(FacePairDataset):
     first."""
 
     options_schema = DemoFacePairDatasetOptions
+    makes_files = True
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         options = parse_block(DemoFacePairDatasetOptions, opt, f'datasets.{opt.get("phase", "val")}')
-        prepare_validation(Path(options.dataroot), options.degradation, options.draws)
-        super().__init__({k: v for k, v in opt.items() if k not in ('degradation', 'draws')})
+        folder = prepare_validation(Path(options.dataroot), options.degradation, options.draws)
+        own = {k: v for k, v in opt.items() if k not in ('degradation', 'draws')}
+        super().__init__({**own, 'dataroot': str(folder)})

@@ -13,8 +13,10 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from metaf2n_arch.data.options import DatasetOptions
-from metaf2n_arch.data.sources import first_few, logger, report_ignored, scan_images
-from metaf2n_arch.images.arrays import image_size, read_image, to_tensor
+from metaf2n_arch.data.sources import first_few, logger, report_ignored
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.listing import scan_images
+from metaf2n_arch.images.reading import image_size, read_image
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.options import parse_block
 

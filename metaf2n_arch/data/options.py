@@ -46,6 +46,8 @@ class LoaderOptions(Strict):
     """Batches fetched ahead with ``prefetch_mode: cpu``."""
     pin_memory: bool = False
     """Whether batches lie in page-locked memory, from which copies to a GPU are faster."""
+    skip_unreadable: bool = False
+    """Whether another image is taken for one that cannot be read; the experiment's ``unreadable.txt`` lists them."""
     persistent_workers: bool = False
     """Whether loader processes live on from epoch to epoch."""
 

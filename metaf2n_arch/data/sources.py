@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.images.arrays import decode_image, image_size, is_image_name, read_image
+from metaf2n_arch.data.meta_lines import read_meta_info
+from metaf2n_arch.images.listing import scan_images
+from metaf2n_arch.images.reading import decode_image, image_size, read_image
 from metaf2n_arch.utils.checks import DataError
 
 # The host's own logger by its name: asking the host for it would attach its handlers too early.
 logger = logging.getLogger('basicsr')
 
-_META_LINE = re.compile(r'^(?P<name>.*?)(?:\s+\((?P<height>\d+),\s*(?P<width>\d+)(?:,\s*\d+)?\).*)?$')
 MAX_HEADERS = 2000
 """How many files' headers are looked at before training starts."""
 
@@ -44,7 +44,7 @@ class ImageSource:
             raise DataError(f'{where}: {self.root} is {kind}, expected a folder of images or a .lmdb folder.')
         if self.is_lmdb or meta_info is not None:
             listing = self.root / 'meta_info.txt' if meta_info is None else Path(meta_info).expanduser()
-            self.names, self.sizes = _read_meta_info(listing, where)
+            self.names, self.sizes = read_meta_info(listing, self.root, where)
         else:
             self.names = _scan(self.root, where)
             self.sizes = [None] * len(self.names)
@@ -111,10 +111,25 @@ def _open_lmdb(root: str, where: str) -> Any:
             environment.close()
         try:
             environment = lmdb.open(root, readonly=True, lock=False, readahead=False)
+            require_whole(environment, Path(root), where)
         except lmdb.Error as error:
             raise DataError(f'{where}: {root} cannot be opened as LMDB: {error}.') from None
         _environments[root] = os.getpid(), environment
     return environment
+
+
+def require_whole(environment: Any, root: Path, where: str) -> None:
+    """Refuses an LMDB whose file is shorter than its own header says: reading it would end the process (SIGBUS).
+
+    Raises:
+        DataError: it is cut off.
+    """
+    file = root / 'data.mdb' if root.is_dir() else root
+    needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+    size = file.stat().st_size
+    if size < needed:
+        environment.close()
+        raise DataError(f'{where}: {file} is cut off: {size} of {needed} bytes are there; copy or make it again.')
 
 
 def first_few(offenders: Sequence[str], count: int = 3) -> str:
@@ -122,27 +137,6 @@ def first_few(offenders: Sequence[str], count: int = 3) -> str:
     shown = ', '.join(offenders[:count])
     rest = len(offenders) - count
     return f'{shown} and {rest} more are' if rest > 0 else f'{shown} {"is" if len(offenders) == 1 else "are"}'
-
-
-def scan_images(folder: Path) -> tuple[list[str], list[str]]:
-    """Returns sorted relative paths of the images below `folder`, and of the other files; hidden ones are left out.
-
-    Linked folders are searched too, save those that lead back to a folder they are reached through.
-    """
-    images: list[str] = []
-    others: list[str] = []
-    through = {str(folder): {os.path.realpath(folder)}}
-    for parent, folders, files in os.walk(str(folder), followlinks=True):
-        above = through.pop(parent)
-        inner = {os.path.join(parent, f): f for f in sorted(folders) if not f.startswith('.')}
-        places = {path: os.path.realpath(path) for path in inner}
-        folders[:] = [inner[path] for path, place in places.items() if place not in above]
-        through |= {path: {*above, place} for path, place in places.items() if place not in above}
-        for name in files:
-            if not name.startswith('.'):
-                relative = os.path.relpath(os.path.join(parent, name), folder)
-                (images if is_image_name(name) else others).append(relative)
-    return sorted(images), sorted(others)
 
 
 def report_ignored(others: Iterable[str], where: str) -> None:
@@ -156,19 +150,3 @@ def _scan(folder: Path, where: str) -> list[str]:
     images, others = scan_images(folder)
     report_ignored(others, where)
     return images
-
-
-def _read_meta_info(listing: Path, where: str) -> tuple[list[str], list[tuple[int, int] | None]]:
-    try:
-        lines = listing.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'it is not UTF-8 text'
-        raise DataError(f'{where}: the meta-info file {listing} cannot be read: {reason}.') from None
-    names: list[str] = []
-    sizes: list[tuple[int, int] | None] = []
-    for line in lines:
-        match = _META_LINE.match(line.strip())
-        if match and match['name']:
-            names.append(match['name'].split(', ')[0].strip())
-            sizes.append((int(match['height']), int(match['width'])) if match['height'] else None)
-    return names, sizes

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from metaf2n_arch.degradation.params import SIDE, DegradationParams, ModeName, NoiseName
+from metaf2n_arch.degradation.codecs import require_encoder
+from metaf2n_arch.degradation.params import SIDE, CodecName, DegradationParams, DitherName, ModeName, NoiseName
 from metaf2n_arch.degradation.sampling import draw_degradation
 from metaf2n_arch.utils.options import Strict
 
@@ -38,7 +39,13 @@ NonNegativeRange = Annotated[
     tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ordered)
 ]
 Quality = Annotated[int, Field(ge=1, le=100)]
+Level = Annotated[int, Field(ge=2, le=256)]
+Quantiser = Annotated[int, Field(ge=1, le=31)]
+Crf = Annotated[int, Field(ge=1, le=51)]
 QualityRange = Annotated[tuple[Quality, Quality], AfterValidator(_ordered)]
+LevelRange = Annotated[tuple[Level, Level], AfterValidator(_ordered)]
+QuantiserRange = Annotated[tuple[Quantiser, Quantiser], AfterValidator(_ordered)]
+CrfRange = Annotated[tuple[Crf, Crf], AfterValidator(_ordered)]
 KernelName = Literal[
     'iso',
     'aniso',
@@ -104,12 +111,42 @@ class StageConfig(Strict):
     """Standard deviation of speckle at white, of 255."""
     gray_prob: Probability = 0.4
     """Probability that the three channels share one noise."""
+    halo_prob: Probability = 0.0
+    """Probability of over-sharpening, after the noise."""
+    halo_strength: NonNegativeRange = (0.5, 2.0)
+    """Amount of unsharp masking."""
+    halo_sigma: PositiveRange = (0.5, 2.0)
+    """Standard deviation of the Gaussian that makes the halo, pixels."""
+    dither_prob: dict[DitherName, float] = {'none': 1.0}
+    """Probability of each dithering, `none` included; it comes before the compression."""
+    dither_levels: LevelRange = (4, 32)
+    """Levels of a channel (`ordered`) or colours of the palette (`floyd_steinberg`)."""
     jpeg_prob: Probability = 1.0
-    """Probability of JPEG compression."""
+    """Probability of compression, by JPEG unless `compression_prob` says otherwise."""
+    compression_prob: dict[CodecName, float] = {'jpeg': 1.0}
+    """Probability of each codec where there is compression; video codecs need the extra `video`."""
     jpeg_quality: QualityRange = (30, 95)
     """JPEG quality, drawn among the integers of the range."""
+    webp_quality: QualityRange = (30, 95)
+    """WebP quality, drawn likewise."""
+    avif_quality: QualityRange = (20, 90)
+    """AVIF quality, drawn likewise."""
+    mpeg_quantiser: QuantiserRange = (2, 20)
+    """Quantiser of MPEG-2 and MPEG-4, drawn likewise; less is better."""
+    video_crf: CrfRange = (18, 38)
+    """Constant rate factor of H.264 and HEVC, drawn likewise; less is better."""
 
-    _sums = field_validator('kernel_prob', 'resize_prob', 'resize_mode_prob', 'noise_prob')(_sums_to_one)
+    _sums = field_validator(
+        'kernel_prob', 'resize_prob', 'resize_mode_prob', 'noise_prob', 'dither_prob', 'compression_prob'
+    )(_sums_to_one)
+
+    @field_validator('compression_prob')
+    @classmethod
+    def _encoders_are_there(cls, value: dict[str, float]) -> dict[str, float]:
+        for codec, probability in value.items():
+            if probability > 0:
+                require_encoder(codec)
+        return value
 
     @field_validator('kernel_sizes')
     @classmethod
@@ -173,6 +210,9 @@ class DegradationConfig(Strict):
     """Probability that JPEG comes after resize and sinc."""
     noise_per: Literal['image', 'task'] = 'image'
     """Whether each image of a draw has its own noise strength (the authors) or all share one."""
+
+    light: PositiveRange = (1.0, 1.0)
+    """Gain of each of R, G and B, before all else: light of an unknown colour and strength; (1, 1) leaves it alone."""
 
     _sums = field_validator('final_mode_prob')(_sums_to_one)
 

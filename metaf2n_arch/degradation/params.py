@@ -13,8 +13,16 @@ ModeName = Literal['area', 'bilinear', 'bicubic', 'bicubic_antialias']
 NoiseName = Literal['gaussian', 'poisson', 'speckle', 'none']
 MODES: tuple[str, ...] = get_args(ModeName)
 NOISES: tuple[str, ...] = get_args(NoiseName)
+CodecName = Literal['jpeg', 'webp', 'avif', 'mpeg2', 'mpeg4', 'h264', 'hevc']
+DitherName = Literal['none', 'ordered', 'floyd_steinberg']
+CODECS: tuple[str, ...] = get_args(CodecName)
+DITHERS: tuple[str, ...] = get_args(DitherName)
 SIDE = 21
 """Side that every kernel is padded to."""
+
+
+# What Real-ESRGAN does not have; left out of files where it has the default.
+BEYOND = ('halo', 'halo_sigma', 'dither', 'levels', 'codec')
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,22 @@ class NoiseParams:
 
 @dataclass(frozen=True, eq=False)
 class StageParams:
-    """Blur kernel (21, 21) float32 (a single 1: no blur), resize factor and mode, noise, JPEG quality (0: none)."""
+    """Blur kernel (21, 21) float32 (a single 1: no blur), resize factor and mode, noise, JPEG quality (0: none).
+
+    Beyond Real-ESRGAN: a halo by unsharp masking (0: none) of a Gaussian's standard deviation, in pixels; dithering to
+    a number of levels or colours; a codec in the place of JPEG, whose quality is then its own (`codecs.compress`).
+    """
 
     kernel: Tensor
     factor: float
     mode: str
     noise: NoiseParams
     quality: int
+    halo: float = 0.0
+    halo_sigma: float = 1.0
+    dither: str = 'none'
+    levels: int = 0
+    codec: str = 'jpeg'
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +64,7 @@ class DegradationParams:
 
     Stage 1 resizes by its factor of the full size, stage 2 by its factor of the final size. `jpeg_last` tells whether
     the second JPEG follows the last resize and the `sinc` filter or precedes them. `seed` makes the noise.
+    `light` are the gains of red, green and blue before stage 1 (von Kries: light of another colour).
     """
 
     scale: int
@@ -55,6 +73,7 @@ class DegradationParams:
     final_mode: str
     jpeg_last: bool
     seed: int
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns (H/s, W/s).
@@ -72,21 +91,21 @@ class DegradationParams:
     def to_tensors(self) -> dict[str, Tensor]:
         """Returns the draw as tensors of fixed keys, shapes and dtypes, which the default collate function stacks.
 
-        `kernels` (3, 21, 21) float32: both stages and sinc. `numbers` (2, 3) float64: factor and strength range of each
-        stage. `choices` (2, 4) int64: mode, kind of noise, gray, quality. `final` (4,) int64: scale, mode, jpeg_last,
-        seed.
+        `kernels` (3, 21, 21) float32: both stages and sinc. `numbers` (2, 5) float64: factor, strength range, halo and
+        its sigma of each stage. `choices` (2, 7) int64: mode, kind of noise, gray, quality, dithering, its levels,
+        codec. `final` (4,) int64: scale, mode, jpeg_last, seed. `light` (3,) float64.
         """
         first, second = self.stages
         return {
             'kernels': torch.stack([first.kernel, second.kernel, self.sinc]),
-            'numbers': torch.tensor([[s.factor, *s.noise.strength] for s in self.stages], dtype=torch.float64),
-            'choices': torch.tensor(
-                [[MODES.index(s.mode), NOISES.index(s.noise.kind), int(s.noise.gray), s.quality] for s in self.stages],
-                dtype=torch.int64,
+            'numbers': torch.tensor(
+                [[s.factor, *s.noise.strength, s.halo, s.halo_sigma] for s in self.stages], dtype=torch.float64
             ),
+            'choices': torch.tensor([_choices(s) for s in self.stages], dtype=torch.int64),
             'final': torch.tensor(
                 [self.scale, MODES.index(self.final_mode), int(self.jpeg_last), self.seed], dtype=torch.int64
             ),
+            'light': torch.tensor(self.light, dtype=torch.float64),
         }
 
     @classmethod
@@ -104,12 +123,15 @@ class DegradationParams:
         kernels = tensors['kernels'].detach().cpu().clone()
         scale, final_mode, jpeg_last, seed = tensors['final'].tolist()
         stages = []
-        for kernel, (factor, low, high), (mode, kind, gray, quality) in zip(
+        for kernel, (factor, low, high, *halo), (mode, kind, gray, quality, dither, levels, codec) in zip(
             kernels, tensors['numbers'].tolist(), tensors['choices'].tolist()
         ):
             noise = NoiseParams(NOISES[kind], (low, high), bool(gray))
-            stages.append(StageParams(kernel, factor, MODES[mode], noise, quality))
-        return cls(scale, (stages[0], stages[1]), kernels[2], MODES[final_mode], bool(jpeg_last), seed)
+            beyond = (*halo, DITHERS[dither], levels, CODECS[codec])
+            stages.append(StageParams(kernel, factor, MODES[mode], noise, quality, *beyond))
+        red, green, blue = tensors['light'].tolist()
+        light = (red, green, blue)
+        return cls(scale, (stages[0], stages[1]), kernels[2], MODES[final_mode], bool(jpeg_last), seed, light)
 
     @classmethod
     def unbatch(cls, tensors: Mapping[str, Tensor]) -> list[DegradationParams]:
@@ -131,12 +153,14 @@ class DegradationParams:
                     'gray': s.noise.gray,
                     'quality': s.quality,
                     'kernel': _trimmed(s.kernel),
+                    **{name: getattr(s, name) for name in BEYOND if getattr(s, name) != getattr(StageParams, name)},
                 }
                 for s in self.stages
             ],
             'sinc': _trimmed(self.sinc),
             'final_mode': self.final_mode,
             'jpeg_last': self.jpeg_last,
+            'light': list(self.light),
         }
 
     @classmethod
@@ -149,12 +173,21 @@ class DegradationParams:
                 mode=s['mode'],
                 noise=NoiseParams(s['noise'], (s['strength'][0], s['strength'][1]), s['gray']),
                 quality=s['quality'],
+                **{name: s[name] for name in BEYOND if name in s},
             )
             for s in values['stages']
         ]
         sinc = _untrimmed(values['sinc'])
         first, second = stages
-        return cls(values['scale'], (first, second), sinc, values['final_mode'], values['jpeg_last'], values['seed'])
+        red, green, blue = values.get('light', (1.0, 1.0, 1.0))  # files of before have none
+        final = values['final_mode'], values['jpeg_last'], values['seed']
+        return cls(values['scale'], (first, second), sinc, *final, (red, green, blue))
+
+
+def _choices(stage: StageParams) -> list[int]:
+    names = MODES.index(stage.mode), NOISES.index(stage.noise.kind)
+    beyond = DITHERS.index(stage.dither), stage.levels, CODECS.index(stage.codec)
+    return [*names, int(stage.noise.gray), stage.quality, *beyond]
 
 
 def kernel_margin(kernel: Tensor) -> int:

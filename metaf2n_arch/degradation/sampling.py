@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ def draw_degradation(config: DegradationConfig, rng: np.random.Generator) -> Deg
     sinc = kernels.identity(SIDE)
     if rng.random() < config.final_sinc_prob:
         sinc = kernels.sinc(int(rng.choice(range(7, SIDE + 1, 2))), rng.uniform(math.pi / 3, math.pi))
-    return DegradationParams(
+    params = DegradationParams(
         scale=config.scale,
         stages=(first, second),
         sinc=_as_tensor(sinc),
@@ -34,6 +35,10 @@ def draw_degradation(config: DegradationConfig, rng: np.random.Generator) -> Deg
         jpeg_last=bool(rng.random() < config.jpeg_last_prob),
         seed=int(rng.integers(2**62)),
     )
+    if config.light == (1.0, 1.0):
+        return params  # nothing is drawn, so that seeds of before mean what they meant
+    red, green, blue = (float(gain) for gain in rng.uniform(*config.light, size=3))
+    return replace(params, light=(red, green, blue))
 
 
 def draw_stage(config: StageConfig, rng: np.random.Generator, one_strength: bool) -> StageParams:
@@ -52,9 +57,33 @@ def draw_stage(config: StageConfig, rng: np.random.Generator, one_strength: bool
     mode = _choose(config.resize_mode_prob, rng)
     compressed = rng.random() < config.jpeg_prob
     quality = int(rng.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
-    return StageParams(
-        _as_tensor(kernel), factor, mode, NoiseParams(kind, strength, gray), quality if compressed else 0
-    )
+    codec: str = 'jpeg'
+    if set(config.compression_prob) != {'jpeg'}:
+        codec = _choose(config.compression_prob, rng)
+        if codec != 'jpeg':
+            low_quality, high_quality = _quality_range(config, codec)
+            quality = int(rng.integers(low_quality, high_quality + 1))
+    noise = NoiseParams(kind, strength, gray)
+    beyond = (*_draw_finish(config, rng), codec)
+    return StageParams(_as_tensor(kernel), factor, mode, noise, quality if compressed else 0, *beyond)
+
+
+def _quality_range(config: StageConfig, codec: str) -> tuple[int, int]:
+    if codec in ('webp', 'avif'):
+        return config.webp_quality if codec == 'webp' else config.avif_quality
+    return config.mpeg_quantiser if codec in ('mpeg2', 'mpeg4') else config.video_crf
+
+
+def _draw_finish(config: StageConfig, rng: np.random.Generator) -> tuple[float, float, str, int]:
+    """Returns halo, its sigma, dithering and its levels; draws nothing for what the configuration leaves out."""
+    halo, sigma, dither, levels = 0.0, 1.0, 'none', 0
+    if config.halo_prob > 0 and rng.random() < config.halo_prob:
+        halo, sigma = float(rng.uniform(*config.halo_strength)), float(rng.uniform(*config.halo_sigma))
+    if set(config.dither_prob) != {'none'}:
+        dither = _choose(config.dither_prob, rng)
+        if dither != 'none':
+            levels = int(rng.integers(config.dither_levels[0], config.dither_levels[1] + 1))
+    return halo, sigma, dither, levels
 
 
 def draw_kernel(config: StageConfig, rng: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metaf2n_arch.faces.pairs import FacePair
-from metaf2n_arch.images.arrays import to_uint8, write_image
+from metaf2n_arch.images.arrays import to_uint8
+from metaf2n_arch.images.writing import write_image
 
 FOLDERS = ('Face_LQ', 'Face_HQ')
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer, RestorerOptions
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.weights.download import locate
-from metaf2n_arch.weights.files import load_strictly, read_checkpoint
+from metaf2n_arch.weights.files import load_state_dict, load_strictly
+from metaf2n_arch.weights.published import RESTORERS
+from metaf2n_arch.weights.search import locate
 
 # Widths of the published GPEN networks: size -> (channel_multiplier, narrow).
 GPEN_WIDTHS = {256: (1, 0.5), 512: (2, 1.0), 1024: (2, 1.0), 2048: (2, 1.0)}
-DEFAULT_WEIGHTS = {
-    ('gpen', 256): 'gpen_bfr_256',
-    ('gpen', 512): 'gpen_bfr_512',
-    ('gfpgan', 512): 'gfpgan_v1.4',
-    ('restoreformer', 512): 'restoreformer',
-    ('codeformer', 512): 'codeformer',
-}
-# Under which key of a checkpoint the weights may lie, in this order; else the file is the state dict itself.
-KEYS = ('params_ema', 'g_ema', 'params')
 
 
 def load_restorer(options: RestorerOptions, where: str) -> Restorer:
@@ -34,7 +24,7 @@ def load_restorer(options: RestorerOptions, where: str) -> Restorer:
         OptionError: a package it needs is not installed, or weights must be named.
     """
     size = options.size or 512
-    weights = options.weights or DEFAULT_WEIGHTS.get((options.type, size))
+    weights = options.weights or RESTORERS.get((options.type, size))
     if weights is None:
         raise OptionError(f'{where}.weights: missing; {options.type} of size {size} has no weights known by name.')
     if options.type == 'gpen':
@@ -61,7 +51,7 @@ class SpandrelRestorer(Restorer):
 
         super().__init__(512, options.batch)
         try:
-            descriptor = spandrel.ModelLoader(device='cpu').load_from_state_dict(_read_state(path))
+            descriptor = spandrel.ModelLoader(device='cpu').load_from_state_dict(load_state_dict(path))
         except (spandrel.UnsupportedModelError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f'{path}: spandrel finds no {options.type} in it ({reason[:160]}).') from None
@@ -80,7 +70,7 @@ def _gpen(options: RestorerOptions, size: int, path: Path) -> Restorer:
 
     multiplier, narrow = GPEN_WIDTHS[size]
     network = GPEN(size, options.channel_multiplier or multiplier, options.narrow or narrow)
-    load_strictly(network, _read_state(path), path)
+    load_strictly(network, load_state_dict(path), path)
     return NetworkRestorer(network, size, options.batch)
 
 
@@ -99,7 +89,7 @@ def _gfpgan(options: RestorerOptions, path: Path) -> Restorer:
         narrow=1,
         sft_half=True,
     )
-    load_strictly(network, _read_state(path), path)
+    load_strictly(network, load_state_dict(path), path)
     # With the noise maps of the checkpoint, and not new ones, a face always has the same result.
     return NetworkRestorer(network, 512, options.batch, {'return_rgb': False, 'randomize_noise': False})
 
@@ -116,12 +106,3 @@ def _require_spandrel(kind: str, where: str) -> None:
     except ModuleNotFoundError as error:
         command = f'pip install {" ".join(packages)}'
         raise OptionError(f'{where}.type: {kind} needs the package {error.name}; run: {command}') from None
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    content: Any = read_checkpoint(path)
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in KEYS if key in content), content)
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DataError(f'{path} holds no state dict of a restorer, neither bare nor under one of {list(KEYS)}.')
-    return {key.removeprefix('module.'): value for key, value in content.items()}

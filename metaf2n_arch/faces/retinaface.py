@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.files import load_into
+from metaf2n_arch.weights.search import locate
 
 # Of the network's three feature maps: pixels per cell, and the sides of the two square anchors in each cell.
 ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.weights.download import locate
+from metaf2n_arch.weights.search import locate
 
 MERGE_ABOVE, MOST_BOXES = 0.3, 5000
 

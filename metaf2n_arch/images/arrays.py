@@ -1,117 +1,11 @@
-"""Images between files, 8-bit arrays and tensors. Inside the project: RGB, float, [0, 1], (B, 3, H, W)."""
+"""Images between 8-bit arrays and tensors. Inside the project: RGB, float, [0, 1], (B, 3, H, W)."""
 
 from __future__ import annotations
-
-import io
-import os
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.utils.files import write_whole
-
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-"""What a file's name must end in to count as an image."""
-
-# Formats whose decoders may return half a picture: how a file starts, and what must stand at its end.
-_ENDINGS = {b'\x89PNG': b'IEND', b'\xff\xd8\xff': b'\xff\xd9'}
-
-
-def is_image_name(name: str | os.PathLike[str]) -> bool:
-    """Returns whether a file's name ends in one of `SUFFIXES`, in any case."""
-    return str(name).lower().endswith(SUFFIXES)
-
-
-def decode_image(data: bytes, name: str) -> np.ndarray:
-    """Returns the picture in an image file's bytes.
-
-    Grey pictures get three equal channels, an alpha channel is dropped, 16 bits are kept, EXIF orientation is applied.
-
-    Args:
-        data: content of the file.
-        name: the file as an error should call it.
-
-    Returns:
-        (H, W, 3) RGB, uint8 or uint16.
-
-    Raises:
-        DataError: the bytes are no complete picture of 8 or 16 bits per channel.
-    """
-    import cv2
-
-    if not data:
-        raise DataError(f'{name} is empty; replace or remove it.')
-    for start, end in _ENDINGS.items():
-        if data.startswith(start) and end not in data[-(1 << 16) :]:
-            raise DataError(f'{name} is cut off before its end; replace or remove it.')
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:
-        bgr = None
-    if bgr is None:
-        raise DataError(f'{name} cannot be read as an image; replace or remove it.')
-    if bgr.dtype not in (np.uint8, np.uint16):
-        raise DataError(f'{name} has {bgr.dtype} pixels, expected 8 or 16 bits per channel; convert or remove it.')
-    return np.ascontiguousarray(bgr[..., ::-1])
-
-
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Returns the picture in a file, as `decode_image` does.
-
-    Raises:
-        DataError: the file cannot be opened or read.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f'{path} cannot be opened: {error.strerror or error}.') from None
-    return decode_image(data, str(path))
-
-
-def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Writes an (H, W, 3) RGB or (H, W) uint8 picture in the format of the path's suffix, as `write_whole` does.
-
-    Raises:
-        DataError: the format is unknown or cannot hold the picture, or the file cannot be written.
-    """
-    import cv2
-
-    path = Path(path)
-    bgr = image[..., ::-1] if image.ndim == 3 else image
-    if not is_image_name(path):
-        raise DataError(f'{path} has no image suffix, expected one of {", ".join(SUFFIXES)}.')
-    try:
-        encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(bgr))
-    except cv2.error:  # OpenCV 4 raises where OpenCV 5 returns
-        encoded = False
-    if not encoded:
-        raise DataError(f'{path} cannot be written: {path.suffix} holds no picture of shape {image.shape}; choose png.')
-    write_whole(path, data.tobytes())
-
-
-def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
-    """Returns (height, width) from the header alone, a hundredth of the time of reading the picture.
-
-    Raises:
-        DataError: there is no image header.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    name = name or ('the image' if isinstance(source, bytes) else str(source))
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            width, height = image.size
-            # OpenCV turns these formats by their EXIF orientation, and TIFF not.
-            turns = image.format in ('JPEG', 'PNG', 'WEBP') and 'exif' in image.info
-            turned = turns and image.getexif().get(0x0112, 1) >= 5
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError) as error:
-        reason = f': {error.strerror}' if isinstance(error, OSError) and error.strerror else ' as an image'
-        raise DataError(f'{name} cannot be read{reason}; replace or remove it.') from None
-    return (width, height) if turned else (height, width)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -36,22 +36,44 @@ def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, til
     ...           scale=2, tile=32, overlap=4).shape
     torch.Size([1, 3, 100, 80])
     """
+    strips = list(tiled_strips(run, image, scale=scale, tile=tile, overlap=overlap))
+    return torch.cat(strips, -2) if len(strips) > 1 else strips[0]
+
+
+def tiled_strips(
+    run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, tile: int, overlap: int
+) -> Iterator[Tensor]:
+    """The same as `run_tiled`, in strips of the result from top to bottom: one row of tiles is in memory at a time."""
     height, width = image.shape[-2:]
     if tile == 0 or max(height, width) <= tile:
-        return run(image)
+        yield run(image)
+        return
     check_tile(tile, overlap)
     rows, columns = _windows(height, tile, overlap, scale), _windows(width, tile, overlap, scale)
-    result = None
-    for top, row_weight in rows:
+    kept = None  # what earlier tiles contribute to the rows that the next ones contribute to as well
+    for number, (top, row_weight) in enumerate(rows):
+        band = None
         for left, column_weight in columns:
             part = run(image[..., top : top + tile, left : left + tile])
-            if result is None:
-                result = part.new_zeros(*part.shape[:-2], height * scale, width * scale)
+            if band is None:
+                band = part.new_zeros(*part.shape[:-1], width * scale)
             weight = torch.outer(row_weight, column_weight).to(part)
-            window = result[..., top * scale :, left * scale :][..., : part.shape[-2], : part.shape[-1]]
-            window += part * weight
-    assert result is not None
-    return result
+            band[..., left * scale :][..., : part.shape[-1]] += part * weight
+        assert band is not None
+        if kept is not None:
+            band[..., : kept.shape[-2], :] += kept
+        end = band.shape[-2] if number == len(rows) - 1 else (rows[number + 1][0] - top) * scale
+        kept = band[..., end:, :].clone()
+        yield band[..., :end, :]
+
+
+def fitting_overlap(tile: int, overlap: int) -> int:
+    """`overlap`, or as much of it as a tile of this side has room for.
+
+    >>> fitting_overlap(100, 24), fitting_overlap(512, 24), fitting_overlap(0, 24)
+    (20, 24, 24)
+    """
+    return min(overlap, tile // 5) if tile else overlap
 
 
 def check_tile(tile: int, overlap: int) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metaf2n_arch.losses.adversarial import AdversarialLoss, as_adversarial
+from metaf2n_arch.losses.gradient_shares import GradientShares
 from metaf2n_arch.losses.pair import is_mean_over_images
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.options import Strict, parse_block
@@ -138,6 +139,7 @@ class LossTerms(nn.Module):
         critic: Critic | None = None,
         current_iter: int | None = None,
         shares: Shares | None = None,
+        influence: GradientShares | None = None,
     ) -> tuple[Tensor, Values]:
         """Returns the generator's total loss and each term's (weighted, detached) share of it.
 
@@ -147,11 +149,14 @@ class LossTerms(nn.Module):
             critic: image -> logits, for the adversarial terms.
             current_iter: iteration, for terms with a `start_iter`; `None` counts every term.
             shares: what each term is multiplied with; one entry of what the method `shares` returns.
+            influence: is told each term's gradient with respect to the output, if given.
         """
         total = pred.new_zeros(())
         values: Values = {}
         for term, share in self._weighed(current_iter, shares):
             value = share * self._evaluate(term, pred, data, critic)
+            if influence is not None:
+                influence.add(term.options.name, value, pred)
             total = total + value
             values[f'l_g_{term.options.name}'] = value.detach()
         return total, values

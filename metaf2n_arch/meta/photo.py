@@ -48,10 +48,21 @@ class Gain:
 
 @dataclass(frozen=True)
 class FaceAdaptation:
-    """The parameters after the inner loop on a photo's faces, and the gain if it was asked for."""
+    """The parameters after the inner loop on a photo's faces.
+
+    Attributes:
+        fast_params: the parameters.
+        gain: what they gain on patches of the faces, if it was asked for.
+        fraction: share of the given step size that was taken.
+        kept: whether the parameters are better than those before, as far as anybody has looked.
+        reason: why they are not.
+    """
 
     fast_params: Params
     gain: Gain | None = None
+    fraction: float = 1.0
+    kept: bool = True
+    reason: str | None = None
 
 
 def adapt_to_faces(
@@ -66,6 +77,7 @@ def adapt_to_faces(
     inner_steps: int = 1,
     adapted: Collection[str] | None = None,
     measure: int = 0,
+    finish: Callable[[Tensor, Tensor], Tensor] = lambda output, lq: output,
 ) -> FaceAdaptation | None:
     """Runs the inner loop of MetaF2N (Yin et al., ICCV 2023, section 3.2) on random patches of a photo's faces.
 
@@ -83,6 +95,7 @@ def adapt_to_faces(
         inner_steps: K.
         adapted: names of the parameters that move; None for all.
         measure: also computes the gain, on so many patches of each face: one more forward pass on these. 0 does not.
+        finish: (output, its input) -> what the loss sees, where something stands behind the generator.
 
     Returns:
         None without faces.
@@ -95,7 +108,8 @@ def adapt_to_faces(
     if pair is None:
         return None
     lq, hq = pair
-    generate = Remembering(functional(net))
+    call = functional(net)
+    generate = Remembering(lambda theta, x: finish(call(theta, x), x))
     weight = hq.new_ones(1, 1, 1, 1)
     if mask is not None:
         with torch.no_grad():  # once for all steps: φ and the patches stay as they are

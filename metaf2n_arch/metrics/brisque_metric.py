@@ -11,10 +11,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
 from metaf2n_arch.weights.files import read_checkpoint
-from metaf2n_arch.weights.pretrained import find_weights
-
-FILE = 'brisque_svm_weights.pth'
-URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{FILE}'
+from metaf2n_arch.weights.search import locate
 
 
 @lru_cache(maxsize=2)
@@ -48,5 +45,5 @@ def calculate_brisque(
     """
     image = read_image('result', img, crop_border)
     device = pick_device(device)
-    metric = _network(find_weights(FILE, URL, what='BRISQUE'), device)
+    metric = _network(locate('brisque', 'BRISQUE'), device)
     return metric(as_tensor(image, device)).item()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from torch import Tensor, nn
 from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
-from metaf2n_arch.weights.pretrained import checkpoint_folders, find_weights, read_weights, select_weights
+from metaf2n_arch.weights.published_networks import load_published
 
-FILE = 'pt_inception-2015-12-05-6726825d.pth'
-URL = f'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE}'
 SIDE = 299
 FEATURES = 2048
 
@@ -58,8 +55,6 @@ def inception_features(device: str) -> nn.Module:
     from basicsr.archs import inception as stock
     from torchvision.models import inception_v3
 
-    folders = [*checkpoint_folders(), Path('experiments/pretrained_models')]
-    path = find_weights(FILE, URL, '6726825d', folders, what='FID')
     network = inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
     # where the TensorFlow original differs from torchvision's, BasicSR has the blocks
     for name, channels in (('Mixed_5b', (192, 32)), ('Mixed_5c', (256, 64)), ('Mixed_5d', (288, 64))):
@@ -68,8 +63,7 @@ def inception_features(device: str) -> nn.Module:
         setattr(network, name, stock.FIDInceptionC(768, channels_7x7=inner))
     network.Mixed_7b = stock.FIDInceptionE_1(1280)
     network.Mixed_7c = stock.FIDInceptionE_2(2048)
-    wanted = {k: (k, v.shape) for k, v in network.state_dict().items()}
-    network.load_state_dict(select_weights(read_weights(path, '6726825d'), wanted, path))
+    load_published(network, 'inception', what='FID')
     network.fc = nn.Identity()
     return network.to(device).eval().requires_grad_(False)
 

@@ -11,10 +11,8 @@ from basicsr.metrics.niqe import calculate_niqe
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
-from metaf2n_arch.weights.pretrained import find_weights
+from metaf2n_arch.weights.search import locate
 
-FILE = 'niqe_modelparameters.mat'
-URL = f'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{FILE}'
 BLOCK = 96
 
 
@@ -80,5 +78,5 @@ def calculate_niqe_pyiqa(
     image = read_image('result', img, crop_border)
     _require_blocks(image)
     device = pick_device(device)
-    metric = _pyiqa_niqe(find_weights(FILE, URL, what='NIQE (pyiqa)'), device)
+    metric = _pyiqa_niqe(locate('niqe', 'NIQE (pyiqa)'), device)
     return metric(as_tensor(image, device)).item()

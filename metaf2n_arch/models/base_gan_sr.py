@@ -17,22 +17,31 @@ import torch
 from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils import get_root_logger
 from basicsr.utils.img_process_util import USMSharp
 from torch import Tensor, nn
 
+from metaf2n_arch import __version__
+from metaf2n_arch.data.augmentations import Augmentations
+from metaf2n_arch.functional.color_fix import ColorFix
+from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
 from metaf2n_arch.models.critic import SharedCritic
 from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
-from metaf2n_arch.models.options import GANTrainOptions, PerformanceOptions
+from metaf2n_arch.models.options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.memory import peak_memory
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.utils.spectral_norm import advance_power_iteration, power_iteration
-from metaf2n_arch.weights.download import locate
+from metaf2n_arch.weights.records import RECORD, TrainingRecord
+from metaf2n_arch.weights.search import locate
 
 Values = dict[str, Tensor]
+# Tells the draws of augmentations from others of the same seed.
+AUGMENTATION = 15
 
 
 class BaseGANSRModel(ValidationMixin, SRGANModel):
@@ -41,6 +50,9 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     A subclass says in `compute_gradients` how gradients come about, and may add networks in `build_networks`.
     Everything else, from options to checkpoints, is here.
     """
+
+    degraded_alike = False
+    """Whether all of a task must stay degraded by its one draw, so that augmentations which change that are refused."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
         # The stock constructor starts the training set-up as soon as it has net_g; ours lets a subclass add networks
@@ -54,6 +66,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         self.performance = Performance(
             parse_block(PerformanceOptions, self.opt.get('performance'), 'performance'), self.device
         )
+        self.color_fix = parse_block(ColorFixOptions, self.opt.get('color_fix'), 'color_fix')
         self.net_g = self.make_network('g')
         self.build_networks()
         if self.is_train:
@@ -90,6 +103,9 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     def init_training_settings(self) -> None:
         self.train_options = parse_block(GANTrainOptions, self.opt['train'], 'train')
         self.losses = LossTerms(self.opt['train']['losses']).to(self.device)
+        self.augmentations = Augmentations(self.train_options.augmentations, degraded_alike=self.degraded_alike)
+        self.influence: GradientShares | None = None
+        self.idle_losses: set[str] = set()
         self.sharpen = USMSharp().to(self.device) if self.losses.needs_usm else None
         self.net_d: nn.Module | None = self.make_network('d').train() if self.losses.needs_critic else None
         self.net_g.train()
@@ -139,8 +155,11 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         if self.net_d is not None:
             self.optimizer_d.zero_grad(set_to_none=True)
             advance_power_iteration(self.net_d)  # once per step, not with each forward
+        self.influence = self._start_shares(current_iter)
         with self.performance.saving():
             values = self.compute_gradients(current_iter)
+        if self.influence is not None:
+            values.update(self.influence.values())
         if trains_generator and self.step_g(self.optimizer_g, current_iter) and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         if self.net_d is not None:
@@ -150,6 +169,25 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             values['skipped_steps'] = torch.tensor(float(skipped), device=self.device)
         self.log_dict = self.reduce_loss_dict(OrderedDict(sorted(values.items())))
         self.log_dict['peak_memory_gb'] = peak_memory(self.device) / 1e9
+        self._warn_of_idle_losses(current_iter)
+
+    def _start_shares(self, current_iter: int) -> GradientShares | None:
+        """What `compute_gradients` tells each loss's gradient, in iterations that are printed and if it is wanted."""
+        options = self.opt.get('logger') or {}
+        wanted = options.get('loss_shares', False) and current_iter % options.get('print_freq', 100) == 0
+        return GradientShares() if wanted else None
+
+    def _warn_of_idle_losses(self, current_iter: int) -> None:
+        """Warns once of each loss whose gradient hardly counts."""
+        for name, share in self.log_dict.items():
+            term = name.removeprefix('share_')
+            if term == name or share >= LEAST or term in self.idle_losses:
+                continue
+            self.idle_losses.add(term)
+            get_root_logger().warning(
+                f'iteration {current_iter}: the loss {term} has {100 * share:.2g} % of the gradient that reaches the '
+                'output: training hardly sees it. If it stays so, raise its loss_weight or leave it out.'
+            )
 
     def critic(self, images: Tensor) -> Tensor:
         """The discriminator's logits, spectral norms held still."""
@@ -180,6 +218,13 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
                     p.grad = g.detach() if p.grad is None else p.grad + g
         return values
 
+    def fixed(self, output: Tensor, lq: Tensor, training: bool = False) -> Tensor:
+        """A restored image under the block ``color_fix``: at test time always, in training where it says so."""
+        options = self.color_fix
+        if options.type == 'none' or (training and not options.in_training):
+            return output
+        return ColorFix(options.type, options.sigma)(output, lq)
+
     @contextmanager
     def restoring(self) -> Iterator[nn.Module]:
         """The generator that restores, its average where there is one, in evaluation mode for the time of the block."""
@@ -190,6 +235,13 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             yield net
         finally:
             net.train(training)
+
+    def augmented(self, lq: Tensor, gt: Tensor, current_iter: int, task: int = 0) -> tuple[Tensor, Tensor]:
+        """A batch after ``train.augmentations``: the draw depends on seed, iteration, process and task alone."""
+        if not self.augmentations:
+            return lq, gt
+        key = (self.opt.get('manual_seed') or 0, AUGMENTATION, current_iter, self.opt.get('rank', 0), task)
+        return self.augmentations(lq, gt, numpy_generator(*key))
 
     def targets(self, gt: Tensor) -> dict[str, Tensor | None]:
         """What losses may compare with: the ground truth and, where a term asks for it, its sharpened version."""
@@ -204,6 +256,20 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     def beside_generator(self) -> dict[str, nn.Module]:
         """What the generator's file holds beside the generator itself, by key."""
         return {'params_ema': self.net_g_ema} if self.ema_decay > 0 else {}
+
+    def training_record(self, current_iter: int) -> TrainingRecord:
+        """How the networks are trained, for their files; a subclass adds what it knows."""
+        return TrainingRecord(
+            model=self.opt['model_type'],
+            scale=self.opt['scale'],
+            iteration=max(0, current_iter),
+            color_fix=self.color_fix.type if self.color_fix.in_training else None,
+            program=f'metaf2n_arch {__version__}',
+        )
+
+    def recorded(self, net_label: str, current_iter: int) -> dict[str, Any]:
+        """What a file of a network holds beside the weights, by key; `net_label` is ``net_g``, ``net_m``, ``net_d``."""
+        return {} if net_label == 'net_d' else {RECORD: self.training_record(current_iter).plain()}
 
     def save(self, epoch: int, current_iter: int) -> None:
         content = {'params': self.net_g, **self.beside_generator()}

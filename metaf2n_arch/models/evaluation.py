@@ -97,9 +97,13 @@ class Evaluator:
             self._set_metrics[variant, name] = METRIC_REGISTRY.get(options.pop('type'))(**options)
         return self._set_metrics[variant, name]
 
-    def finish(self) -> dict[str, dict[str, float]]:
-        """Gathers all processes' values; returns variant -> metric -> value over the set, the same on every rank."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    def finish(self, gather: bool = True) -> dict[str, dict[str, float]]:
+        """Returns variant -> metric -> value over the set, the same on every rank.
+
+        Args:
+            gather: whether the values of all processes count; every process must then call this.
+        """
+        if gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             self._gather()
         result: dict[str, dict[str, float]] = {}
         for variant in self.variants or {RESULT: None}:

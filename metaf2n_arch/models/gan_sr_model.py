@@ -39,6 +39,11 @@ class GANSRModel(BaseGANSRModel):
             )
         self.gt: Tensor | None = data['gt'].to(self.device) if 'gt' in data else None
         self.mask = data['mask'].to(self.device) if 'mask' in data else None
+        if self.mask is not None and self.is_train and self.augmentations:
+            raise DataError(
+                'train.augmentations mixes images, and the masks of the data set are those of the images as they were; '
+                'leave one of both out: a loss makes its masks itself where it is given none.'
+            )
         if 'degradation' in data:
             self.lq = apply_batch(data['gt'].to(self.device), data['degradation'])
         else:
@@ -46,10 +51,12 @@ class GANSRModel(BaseGANSRModel):
 
     def compute_gradients(self, current_iter: int) -> Values:
         assert self.gt is not None, 'training needs ground truth'
-        pred = self.performance.faster(self.net_g)(self.lq)
+        self.lq, self.gt = self.augmented(self.lq, self.gt, current_iter)
+        pred = self.fixed(self.performance.faster(self.net_g)(self.lq), self.lq, training=True)
         targets = self.targets(self.gt)
         critic = SharedCritic(self.critic) if self.net_d is not None else None
-        total, values = self.losses.generator(pred, {**targets, 'lq': self.lq, 'mask': self.mask}, critic, current_iter)
+        data = {**targets, 'lq': self.lq, 'mask': self.mask}
+        total, values = self.losses.generator(pred, data, critic, current_iter, influence=self.influence)
         if critic is not None:
             values.update(self.teach_critic(pred, targets, critic, current_iter))
         if total.requires_grad:  # not while every term still waits for its start_iter
@@ -58,7 +65,7 @@ class GANSRModel(BaseGANSRModel):
 
     def test(self) -> None:
         with self.restoring() as net, torch.no_grad():
-            self.output = net(self.lq)
+            self.output = self.fixed(net(self.lq), self.lq)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals = OrderedDict(lq=self.lq.detach().cpu(), result=self.output.detach().cpu())

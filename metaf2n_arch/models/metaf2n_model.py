@@ -6,6 +6,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.faces.restorers import build_restorer
+from metaf2n_arch.functional.low_frequency import SHARPEST, drift
 from metaf2n_arch.functional.relativistic import means_of_own_batch
 from metaf2n_arch.meta import (
     MetaGradient,
@@ -24,6 +26,7 @@ from metaf2n_arch.meta import (
     select,
     step_weights,
 )
+from metaf2n_arch.meta.guarded import PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.params import gradient_of
 from metaf2n_arch.meta.photo import adapt_to_faces
 from metaf2n_arch.meta.support import weighted_l1
@@ -36,8 +39,12 @@ from metaf2n_arch.models.tasks import Task, make_tasks
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.weights.download import locate
 from metaf2n_arch.weights.files import with_recorded
+from metaf2n_arch.weights.records import TrainingRecord
+from metaf2n_arch.weights.search import locate
+
+PROBES = 12
+"""Patches all over a photo on which ``inner_lr: auto`` looks at tones."""
 
 NO_TASKS = (
     'MetaF2NModel was given images without faces to adapt to, and trains on tasks of both; take the data set type '
@@ -56,6 +63,8 @@ class MetaF2NModel(BaseGANSRModel):
     (`MetaOptions`), ``face`` (`FaceOptions`), ``train`` (`GANTrainOptions`).
     """
 
+    degraded_alike = True
+
     def build_networks(self) -> None:
         self.meta = parse_block(MetaOptions, self.opt.get('meta'), 'meta')
         self.face = parse_block(FaceOptions, self.opt.get('face'), 'face')
@@ -64,6 +73,8 @@ class MetaF2NModel(BaseGANSRModel):
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
                 'leave it out.'
             )
+        if self.is_train and self.meta.inner_lr == 'auto':
+            raise OptionError('meta.inner_lr is auto, which is for test time; train with a number, or learned.')
         if self.is_train and mixes_images(self.net_g):
             raise OptionError(
                 f'network_g: {self.opt["network_g"]["type"]} has batch normalisation, whose running statistics are not '
@@ -99,7 +110,26 @@ class MetaF2NModel(BaseGANSRModel):
         """α, or the learned rates by the names of the tensors they belong to."""
         if self.rates is not None:
             return self.rates.by_name()
-        return float(self.meta.inner_lr)
+        return PAPER_LR if self.meta.inner_lr == 'auto' else float(self.meta.inner_lr)
+
+    def training_record(self, current_iter: int) -> TrainingRecord:
+        restorer = self.face.restorer
+        return (
+            super()
+            .training_record(current_iter)
+            .model_copy(
+                update={
+                    'inner_lr': self.meta.inner_lr,
+                    'inner_steps': self.meta.inner_steps,
+                    'mode': self.meta.mode,
+                    'adapted': self.meta.adapted,
+                    'patches': self.face.patches,
+                    'patch_size': self.face.patch_size,
+                    'restorer': None if restorer is None else f'{restorer.type} {restorer.size or 512}',
+                    'mask_upsample': getattr(self.net_m, 'upsample', None),
+                }
+            )
+        )
 
     def other_networks(self) -> Mapping[str, nn.Module]:
         return {'m': self.net_m, **super().other_networks()}
@@ -128,7 +158,8 @@ class MetaF2NModel(BaseGANSRModel):
         collected: list[Values] = []
 
         def gradients() -> Iterator[MetaGradient]:
-            for task in self.tasks:  # one after the other, so that memory does not grow with their number
+            for number, task in enumerate(self.tasks):  # one after the other: memory does not grow with their number
+                task = self._augmented_task(task, current_iter, number)
                 gradient, values = self._task_gradient(theta, phi, task, current_iter, detailed)
                 collected.append(values)
                 yield gradient
@@ -142,6 +173,11 @@ class MetaF2NModel(BaseGANSRModel):
             values['inner_lr_mean'] = torch.stack([rate.detach() for rate in self.rates.parameters()]).mean()
         return values
 
+    def _augmented_task(self, task: Task, current_iter: int, number: int) -> Task:
+        """The task with its query images mixed with each other; its support stays."""
+        lq, gt = self.augmented(task.query_lq, task.query_gt, current_iter, number)
+        return replace(task, query_lq=lq, query_gt=gt)
+
     def _task_gradient(
         self, theta: Params, phi: Params, task: Task, current_iter: int, detailed: bool
     ) -> tuple[MetaGradient, Values]:
@@ -152,9 +188,7 @@ class MetaF2NModel(BaseGANSRModel):
         """
         confidence = self.performance.pure(self.net_m)(phi, task.support_lq, task.support_hq)
         trust = {'confidence': confidence.detach()}
-        inner_loss = weighted_l1(
-            self.performance.pure(self.net_g), lambda trust, *_: trust['confidence'], task.support_lq, task.support_hq
-        )
+        inner_loss = weighted_l1(self.generate, lambda trust, *_: trust['confidence'], task.support_lq, task.support_hq)
         outer = OuterLoss(self, task, current_iter)
         result = meta_gradient(
             theta,
@@ -179,6 +213,10 @@ class MetaF2NModel(BaseGANSRModel):
                 unadapted = [term(theta, trust, 0) for term in outer.terms]
                 values['l_g_total_unadapted'] = torch.stack(unadapted).sum()
         return result, values
+
+    def generate(self, theta: Params, lq: Tensor) -> Tensor:
+        """G_θ(x) in training, a colour fix included where it is part of the generator."""
+        return self.fixed(self.performance.pure(self.net_g)(theta, lq), lq, training=True)
 
     def _with_unadapted_loss(
         self, result: MetaGradient, theta: Params, trust: Params, outer: OuterLoss
@@ -217,9 +255,10 @@ class MetaF2NModel(BaseGANSRModel):
     def test(self) -> None:
         """Adapts to the photo's faces and restores the whole photo; the weights stay as they are."""
         with self.restoring() as net, torch.no_grad():
-            self.unadapted = net(self.lq)
+            self.unadapted = self.fixed(net(self.lq), self.lq)
             fast = self.adapted_parameters(net)
-            self.output = self.unadapted if fast is None else functional(net)(fast, self.lq)
+            adapted = None if fast is None else functional(net)(fast, self.lq)
+            self.output = self.unadapted if adapted is None else self.fixed(adapted, self.lq)
         self.photos += 1
         self.photos_without_face += fast is None
 
@@ -228,18 +267,22 @@ class MetaF2NModel(BaseGANSRModel):
 
         The patches depend on the file's name and the seed, not on the order or number of photos.
         """
-        result = adapt_to_faces(
-            net,
-            self.net_m,
-            self.faces,
-            numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key),
-            patches=self.face.patches,
-            patch_size=self.face.patch_size // self.opt['scale'],
-            inner_lr=self.inner_lr(),
-            inner_steps=self.meta.inner_steps,
-            adapted=self.adapted,
-        )
-        return None if result is None else result.fast_params
+        rng = numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key)
+        options: dict[str, Any] = {
+            'patches': self.face.patches,
+            'patch_size': self.face.patch_size // self.opt['scale'],
+            'inner_lr': self.inner_lr(),
+            'inner_steps': self.meta.inner_steps,
+            'adapted': self.adapted,
+        }
+        if self.meta.inner_lr == 'auto':
+            probes = probes_of(self.lq, PROBE, PROBES, numpy_generator(0))
+            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed)
+            result = adapt_guarded(net, self.net_m, self.faces, rng, guard, **options)
+        else:
+            finish = partial(self.fixed, training=True)
+            result = adapt_to_faces(net, self.net_m, self.faces, rng, finish=finish, **options)
+        return None if result is None or not result.kept else result.fast_params
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         visuals = OrderedDict(lq=self.lq.cpu(), result=self.output.cpu(), unadapted=self.unadapted.cpu())

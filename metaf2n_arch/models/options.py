@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from metaf2n_arch.faces.restorer import RestorerOptions
+from metaf2n_arch.functional.color_fix import ColorFixName
 from metaf2n_arch.utils.options import Strict
 
 
@@ -17,9 +18,10 @@ class MetaOptions(Strict):
     """Gradient of the outer loss through the inner loop: ``second`` exact, ``first_mask`` without the Hessian but with
     the MaskNet term, ``first`` with neither (MaskNet then learns from its regulariser alone).
     """
-    inner_lr: Annotated[float, Field(ge=0)] | Literal['learned'] = 1e-2
+    inner_lr: Annotated[float, Field(ge=0)] | Literal['learned', 'auto'] = 1e-2
     """Step size α of the inner loop; 0.01 in the paper. ``learned`` learns one for each adapted tensor along with the
-    generator (`InnerRates`), kept in its checkpoint.
+    generator (`InnerRates`), kept in its checkpoint. ``auto``, at test time alone, tries 0.01 and less on patches that
+    take no part in the step, and does not adapt where nothing is gained (`adapt_guarded`).
     """
     inner_lr_start: float = Field(1e-2, gt=0)
     """What learned rates begin at, with ``inner_lr: learned``."""
@@ -86,6 +88,30 @@ class PerformanceOptions(Strict):
     """
 
 
+class ColorFixOptions(Strict):
+    """The block ``color_fix``: restored images get the low frequencies of the images they were made from.
+
+    See `low_frequency_fix`. Without the block nothing is changed, as in the papers.
+    """
+
+    type: ColorFixName = 'none'
+    """``lowfreq`` puts the low frequencies back, ``wavelet`` is StableSR's fix, ``none`` changes nothing."""
+    sigma: float | None = Field(None, gt=0)
+    """Standard deviation of ``lowfreq`` in low-quality pixels; None chooses 1 to 2 by the noise of each image."""
+    in_training: bool = False
+    """Whether the fix is part of the generator in training, too: losses, the inner loop and the discriminator see its
+    output, so that nothing can be learned about tones. Else validation and test apply it, and training does not.
+    """
+
+    @model_validator(mode='after')
+    def _only_keys_that_act(self) -> ColorFixOptions:
+        if self.type != 'lowfreq' and self.sigma is not None:
+            raise ValueError('sigma has an effect on the type lowfreq alone; remove it')
+        if self.type == 'none' and self.in_training:
+            raise ValueError('in_training has no effect without a type; give lowfreq or wavelet')
+        return self
+
+
 class SafetyOptions(Strict):
     """The block ``train.safety``: what happens to gradients that would do harm."""
 
@@ -125,6 +151,9 @@ class GANTrainOptions(Strict):
     """Optimizer of the discriminator; needed where a loss is adversarial."""
     scheduler: dict[str, Any]
     """Course of the learning rate: ``type`` and its arguments."""
+    augmentations: list[dict[str, Any]] = []
+    """The list of augmentations that mix images of a batch, for example ``[{type: CutMix, prob: 0.5}]``; a batch gets
+    one of them at most. See `metaf2n_arch.data.augmentations`."""
     net_d_iters: int = Field(1, ge=1)
     """Iterations between two updates of the generator; the discriminator is updated in each."""
     net_d_init_iters: int = Field(0, ge=0)
@@ -155,11 +184,19 @@ class LoggerOptions(Strict):
 
     print_freq: int = Field(100, ge=1)
     """Iterations between two lines of the log."""
+    loss_shares: bool = False
+    """Whether each loss's share of the gradient that reaches the generator's output is logged as ``share_<name>``
+    (0 to 1), measured in the iterations that are printed; a loss below 0.5 % is warned about once."""
     save_checkpoint_freq: float = Field(5000, gt=0)
     """Iterations between two checkpoints."""
     keep_last: int | None = Field(None, ge=1)
     """Number of checkpoints with their states to keep; older ones are removed, except for the networks of the iteration
     at which a validation metric was best. None keeps all.
+    """
+    save_in_background: bool = False
+    """Whether checkpoints are written by a thread, from a copy in memory, so that training does not wait for the disk.
+    The files are the same to the bit. It takes as much memory as a checkpoint is large, and a training that is killed
+    while the thread writes goes on from the checkpoint before.
     """
     use_tb_logger: bool = False
     """Whether losses, metrics and pictures are written for tensorboard."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -61,8 +62,10 @@ class OuterLoss:
         targets = {name: None if x is None else x[images] for name, x in self.targets.items()}
         data = {**targets, 'lq': lq, 'confidence': phi['confidence']}
         critic = SharedCritic(model.critic) if model.net_d is not None else None
-        total, values = model.losses.generator(pred, data, critic, self.current_iter, shares)
-        if step == model.meta.inner_steps:
+        last = step == model.meta.inner_steps
+        influence = model.influence if last and torch.is_grad_enabled() else None
+        total, values = model.losses.generator(pred, data, critic, self.current_iter, shares, influence)
+        if last:
             if critic is not None:
                 weight = 1 / model.num_tasks
                 values.update(model.teach_critic(pred, targets, critic, self.current_iter, shares, weight))
@@ -71,7 +74,7 @@ class OuterLoss:
         return total
 
     def _generate(self, theta: Params, lq: Tensor) -> Tensor:
-        generate = self.model.performance.pure(self.model.net_g)
+        generate = self.model.generate
         if not self.model.meta.checkpointing:
             return generate(theta, lq)
         return checkpoint(generate, theta, lq, use_reentrant=False)

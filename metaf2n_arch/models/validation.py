@@ -6,17 +6,17 @@ In the stock loop rank 0 works alone while the others run into their time-out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from basicsr.utils import get_root_logger
-from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
 
@@ -32,7 +32,7 @@ class ValidationMixin:
     """
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        Validation(self, dataloader.dataset, current_iter, tb_logger, save_img).run()
+        Validation(self, dataloader, current_iter, tb_logger, save_img).run()
 
     nondist_validation = dist_validation
 
@@ -54,18 +54,24 @@ class Validation:
     Args:
         model: has ``opt``, ``feed_data``, ``test``, ``get_current_visuals``; the hooks of `ValidationMixin` where it
             wants them.
-        dataset: its ``opt['name']`` names it; each process takes every world_size-th image.
+        loader: of the images, one at a time; its data set's ``opt['name']`` names it. Each process takes every
+            world_size-th image.
         current_iter: iteration, or the name of a test run.
         tb_logger: tensorboard writer or None.
         save_img: whether to write the restored images.
+        alone: whether this process takes all images, whatever the others do.
     """
 
-    def __init__(self, model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+    def __init__(
+        self, model: Any, loader: Any, current_iter: int | str, tb_logger: Any, save_img: bool, alone: bool = False
+    ) -> None:
         self.model = model
         self.opt = model.opt
         self.options = self.opt.get('val') or {}
-        self.dataset = dataset
-        self.name = dataset.opt['name']
+        self.loader = loader
+        self.name = loader.dataset.opt['name']
+        self.alone = alone or self.opt.get('world_size', 1) == 1
+        self.rank = 0 if alone else self.opt.get('rank', 0)
         self.current_iter = current_iter
         self.tb_logger = tb_logger
         self.save_img = save_img
@@ -74,16 +80,30 @@ class Validation:
     def run(self) -> None:
         """Restores and evaluates this process's share, gathers, and reports on rank 0."""
         self._hook('start_validation')
-        share = Subset(self.dataset, range(self.opt['rank'], len(self.dataset), self.opt['world_size']))
-        loader = DataLoader(share, batch_size=1, shuffle=False, num_workers=0)
-        silent = not self.options.get('pbar', False) or self.opt['rank'] != 0
-        described = f'Validating {self.name}'
-        for number, data in enumerate(track(loader, description=described, disable=silent, transient=True)):
+        for number, data in enumerate(self._shown(self._share())):
             self._image(number, data)
-        result = self.evaluator.finish()
-        notes = summed_over_processes(self._hook('validation_notes') or {})
-        if self.opt['rank'] == 0:
+        result = self.evaluator.finish(gather=not self.alone)
+        notes = self._hook('validation_notes') or {}
+        notes = notes if self.alone else summed_over_processes(notes)
+        if self.rank == 0:
             self._report(result, notes)
+
+    def _share(self) -> Iterable[Mapping[str, Any]]:
+        """This process's images; where it takes all, as the loader itself gives them."""
+        if self.alone:
+            return self.loader
+        dataset, processes = self.loader.dataset, self.opt['world_size']
+        if isinstance(dataset, IterableDataset):
+            return islice(self.loader, self.rank, None, processes)
+        share = Subset(dataset, range(self.rank, len(dataset), processes))
+        return DataLoader(share, batch_size=1, shuffle=False, num_workers=0, collate_fn=self.loader.collate_fn)
+
+    def _shown(self, images: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        if not self.options.get('pbar', False) or self.rank != 0:
+            return images
+        from rich.progress import track
+
+        return track(images, description=f'Validating {self.name}', transient=True)
 
     def _hook(self, name: str, *arguments: Any) -> Any:
         hook = getattr(self.model, name, None)
@@ -98,7 +118,7 @@ class Validation:
             grid = self._hook('grid_of', made)
             if grid is not None:
                 self.tb_logger.add_image(f'images/{self.name}/{image_name}', grid, self.current_iter)
-        visuals = to_images(made)
+        visuals = to_images({name: made[name] for name in (RESULT, UNADAPTED, 'gt') if name in made})
         for variant in (RESULT, UNADAPTED):
             if variant in visuals:
                 self.evaluator.add(image_name, variant, visuals[variant], visuals.get('gt'))

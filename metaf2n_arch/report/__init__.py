@@ -1,1 +1,1 @@
-"""Floor 4: what a run shows: curves, panels, tables."""
+"""Floor 6: what a run shows: curves, panels, tables."""

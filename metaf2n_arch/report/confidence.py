@@ -11,8 +11,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from metaf2n_arch.data.sources import scan_images
-from metaf2n_arch.images.arrays import read_image, to_tensor
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.listing import scan_images
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.report.figures import Panel
 from metaf2n_arch.report.panels import read_8bit, spread
 from metaf2n_arch.report.runs import Run

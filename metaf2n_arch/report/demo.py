@@ -15,11 +15,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from metaf2n_arch.images.arrays import read_image
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
 from metaf2n_arch.report.log import newest_log, read_series
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
+from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.resources import option_file
 
 OPTION_FILE = 'demo_metaf2n_ssl.yml'
@@ -67,8 +68,7 @@ def run_demo(out: Path) -> None:
     outcomes = read_outcomes(experiment, options)
     write_whole(out / 'table.md', markdown_table(outcomes))
     console.print(_rich_table(outcomes))
-    val = Path(options['datasets']['val']['dataroot'])
-    rows = [_row(experiment, val, outcome, options['scale']) for outcome in outcomes[:SHOWN]]
+    rows = [_row(experiment, validation_folder(options), outcome, options['scale']) for outcome in outcomes[:SHOWN]]
     picture = side_by_side(rows, out / 'side_by_side.png', 'PSNR / SSIM of the whole photograph, luma')
     curves = loss_curves(read_series(newest_log(experiment)), CURVES, out / 'loss_curves.png')
     console.print(f'Written: {out / "table.md"}, {picture}, {curves}', soft_wrap=True)
@@ -83,10 +83,18 @@ def _wait(training: subprocess.Popen[bytes]) -> int:
         raise
 
 
+def validation_folder(options: dict[str, Any]) -> Path:
+    """The folder that the demo's validation set has made for the settings of its block."""
+    from metaf2n_arch.data.demo_dataset import DemoFacePairDatasetOptions
+
+    block = {'scale': options['scale'], 'phase': 'val', **options['datasets']['val']}
+    return parse_block(DemoFacePairDatasetOptions, block, 'datasets.val').folder
+
+
 def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
     """Collects the validation's metrics, and computes those of bicubic enlargement by the same functions."""
     name = options['datasets']['val']['name']
-    root = Path(options['datasets']['val']['dataroot'])
+    root = validation_folder(options)
     metrics = json.loads((experiment / f'metrics_{name}.json').read_text(encoding='utf-8'))['images']
     draws = json.loads((root / 'draws.json').read_text(encoding='utf-8'))['images']
     outcomes = []
@@ -105,27 +113,35 @@ def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
 
 
 def describe(draw: dict[str, Any]) -> str:
-    """Says in a few words what a draw does: the blur's standard deviations in pixels, the noise's of 255."""
+    """Says in a few words what a draw does: gains of the light, standard deviations of the blur in pixels, noise."""
     stage = draw['stages'][0]
     kernel = np.array(stage['kernel'])
     axis = np.arange(len(kernel)) - len(kernel) // 2
     spread = [float(np.sqrt((kernel.sum(a) * axis**2).sum())) for a in (0, 1)]
     noise = '' if stage['noise'] == 'none' else f', noise {stage["strength"][0]:g}-{stage["strength"][1]:g}'
-    return f'blur {spread[0]:.1f} x {spread[1]:.1f}{noise}'
+    light = ', '.join(f'{gain:.2f}' for gain in draw['light'])
+    return f'light {light}; blur {spread[0]:.1f} x {spread[1]:.1f}{noise}'
 
 
 def _cells(outcomes: list[Outcome]) -> list[list[str]]:
-    def cells(name: str, what: str, values: list[float]) -> list[str]:
-        return [name, what, *(f'{v:.2f}' for v in values), f'{values[2] - values[1]:+.3f}']
-
-    per_image = [[o.bicubic['psnr'], o.unadapted['psnr'], o.adapted['psnr']] for o in outcomes]
-    rows = [cells(o.name, o.degradation, values) for o, values in zip(outcomes, per_image)]
-    return [*rows, cells('mean', '', [float(v) for v in np.mean(per_image, axis=0)])]
+    per_image = np.array([[o.bicubic['psnr'], o.unadapted['psnr'], o.adapted['psnr']] for o in outcomes])
+    gains = per_image[:, 2] - per_image[:, 1]
+    rows = [
+        [outcome.name, outcome.degradation, *(f'{value:.2f}' for value in values), f'{gain:+.2f}']
+        for outcome, values, gain in zip(outcomes, per_image, gains)
+    ]
+    spread = f' ± {gains.std(ddof=1):.2f}' if len(gains) > 1 else ''
+    mean = ['mean', f'gain: {gains.min():+.2f} to {gains.max():+.2f}', *(f'{value:.2f}' for value in per_image.mean(0))]
+    return [*rows, [*mean, f'{gains.mean():+.2f}{spread}']]
 
 
 _HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'adapted', 'gain']
 _TITLE = 'PSNR in dB (luma, 4 pixels cropped) of a photograph and degradations not trained on'
-_NOTE = 'The support is the true face, an upper bound: no face restorer comes with any package.'
+_NOTE = (
+    'The support is the true face, an upper bound: no face restorer comes with any package. The gain is the mean ± '
+    'standard deviation over the draws. Nearly all of it is tone: a photograph alone does not tell the colour of the '
+    'light, a known face does.'
+)
 
 
 def markdown_table(outcomes: list[Outcome]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from metaf2n_arch.report.plain import markdown_text
 from metaf2n_arch.utils.files import write_whole
 
 STYLE = """
@@ -64,7 +65,7 @@ class Document:
 
     def markdown(self, folder: Path) -> str:
         """Returns Markdown whose pictures are named relative to `folder`."""
-        parts = [f'# {self.title}', *(_markdown(block, folder) for block in self.blocks)]
+        parts = [f'# {markdown_text(self.title)}', *(_markdown(block, folder) for block in self.blocks)]
         return '\n\n'.join(parts) + '\n'
 
     def html(self) -> str:
@@ -96,14 +97,17 @@ def is_number(cell: str) -> bool:
 
 def _markdown(block: Block, folder: Path) -> str:
     if isinstance(block, Heading):
-        return f'{"#" * block.level} {block.text}'
+        return f'{"#" * block.level} {markdown_text(block.text)}'
     if isinstance(block, Paragraph):
-        return block.text
+        return markdown_text(block.text)
     if isinstance(block, Picture):
         target = quote(Path(os.path.relpath(block.path, folder)).as_posix())
-        return f'![{block.caption}]({target})\n\n*{block.caption}*'
+        caption = markdown_text(block.caption)
+        return f'![{caption}]({target})\n\n*{caption}*'
     lines = [block.head, ['---'] * len(block.head), *block.rows]
-    return '\n'.join('| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in lines)
+    return '\n'.join(
+        '| ' + ' | '.join(markdown_text(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines
+    )
 
 
 def _html(block: Block) -> str:

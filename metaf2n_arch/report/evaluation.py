@@ -10,11 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch import metrics as our_metrics
 from metaf2n_arch.config.names import check_part
+from metaf2n_arch.config.text import read_option_file
 from metaf2n_arch.models.evaluation import Evaluator
 from metaf2n_arch.report.folders import Match, match_results, read_bgr
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
@@ -88,11 +88,7 @@ def entries_of_option_file(file: Path) -> dict[str, dict[str, Any]]:
     Raises:
         OptionError: it has none, a wrong one, or cannot be read.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise OptionError(f'{file} cannot be read as an option file: {" ".join(str(error).split())[:160]}.') from None
-    val = content.get('val') if isinstance(content, Mapping) else None
+    val = read_option_file(file).get('val')
     metrics = val.get('metrics') if isinstance(val, Mapping) else None
     if not isinstance(metrics, Mapping) or not metrics:
         raise OptionError(f'{file}: val.metrics is missing; it must be given.')

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metaf2n_arch.data.sources import first_few, scan_images
-from metaf2n_arch.images.arrays import image_size, read_image, to_8bit
+from metaf2n_arch.data.sources import first_few
+from metaf2n_arch.images.listing import scan_images
+from metaf2n_arch.images.reading import image_size, read_8bit
 from metaf2n_arch.utils.checks import DataError
 
 
@@ -108,4 +109,4 @@ def _require_sizes(matches: list[Match], multiple: int) -> None:
 
 def read_bgr(path: Path) -> np.ndarray:
     """Returns an image as the host's metrics want it: (H, W, 3) uint8 BGR, 16 bits rounded to 8."""
-    return np.ascontiguousarray(to_8bit(read_image(path))[..., ::-1])
+    return np.ascontiguousarray(read_8bit(path)[..., ::-1])

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from metaf2n_arch.images.arrays import gradient_energy, read_image, to_8bit
+from metaf2n_arch.images.arrays import gradient_energy
+from metaf2n_arch.images.reading import read_8bit
 from metaf2n_arch.report.figures import Panel
 
 MARK = np.array([0, 235, 255], np.uint8)
-
-
-def read_8bit(path: Path) -> np.ndarray:
-    """Returns (H, W, 3) uint8 RGB."""
-    return to_8bit(read_image(path))
 
 
 def liveliest_window(image: np.ndarray, side: int, multiple: int = 1) -> tuple[int, int]:

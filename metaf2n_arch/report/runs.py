@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaf2n_arch.images.arrays import is_image_name
+from metaf2n_arch.images.formats import is_image_name
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
 from metaf2n_arch.report.log import Series, read_series
+from metaf2n_arch.report.plain import plain_name, plain_path
+from metaf2n_arch.run import record
 from metaf2n_arch.utils.checks import DataError, nearest
 
 _OPEN, _CLOSE = re.compile(r'^\s+([\w.-]+):\[$'), re.compile(r'^\s+\]$')
@@ -55,7 +57,7 @@ class Run:
         root: working folder of the run, to which relative paths in its options refer.
         measured: by data set; a test counts more than a validation in training.
         series: logged quantities over iterations; empty without a training log.
-        options: of the run, as its newest log prints them: texts in nested mappings.
+        options: of the run, as its record or, without one, its newest log has them: texts in nested mappings.
     """
 
     name: str
@@ -113,7 +115,7 @@ def read_run(experiment: str | Path) -> Run:
     beside = path.parent.name in ('experiments', 'results')
     root = path.parent.parent if beside else path
     folders = [root / parent / path.name for parent in ('experiments', 'results')] if beside else [path]
-    run = Run(path.name, root)
+    run = Run(plain_name(path.name), root)
     for folder in folders:
         for file in sorted(folder.glob('metrics_*.json')):
             measured = _read_metrics(file)
@@ -122,11 +124,27 @@ def read_run(experiment: str | Path) -> Run:
     training = [log for log in logs if log.name.startswith('train_')]
     for log in training:  # a resumed run has several: later ones go on from the iteration they resumed from
         run.series = _joined(run.series, read_series(log))
-    for log in logs:
-        run.options = read_options(log) or run.options
+    run.options = _recorded_options(folders, logs)
     if not run.measured and not run.series:
         raise DataError(f'{path} holds neither metrics_*.json nor a training log with values; nothing can be reported.')
     return run
+
+
+def _recorded_options(folders: list[Path], logs: list[Path]) -> dict[str, Any]:
+    """The options of the newest run: those of the record, unless a test came later; else what its log says."""
+    records = [folder / record.FILE for folder in folders if record.read(folder).get('starts')]
+    newest = max([*records, *logs], key=lambda path: path.stat().st_mtime_ns, default=None)
+    if records and (newest in records or (newest is not None and newest.name.startswith('train_'))):
+        return _texts(record.read(records[-1].parent)['starts'][-1]['options'])
+    options: dict[str, Any] = {}
+    for log in logs:
+        options = read_options(log) or options
+    return options
+
+
+def _texts(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as a log would show them: texts in nested mappings."""
+    return {key: _texts(value) if isinstance(value, dict) else str(value) for key, value in options.items()}
 
 
 def _logs(folders: list[Path]) -> list[Path]:
@@ -143,15 +161,19 @@ def _joined(earlier: Series, later: Series) -> Series:
 def _read_metrics(file: Path) -> Measured:
     try:
         content = json.loads(file.read_text(encoding='utf-8'))
-        mean = {v: _present(metrics) for v, metrics in content['mean'].items()}
-        images = {v: {m: _present(x) for m, x in metrics.items()} for v, metrics in content['images'].items()}
-        return Measured(content['dataset'], content['iteration'], mean, images, file.parent)
-    except (OSError, ValueError, KeyError, AttributeError):
+        mean = {plain_name(v): _present(metrics, plain_name) for v, metrics in content['mean'].items()}
+        images = {
+            plain_name(v): {plain_name(m): _present(x, plain_path) for m, x in metrics.items()}
+            for v, metrics in content['images'].items()
+        }
+        iteration = content['iteration'] if isinstance(content['iteration'], int) else plain_name(content['iteration'])
+        return Measured(plain_name(content['dataset']), iteration, mean, images, file.parent)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise DataError(f'{file} cannot be read as metrics of a validation; run the test again.') from None
 
 
-def _present(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
+def _present(values: dict[str, float | None], plain: Callable[[object], str]) -> dict[str, float]:
+    return {plain(name): float(value) for name, value in values.items() if value is not None}
 
 
 def read_options(log: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
-from metaf2n_arch.images.arrays import read_image, to_tensor
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.reading import read_image
 
 BINS = 65
 

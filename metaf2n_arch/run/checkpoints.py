@@ -3,26 +3,30 @@
 Seen with BasicSR 1.4.2: with a full disk a truncated .pth stays behind under a warning and training goes on; weights
 are unpickled without restriction (torch before 2.6); .safetensors and bare state dicts cannot be read; a checkpoint of
 another network ends in pages of key names. Instead a file is written beside its place, flushed to the disk and renamed,
-in the host's own format; a write that fails ends training with the last good checkpoint intact.
+in the host's own format; a write that fails ends training with the last good checkpoint intact. In a run whose runner
+has found its folders (`course.checkpoints`) the files of one iteration are a set with a manifest, see
+`run.checkpoint_sets`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from metaf2n_arch.run import folders, record
+from metaf2n_arch.run.checkpoint_sets import SetFolders, prune
 from metaf2n_arch.run.course import course
+from metaf2n_arch.run.manifests import LATEST
 from metaf2n_arch.run.resume import further_state
+from metaf2n_arch.run.saving import SetSaver, stage_content
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.weights.files import OPTIONS, load_state_dict, load_strictly, save_atomically
+from metaf2n_arch.weights.files import OPTIONS, load_state_dict, load_strictly
 from metaf2n_arch.weights.layouts import in_names_of
 
-TRIES = 3
 logger = logging.getLogger('basicsr')
 
 
@@ -35,7 +39,8 @@ def save_network(
 ) -> None:
     """Writes one or several networks into `<net_label>_<iteration>.pth`, each under its key, as the host does.
 
-    What a network must be built with and no tensor's shape tells (`recorded_options`) goes beside it.
+    What a network must be built with and no tensor's shape tells (`recorded_options`), and what a model says of its
+    training (`recorded`), goes beside it.
 
     Raises:
         DataError: the file could not be written; the one before, if any, is untouched.
@@ -52,14 +57,22 @@ def save_network(
     for each in bare:
         if hasattr(each, 'recorded_options'):
             content[OPTIONS] = each.recorded_options
-    _write(content, Path(model.opt['path']['models']) / name)
+    if hasattr(model, 'recorded'):
+        content.update(model.recorded(net_label, current_iter))
+    path = Path(model.opt['path']['models']) / name
+    saver = _saver_of(model)
+    if saver is None:
+        stage_content(content, path).publish()
+    else:
+        saver.network(LATEST if current_iter == -1 else current_iter, content, path)
 
 
 def _on_cpu(net: nn.Module) -> Mapping[str, Any]:
     state = net.state_dict()
     # In place, so that what torch attaches to the mapping (versions of modules) stays with it.
     for key in list(state):
-        state[key.removeprefix('module.')] = state.pop(key).cpu()
+        value = state.pop(key)  # what get_extra_state returned may be no tensor
+        state[key.removeprefix('module.')] = value.cpu() if isinstance(value, Tensor) else value
     return state
 
 
@@ -69,7 +82,17 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     Raises:
         DataError: the file could not be written; the one before, if any, is untouched.
     """
+    if model.opt.get('rank', 0) == 0:
+        folders.make_again()
+        if course.unreadable is not None:
+            course.unreadable.tell()
     if current_iter == -1:
+        if model.opt.get('rank', 0) == 0 and (saver := _saver_of(model)) is not None:
+            saver.commit(LATEST, epoch, None, None, lambda: None)
+            saver.wait()
+        course.watch = None
+        if model.opt.get('rank', 0) == 0 and 'train' in model.opt:
+            record.note(int(model.opt['train']['total_iter']), ended=True)
         return
     further = further_state(model)
     course.saved = current_iter
@@ -82,41 +105,71 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
         **further,
     }
-    paths = model.opt['path']
-    _write(state, Path(paths['training_states']) / f'{current_iter}.state')
+    path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
+    record.note(current_iter)
     keep = (model.opt.get('logger') or {}).get('keep_last')
-    if keep is not None:
-        best = {record['iter'] for records in state['best_metrics'].values() for record in records.values()}
-        prune(Path(paths['training_states']), Path(paths['models']), keep, current_iter, best)
+    best = frozenset(record['iter'] for records in state['best_metrics'].values() for record in records.values())
+
+    def then() -> None:
+        if keep is not None:
+            prune(SetFolders.of(model.opt['path']), keep, current_iter, best)
+
+    saver = _saver_of(model)
+    if saver is None:
+        stage_content(state, path).publish()
+        then()
+    else:
+        saver.commit(current_iter, epoch, state, path, then)
 
 
-def prune(states: Path, models: Path, keep: int, newest: int, best: Collection[int] = ()) -> None:
-    """Removes all but the `keep` newest states up to iteration `newest`, and the networks saved with them.
-
-    The networks of the iterations `best` stay. Later states, left by a run that was taken back to an earlier one, do
-    not count: they may be what was damaged. A state goes before its networks, so that no state is ever without them.
-    """
-    found = {int(file.stem): file for file in states.glob('*.state') if file.stem.isdigit()}
-    kept = sorted(i for i in found if i <= newest)[-keep:]
-    for iteration, file in found.items():
-        if iteration < kept[0]:
-            file.unlink()
-    for file in models.glob('net_*.pth'):
-        suffix = file.stem.rpartition('_')[2]
-        if suffix.isdigit() and int(suffix) < kept[0] and int(suffix) not in best:
-            file.unlink()
+def _saver_of(model: Any) -> SetSaver | None:
+    """Who saves this model's sets, if it is the one that the runner trains."""
+    saver = course.checkpoints
+    return saver if saver is not None and saver.folders == SetFolders.of(model.opt['path']) else None
 
 
-def _write(content: Any, path: Path) -> None:
-    """Writes, trying again as the host does: network drives have bad moments. The last failure is raised."""
-    for left in reversed(range(TRIES)):
-        try:
-            return save_atomically(content, path)
-        except DataError as error:
-            if left == 0:
-                raise
-            logger.warning(f'{error} Tries left: {left}.')
-            time.sleep(1)
+def save_network_as_the_host(
+    model: Any,
+    net: nn.Module | list[nn.Module],
+    net_label: str,
+    current_iter: int,
+    param_key: str | list[str] = 'params',
+) -> None:
+    """Writes what the host writes, where it writes it; what cannot be written is a warning, and leaves no half file."""
+    from basicsr.utils.dist_util import get_dist_info
+
+    if get_dist_info()[0] != 0:
+        return
+    nets = net if isinstance(net, list) else [net]
+    keys = param_key if isinstance(param_key, list) else [param_key]
+    assert len(nets) == len(keys), 'The lengths of net and param_key should be the same.'
+    name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    content = {key: _on_cpu(model.get_bare_model(each)) for each, key in zip(nets, keys)}
+    _write_or_go_on(content, Path(model.opt['path']['models']) / name, 'model')
+
+
+def save_training_state_as_the_host(model: Any, epoch: int, current_iter: int) -> None:
+    """Writes epoch, iteration, optimizers and schedulers; what cannot be written is a warning."""
+    from basicsr.utils.dist_util import get_dist_info
+
+    if current_iter == -1 or get_dist_info()[0] != 0:
+        return
+    state = {
+        'epoch': epoch,
+        'iter': current_iter,
+        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
+    }
+    path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
+    _write_or_go_on(state, path, 'training state')
+
+
+def _write_or_go_on(content: Any, path: Path, what: str) -> None:
+    try:
+        stage_content(content, path, lambda line: logger.warning(f'Save {what} error: {line}')).publish()
+    except Exception as error:  # as the host: training goes on without this file
+        logger.warning(f'Save {what} error: {error}')
+        logger.warning(f'Still cannot save {path}. Just ignore it.')
 
 
 def load_network(
@@ -128,6 +181,17 @@ def load_network(
         DataError: the file cannot be read, or (with `strict`) belongs to another network.
     """
     net = model.get_bare_model(net)
+    try:
+        _load(model, net, load_path, strict, param_key)
+    except DataError as error:
+        raise Unloadable(str(error)) from None
+
+
+class Unloadable(DataError, RuntimeError):
+    """Weights that do not fit; still the `RuntimeError` that callers of the host may expect."""
+
+
+def _load(model: Any, net: nn.Module, load_path: str, strict: bool, param_key: str | None) -> None:
     state = in_names_of(net, load_state_dict(load_path, param_key), load_path)
     logger.info(f'Loading {type(net).__name__} model from {load_path}, with param key: [{param_key}].')
     if strict:

@@ -9,11 +9,15 @@ import os
 import sys
 from types import TracebackType
 
-from metaf2n_arch.run import folders
+from metaf2n_arch.run import folders, rescue
 from metaf2n_arch.utils.checks import DataError, OptionError, TrainingDiverged
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_OURS = (errno.EROFS, errno.EACCES)
 REMEDY = 'free space or give access there, then start again with --auto_resume.'
+
+# The hook that was there before.
+_before = {'hook': sys.__excepthook__}
 
 
 def guard() -> None:
@@ -23,16 +27,18 @@ def guard() -> None:
 
     METAF2N_TRACEBACK=1 shows the traceback as ever. Every other exception keeps its traceback.
     """
-    if os.environ.get('METAF2N_TRACEBACK') != '1':
+    if os.environ.get('METAF2N_TRACEBACK') != '1' and sys.excepthook is not _end:
+        _before['hook'] = sys.excepthook
         sys.excepthook = _end
 
 
 def _end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    rescue.save_before_the_end(error)
     folders.take_back()
-    if isinstance(error, OSError) and error.errno in DISK:
+    if isinstance(error, OSError) and _is_of_the_disk(error):
         kind, error = DataError, DataError(f'{error.filename or "a file of this run"}: {error.strerror}; {REMEDY}')
     if not isinstance(error, OptionError | DataError | TrainingDiverged):
-        sys.__excepthook__(kind, error, traceback)
+        _before['hook'](kind, error, traceback)
         return
     rank = os.environ.get('RANK', '0')
     message = one_line(error)
@@ -42,6 +48,12 @@ def _end(kind: type[BaseException], error: BaseException, traceback: TracebackTy
         print(f'{kind.__name__}: {message}', file=sys.__stderr__ if collected else sys.stderr, flush=True)
         _tell_log_files(f'{kind.__name__}: {message}')
     raise SystemExit(2)
+
+
+def _is_of_the_disk(error: OSError) -> bool:
+    """Whether a disk is full, or a folder of this run cannot be written to; any other file is its reader's affair."""
+    mine = isinstance(error.filename, str) and folders.holds(error.filename)
+    return error.errno in FULL or (error.errno in NOT_OURS and mine)
 
 
 def one_line(error: BaseException) -> str:

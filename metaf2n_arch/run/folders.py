@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import logging
 import os
 import shutil
 import time
@@ -11,6 +14,8 @@ from typing import Any
 
 # Folders this run has made, what was moved away for each, whether its parent is new; emptied once the run has begun.
 _made: list[tuple[Path, Path | None, bool]] = []
+# Where this run writes.
+_roots: list[Path] = []
 
 
 def working_root(root_path: str | os.PathLike[str]) -> Path:
@@ -27,6 +32,8 @@ def working_root(root_path: str | os.PathLike[str]) -> Path:
 
 def name_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
     """Names the run's folders; `path.experiments_root` and `path.results_root` may move them, as in git master."""
+    _roots[:] = [root / name for name in ('experiments', 'results', 'tb_logger')]
+    _roots.extend(root / opt['path'][key] for key in ('experiments_root', 'results_root') if opt['path'].get(key))
     if not is_train:
         results = osp.join(root, opt['path'].get('results_root') or 'results', opt['name'])
         opt['path'].update(results_root=results, log=results, visualization=osp.join(results, 'visualization'))
@@ -40,17 +47,50 @@ def name_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
 
 
-def archive_and_make(folder: str | os.PathLike[str]) -> None:
-    """Makes `folder`, after moving one of that name away, and remembers both until the run has begun."""
+def holds(file: str) -> bool:
+    """Whether a file lies where this run writes."""
+    return any(root in Path(file).absolute().parents for root in _roots)
+
+
+def archive_and_make(folder: str | os.PathLike[str], remember: bool = True) -> None:
+    """Makes `folder`, after moving one of that name away, and remembers both until the run has begun.
+
+    Args:
+        folder: to make.
+        remember: whether `take_back` may undo this; only where somebody will say that the run `has_begun`.
+    """
     folder = Path(folder)
     archived = None
     if folder.exists():
-        archived = folder.with_name(f'{folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}')
+        archived = _archive_of(folder)
         print(f'Path already exists. Rename it to {archived}', flush=True)
         folder.rename(archived)
     first_of_parent = not folder.parent.exists()
     folder.mkdir(parents=True)
-    _made.append((folder, archived, first_of_parent))
+    if remember:
+        _made.append((folder, archived, first_of_parent))
+
+
+def make_again() -> None:
+    """Makes the run's folder again if somebody has removed it, and goes on with the log there."""
+    logger = logging.getLogger('basicsr')
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler) or os.path.exists(handler.baseFilename):
+            continue
+        folder = Path(handler.baseFilename).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with handler.lock or contextlib.nullcontext():
+            if handler.stream is not None:
+                handler.stream.close()
+            handler.stream = open(handler.baseFilename, 'w', encoding=handler.encoding)  # noqa: SIM115 - the handler's
+        logger.warning(f'{folder} was removed while this run wrote there; made again. Earlier checkpoints are gone.')
+
+
+def _archive_of(folder: Path) -> Path:
+    """A name for `folder` that nothing has yet; two archives of one second are told apart by a number."""
+    name = f'{folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}'
+    candidates = itertools.chain([name], (f'{name}_{number}' for number in itertools.count(2)))
+    return next(path for path in map(folder.with_name, candidates) if not path.exists())
 
 
 def has_begun() -> None:
@@ -72,4 +112,5 @@ def take_back() -> None:
 
 
 def _is_result(file: Path) -> bool:
-    return file.is_file() and file.suffix not in ('.log', '.yml', '.yaml') and 'tfevents' not in file.name
+    told = file.suffix in ('.log', '.yml', '.yaml') or 'tfevents' in file.name or file.name == 'run.json'
+    return file.is_file() and not told

@@ -19,6 +19,7 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from metaf2n_arch.run.course import course
 from metaf2n_arch.utils.checks import OptionError
 
 
@@ -69,7 +70,6 @@ def start(opt: dict[str, Any], args: argparse.Namespace) -> None:
     Raises:
         OptionError: the seed is none.
     """
-    from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info
 
     if opt['dist']:
@@ -81,23 +81,26 @@ def start(opt: dict[str, Any], args: argparse.Namespace) -> None:
         print('Disable distributed.', flush=True)
     opt['rank'], opt['world_size'] = get_dist_info()
     seed = opt.get('manual_seed')
+    course.seed_is_drawn = seed is None
     if seed is None:
         seed = _agreed(random.randint(1, 10000), opt['dist'])
     if not isinstance(seed, int) or seed < 0:
         raise OptionError(f'{args.opt}: manual_seed is {seed!r}, expected a non-negative integer or ~.')
-    opt['manual_seed'] = seed
-    _seed_data_sets(opt['datasets'], seed)
-    set_random_seed(seed + opt['rank'])
+    course.seeded = {phase for phase, block in opt['datasets'].items() if 'seed' in block}
+    seed_all(opt, seed)
 
 
-def _seed_data_sets(datasets: dict[str, Any], seed: int) -> None:
-    """Hands the seed to data sets that draw by it; the host keeps it where they cannot see it."""
+def seed_all(opt: dict[str, Any], seed: int) -> None:
+    """Seeds this process, and hands the seed to data sets that draw by it; the host keeps it where they do not see."""
+    from basicsr.utils import set_random_seed
     from basicsr.utils.registry import DATASET_REGISTRY
 
-    for block in datasets.values():
+    opt['manual_seed'] = seed
+    for phase, block in opt['datasets'].items():
         schema = getattr(DATASET_REGISTRY.get(block['type']), 'options_schema', None)
-        if schema is not None and 'seed' in schema.model_fields:
-            block.setdefault('seed', seed)
+        if schema is not None and 'seed' in schema.model_fields and phase not in course.seeded:
+            block['seed'] = seed
+    set_random_seed(seed + opt['rank'])
 
 
 def _agreed(seed: int, distributed: bool) -> int:

@@ -16,8 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import torch.distributed as dist
 
+from metaf2n_arch.run import made_with
+from metaf2n_arch.run.checkpoint_sets import SetFolders, check_set
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.sampling import start_at
 from metaf2n_arch.run.schedules import kinds, load_optimizers
@@ -34,10 +38,29 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         state = newest_complete_state(opt)
     else:
         path = opt['path'].get('resume_state')
-        state = read_state(Path(path)) if path else None
+        state = _named_state(opt, Path(path)) if path else None
     course.resumed = (0, 0) if state is None else (state['epoch'], state['iter'])
     if state is not None:
         point_to_networks(opt, state['iter'])
+    return state
+
+
+def load_as_the_host(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Does what the host's `load_resume_state` does, on a machine without CUDA."""
+    from basicsr.utils import check_resume
+
+    if opt['auto_resume']:
+        folder = Path('experiments') / opt['name'] / 'training_states'
+        found = [float(file.name.split('.state')[0]) for file in folder.glob('*.state')] if folder.is_dir() else []
+        if found:
+            opt['path']['resume_state'] = str(folder / f'{max(found):.0f}.state')
+        path = opt['path'].get('resume_state') if found else None
+    else:
+        path = opt['path'].get('resume_state')
+    if not path:
+        return None
+    state = torch.load(path, map_location='cpu')
+    check_resume(opt, state['iter'])
     return state
 
 
@@ -46,30 +69,65 @@ def read_state(path: Path) -> dict[str, Any]:
     state = read_checkpoint(path)
     if not isinstance(state, dict) or not {'epoch', 'iter', 'optimizers', 'schedulers'} <= state.keys():
         raise DataError(f'{path}: is no training state; give a .state file of the folder training_states.')
+    if path.stem.isdecimal() and int(path.stem) != state['iter']:
+        raise DataError(f'{path}: is the state of iteration {state["iter"]}.')
     return state
 
 
 def newest_complete_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the newest state that can be read together with its networks; names each one that is passed over.
+    """Returns the newest state that is whole together with its networks; names each one that is passed over.
 
     Raises:
         DataError: there are states, but none is whole. Starting at 0 would move them away.
     """
-    folder = Path(opt['path']['training_states'])
-    found = [file for file in folder.glob('*.state') if file.stem.isdigit()] if folder.is_dir() else []
-    for file in sorted(found, key=lambda f: int(f.stem), reverse=True):
+    folders = SetFolders.of(opt['path'])
+    found = folders.iterations()
+    for iteration in found:
+        path = folders.states / f'{iteration}.state'
         try:
-            state = read_state(file)
-            for network in _saved_networks(opt):
-                read_checkpoint(_network_file(opt, network, state['iter']))
+            state = _checked_state(opt, folders, path)
         except DataError as error:
             print(f'Passed over while resuming: {error}', flush=True)
             continue
-        opt['path']['resume_state'] = str(file)
+        opt['path']['resume_state'] = str(path)
         return state
     if found:
-        raise DataError(f'{folder}: none of its {len(found)} training states can be read; move the folder away.')
+        raise DataError(
+            f'{folders.states}: none of its {len(found)} training states can be read; move the folder away.'
+        )
     return None
+
+
+def _named_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Returns the state that ``path.resume_state`` names, which may lie in the folder of another run."""
+    folders = SetFolders(Path(opt['path']['models']), path.parent)
+    missing = [n for n in _needed_networks(opt, path.stem) if not (folders.models / n).is_file()]
+    if missing or not path.stem.isdecimal():
+        return read_state(path)  # `point_to_networks` says what is missing
+    return _checked_state(opt, folders, path)
+
+
+def _checked_state(opt: dict[str, Any], folders: SetFolders, path: Path) -> dict[str, Any]:
+    """Returns a state after every file of its set has been checked."""
+    networks = _needed_networks(opt, path.stem)
+    state = read_state(path)
+    course.manifest = check_set(folders, int(path.stem), networks)
+    if course.manifest is None:
+        for name in networks:
+            read_checkpoint(folders.models / name)
+        print(
+            f'{path}: has no manifest, as sets of older versions and of BasicSR alone; '
+            'only the checksums inside its files could be checked.',
+            flush=True,
+        )
+    return state
+
+
+def _needed_networks(opt: dict[str, Any], iteration: str) -> list[str]:
+    """The files of networks without which the run cannot go on from an iteration."""
+    ignored = opt['path'].get('ignore_resume_networks') or []
+    networks = [n.removeprefix('network_') for n in _saved_networks(opt) if n not in ignored]
+    return [f'net_{label}_{iteration}.pth' for label in networks]
 
 
 def point_to_networks(opt: dict[str, Any], iteration: int) -> None:
@@ -82,9 +140,10 @@ def point_to_networks(opt: dict[str, Any], iteration: int) -> None:
         name, file = f'pretrain_{network}', _network_file(opt, network, iteration)
         if file.is_file() or network in (opt['path'].get('ignore_resume_networks') or []):
             continue
-        if network in _saved_networks(opt) or before.get(name) is None:
+        if network in _saved_networks(opt) or not _saved_networks(opt):
             raise DataError(f'{file}: no such file; resuming at iteration {iteration} needs it.')
-        print(f'{network} is not saved with this run; {name} stays {before[name]}', flush=True)
+        print(f'{network} is not saved with this run; {name} stays {before.get(name)}', flush=True)
+        opt['path'].pop(name, None)
         key = f'param_key_{network.removeprefix("network_")}'
         opt['path'].update({k: before[k] for k in (name, key) if k in before})
 
@@ -103,17 +162,26 @@ def _network_file(opt: dict[str, Any], network: str, iteration: int) -> Path:
 def further_state(model: Any) -> dict[str, Any]:
     """What a state holds beyond the host's keys. Every process must call this, for each has generators of its own."""
     # What a resumed run has not begun with yet counts, not where its preparations have come to.
-    random = [course.random or random_state.capture()]
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    random = course.gathered or [course.random or random_state.capture()]
+    if course.gathered is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         mine, random = random[0], [{}] * dist.get_world_size()
         dist.all_gather_object(random, mine)
-    state: dict[str, Any] = {'random': random, 'best_metrics': getattr(model, 'best_metric_results', {})}
+    state: dict[str, Any] = {'random': random, 'best_metrics': plain(getattr(model, 'best_metric_results', {}))}
     state['kinds'] = kinds(model)
     if course.place is not None:
         state['position'] = course.place[1]
     if hasattr(model, 'more_state'):
         state['model'] = model.more_state()
     return state
+
+
+def plain(value: Any) -> Any:
+    """Returns nested containers with NumPy's numbers as Python's, which a state is read back with."""
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value) if type(value) in (list, tuple) else list(map(plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Callable[[Any, int, int], None]) -> None:
@@ -125,6 +193,8 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
         step_schedule: sets the learning rates of (model, iteration, warm-up iterations).
     """
     load_optimizers(model, resume_state, step_schedule)
+    if course.manifest is not None and course.checkpoints is not None:
+        made_with.tell_changes(course.checkpoints.made_with, course.manifest.made_with)
     course.saved = resume_state['iter']
     random = resume_state.get('random', [])
     if len(random) == model.opt.get('world_size', 1):

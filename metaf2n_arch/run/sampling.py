@@ -9,6 +9,7 @@ item's augmentations the same with any number of workers and processes, and a la
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from metaf2n_arch.run.unreadable import Unreadable
+from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.rng import Visit, numpy_generator, torch_generator
 
 
@@ -32,7 +35,8 @@ def visits(sampler: Any) -> Iterator[Visit]:
     if seed is None:
         generator, length = torch.Generator().manual_seed(sampler.epoch), sampler.total_size
     else:
-        generator, length = torch_generator(seed, sampler.epoch), min(sampler.enlarged_size, sampler.total_size)
+        generator = torch_generator(seed, sampler.epoch)
+        length = min(getattr(sampler, 'enlarged_size', sampler.total_size), sampler.total_size)
     order = torch.randperm(length, generator=generator).tolist()
     start_epoch, start = getattr(sampler, 'start', (0, 0))
     first = start if sampler.epoch == start_epoch else 0
@@ -45,18 +49,43 @@ def start_at(sampler: Any, epoch: int, position: int) -> None:
     sampler.start = (epoch, position)
 
 
-class SeededItems(Dataset):
-    """A data set whose items, read by a `Visit`, depend on nothing random but (seed, epoch, position)."""
+MOST_SKIPPED = 50
+"""Unreadable images in a row that end training: then something else is wrong than an image."""
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+
+class SeededItems(Dataset):
+    """A data set whose items, read by a `Visit`, depend on nothing random but (seed, epoch, position).
+
+    Args:
+        dataset: any of the host's.
+        seed: what all draws are derived from.
+        unreadable: list of items that cannot be read, in whose places others are taken; None lets their errors pass.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, unreadable: Unreadable | None = None) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.unreadable = unreadable
 
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, Visit):
             return self.dataset[index]
-        with seeded(self.seed, index.epoch, index.position):
-            return self.dataset[index]
+        visit = index
+        for attempt in range(MOST_SKIPPED):
+            try:
+                with seeded(self.seed, index.epoch, index.position, *([attempt] if attempt else [])):
+                    return self.dataset[visit]
+            except DataError as error:
+                if self.unreadable is None:
+                    raise
+                self.unreadable.add(str(error))
+            # Drawn by the visit alone, so that any number of workers takes the same one.
+            other = numpy_generator(self.seed, index.epoch, index.position, attempt + 1).integers(len(self))
+            visit = Visit(int(other), index.epoch, index.position)
+        raise DataError(
+            f'{MOST_SKIPPED} images in a row could not be read, the last of them: {self.unreadable}; '
+            'look at the folders of datasets.train.'
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]  # a map-style data set has a length
@@ -65,6 +94,22 @@ class SeededItems(Dataset):
         if name.startswith('__') or name == 'dataset':
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What a worker's own code sets on its data set is set there."""
+        own = name in ('dataset', 'seed', 'unreadable') and name not in vars(self)
+        object.__setattr__(self if own else self.dataset, name, value)
+
+
+def read_seeded(loader: DataLoader, seed: int, unreadable: Unreadable | None = None) -> None:
+    """Makes a loader read its items as `SeededItems` gives them; `loader.dataset` stays the data set itself."""
+
+    def iterator() -> Any:
+        twin = copy.copy(loader)
+        vars(twin)['dataset'] = SeededItems(loader.dataset, seed, unreadable)  # torch lets no one set it by its name
+        return type(loader)._get_iterator(twin)
+
+    loader._get_iterator = iterator  # type: ignore[method-assign]  # an attribute over the method
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""SIGINT and SIGTERM let the iteration finish, save, and leave; a second one leaves at once."""
+"""Signals that would end the program let the iteration finish, save, and leave; a second one leaves at once.
+
+Beside SIGINT and SIGTERM these are SIGHUP (a terminal closes), SIGXCPU (the CPU time of a job is used up), SIGUSR1 and
+SIGUSR2 (schedulers announce the end of a job by them), unless somebody handles or ignores them, as `nohup` does.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from metaf2n_arch.run import record
 from metaf2n_arch.run.course import course
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ALWAYS = (signal.SIGINT, signal.SIGTERM)
+_ANNOUNCED = ('SIGHUP', 'SIGXCPU', 'SIGUSR1', 'SIGUSR2')
+SIGNALS = (*ALWAYS, *(getattr(signal, name) for name in _ANNOUNCED if hasattr(signal, name)))
 # torchrun passes on what its processes have already received from the terminal: within this time it is the same wish.
 ECHO_SECONDS = 2.0
 
@@ -46,7 +53,8 @@ def listen() -> None:
     """Installs the handlers; only the main thread may."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            signal.signal(number, _note)
+            if number in ALWAYS or signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, _note)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
@@ -91,6 +99,10 @@ def _leave(model: Any, iteration: int, number: int) -> None:
     if course.saved != iteration:
         logger.info('Saving models and training states.')
         model.save(course.epoch, iteration)
+    if course.checkpoints is not None:
+        course.checkpoints.wait()
+    if model.opt.get('rank', 0) == 0:
+        record.note(iteration, ended=True)
     if course.tb_logger is not None:
         course.tb_logger.close()
     name = signal.Signals(number).name
@@ -116,7 +128,9 @@ def outlast_signals(worker: int) -> None:
     """For data-loader workers: a terminal's Ctrl-C and a scheduler's SIGTERM reach them too, and training still needs
     them for a moment. They end when the training process says so, or is gone.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None and hasattr(signal, 'sigwaitinfo'):  # else, as on macOS, nobody can tell who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -11,12 +11,18 @@ from metaf2n_arch.utils.checks import OptionError, nearest
 Registry = Iterable[tuple[str, Any]]
 """What `basicsr.utils.registry.Registry` is to this module: pairs of name and part."""
 
+PREFIX = 'metaf2n/'
+"""In front of a part's name, it is ours for certain, whoever else has a part of that name."""
 _SUFFIX = '_basicsr'
 
 
 def names(registry: Registry) -> list[str]:
-    """Returns the names of all parts, as option files spell them, sorted."""
-    return sorted({name.removesuffix(_SUFFIX) for name, _ in registry})
+    """Returns the names of all parts, as option files spell them, sorted; the long one where another has the short."""
+    parts = dict(iter(registry))
+    known = {name.removesuffix(_SUFFIX) for name in parts if not name.startswith(PREFIX)}
+    return sorted(
+        known | {n for n, p in parts.items() if n.startswith(PREFIX) and parts.get(n[len(PREFIX) :]) is not p}
+    )
 
 
 def find(registry: Registry, name: object) -> Any:

@@ -6,8 +6,12 @@ workers or processes, and another draw each time an item is visited.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # commands that only list files draw, too, and need no torch
+    import torch
 
 
 class Visit(int):
@@ -42,5 +46,7 @@ def numpy_generator(*key: int) -> np.random.Generator:
 
 def torch_generator(*key: int) -> torch.Generator:
     """Returns a CPU generator that depends on every part of `key` and on nothing else."""
+    import torch
+
     seed = int(np.random.SeedSequence([int(k) for k in key]).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator().manual_seed(seed)

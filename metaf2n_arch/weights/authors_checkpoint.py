@@ -18,6 +18,7 @@ from torch import Tensor
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.weights.files import OPTIONS, save_atomically
 from metaf2n_arch.weights.loading import build_registered
+from metaf2n_arch.weights.records import RECORD, TrainingRecord
 from metaf2n_arch.weights.tensorflow_checkpoint import Reader, Tensors, find_checkpoint, read_tensors
 
 GENERATOR = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'num_feat': 64, 'num_block': 23}
@@ -25,6 +26,19 @@ GENERATOR = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'nu
 
 MASK = {'type': 'MaskNet', 'upsample': 'authors'}
 """The authors' MaskNet, with the grid that it was trained on."""
+
+THEIR_TRAINING = TrainingRecord(
+    model='MetaF2N, authors',
+    inner_lr=1e-2,
+    inner_steps=1,
+    mode='second',
+    patches=16,
+    patch_size=64,
+    restorer='gpen 256',
+    mask_upsample='authors',
+    program='MetaF2N of Yin et al. 2023 (TensorFlow)',
+)
+"""The inner loop of the authors' program, as the paper and its published settings say; the checkpoint does not."""
 
 SCOPES = ('MODEL', 'Mask')
 WEIGHTS = r'(MODEL|Mask)/(.*/)?(weight|kernel|bias)$'
@@ -89,8 +103,9 @@ def convert(
     out = Path(out).expanduser()
     make_folder(out)
     found = Conversion(out / 'net_g.pth', out / 'net_m.pth', len(wanted), len(moments), len(others) - len(moments))
-    save_atomically({'params': states['Mask'], OPTIONS: nets['Mask'].recorded_options}, found.mask)
-    save_atomically({'params': states['MODEL']}, found.generator)
+    record = {RECORD: THEIR_TRAINING.plain()}
+    save_atomically({'params': states['Mask'], OPTIONS: nets['Mask'].recorded_options, **record}, found.mask)
+    save_atomically({'params': states['MODEL'], **record}, found.generator)
     return found
 
 

@@ -1,61 +1,21 @@
-"""Weights by name: where a file is, and how to get it. Nothing here runs unless it is called."""
+"""Download of published weights files: resumed where it broke off, verified before a file takes its name."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from metaf2n_arch.utils.checks import DataError, nearest
-from metaf2n_arch.weights.published import TABLE, Weights
-
-ENVIRONMENT = 'METAF2N_WEIGHTS'
-"""Names a folder of weights that is looked into first, and fetched into."""
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.weights.published import PublishedFile
+from metaf2n_arch.weights.search import checksum, entry_of, find_published, home
 
 
-def table() -> dict[str, Weights]:
-    """All known weights by name."""
-    return {entry.name: entry for entry in TABLE}
-
-
-def cache_folder() -> Path:
-    """Where weights are fetched to: ``METAF2N_WEIGHTS`` if set, else the user's cache; never site-packages."""
-    return next(_folders())
-
-
-def locate(name_or_path: str | Path) -> Path:
-    """Finds a weights file that is already on this machine.
-
-    Looks at the path itself, then for the file of that name (of the table, or any other) in the folder
-    ``METAF2N_WEIGHTS``, then in the user's cache.
-
-    Raises:
-        DataError: it is in none of these; the message says where to put it and how to fetch it.
-    """
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    entry = table().get(str(name_or_path))
-    if entry or path.parent == Path():
-        for folder in _folders():
-            found = folder / (entry.file if entry else path.name)
-            if found.is_file():
-                return found
-    if entry is None:
-        hint = nearest(str(name_or_path), table()) or ' Names: metaf2n weights list.'
-        raise DataError(f'weights {name_or_path}: no such file, and no weights of that name.{hint}')
-    raise DataError(
-        f'weights {entry.name}: {entry.file} is not on this machine; run: metaf2n weights fetch {entry.name} '
-        f'(or put the file from {entry.url} into {cache_folder()}; {_checksum_in_words(entry)}).'
-    )
-
-
-def fetch(name: str | Weights, progress: bool = True, say: Callable[[str], None] | None = None) -> Path:
-    """Downloads a weights file into `cache_folder()`, unless it is there and whole.
+def fetch(name: str | PublishedFile, progress: bool = True, say: Callable[[str], None] | None = None) -> Path:
+    """Downloads a weights file into its folder (see `home`), unless it is on this machine and whole.
 
     What was broken off is resumed; what was fetched is verified before it takes its name, so that a file of that name
     is always whole.
@@ -70,23 +30,16 @@ def fetch(name: str | Weights, progress: bool = True, say: Callable[[str], None]
         DataError: an unknown name, no connection, a full disk, or another file than expected; the message says what to
             do instead.
     """
-    entry = name if isinstance(name, Weights) else table().get(name)
-    if entry is None:
-        hint = nearest(str(name), table()) or f' Names: {", ".join(table())}.'
-        raise DataError(f'weights {name}: no weights of that name.{hint}')
-    import pooch
+    entry = name if isinstance(name, PublishedFile) else entry_of(name)
     from requests import RequestException
 
-    folder = cache_folder()
-    target = folder / entry.file
-    present = target.is_file()
+    folder = home(entry)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (present and (entry.sha256 is None or checksum(target) == entry.sha256)):
-            pooch.get_logger().setLevel('WARNING')
-            known = f'sha256:{entry.sha256}' if entry.sha256 else None
-            downloader = ResumingDownloader(entry, folder, progress)
-            pooch.retrieve(entry.url, known, fname=entry.file, path=folder, downloader=downloader)
+        target = find_published(entry)
+        if target is None:
+            target = folder / entry.file
+            folder.mkdir(parents=True, exist_ok=True)
+            Download(entry, folder, progress).run(target)
     except (RequestException, OSError, ValueError) as error:
         raise DataError(_failure(entry, folder, error)) from None
     if entry.sha256 is None:
@@ -95,8 +48,8 @@ def fetch(name: str | Weights, progress: bool = True, say: Callable[[str], None]
     return target
 
 
-class ResumingDownloader:
-    """Writes a download to a hidden partial file that the next attempt continues; a downloader of pooch.
+class Download:
+    """A download into a hidden partial file that the next attempt continues.
 
     Args:
         entry: what is downloaded.
@@ -104,28 +57,37 @@ class ResumingDownloader:
         progress: whether a bar is drawn when standard error is a terminal.
     """
 
-    def __init__(self, entry: Weights, folder: Path, progress: bool) -> None:
+    def __init__(self, entry: PublishedFile, folder: Path, progress: bool) -> None:
         self.entry = entry
         self.partial = folder / f'.{entry.file}.part'
         # The version the partial file belongs to, as the server names it: another version is not continued.
         self.version = folder / f'.{entry.file}.version'
         self.progress = progress
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+    def run(self, target: Path) -> None:
+        """Fetches the file and gives it its name.
+
+        Raises:
+            requests.RequestException, OSError: it could not be fetched or written.
+            ValueError: another file came than was published.
+        """
         import requests
 
         start = self.partial.stat().st_size if self.partial.is_file() and self.version.is_file() else 0
         headers = {'Accept-Encoding': 'identity'}
         if start:
             headers |= {'Range': f'bytes={start}-', 'If-Range': self.version.read_text(encoding='utf-8')}
-        with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as answer:
+        with requests.get(self.entry.url, headers=headers, stream=True, timeout=(10, 60)) as answer:
             if answer.status_code == 416:
                 # Nothing is left to fetch, or the server knows a shorter file: begin again.
                 self._forget()
-                return self(url, output_file, pooch)
+                return self.run(target)
             answer.raise_for_status()
             self._write(answer, start if answer.status_code == 206 else 0)
-        os.replace(self.partial, output_file)
+        if self.entry.sha256 is not None and not checksum(self.partial).startswith(self.entry.sha256):
+            self._forget()
+            raise ValueError('what came is not the published file; its checksum differs')
+        os.replace(self.partial, target)
         self._forget()
 
     def _write(self, answer: Any, start: int) -> None:
@@ -158,39 +120,16 @@ class ResumingDownloader:
         self.version.unlink(missing_ok=True)
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _folders() -> Iterator[Path]:
-    if os.environ.get(ENVIRONMENT):
-        yield Path(os.environ[ENVIRONMENT]).expanduser()
-    import pooch
-
-    yield Path(pooch.os_cache('metaf2n')) / 'weights'
-
-
-def _failure(entry: Weights, folder: Path, error: Exception) -> str:
+def _failure(entry: PublishedFile, folder: Path, error: Exception) -> str:
     from requests import ConnectionError
 
     reason = ' '.join(str(error).split())[:200].rstrip('.')
     if isinstance(error, ConnectionError):  # whose own text is several nested errors long
         reason = f'the connection to {urlsplit(entry.url).hostname} failed'
-    elif 'hash' in reason.lower():
-        reason = 'what came is not the published file; its checksum differs'
     return (
         f'weights {entry.name}: {entry.file} could not be fetched from {entry.url} ({reason}). Try again, which '
-        f'continues where it broke off, or put the file into {folder} yourself ({_checksum_in_words(entry)}).'
+        f'continues where it broke off, or put the file into {folder} yourself ({entry.checksum_in_words}).'
     )
-
-
-def _checksum_in_words(entry: Weights) -> str:
-    return f'sha256 {entry.sha256}' if entry.sha256 else 'sha256 unknown; not verified'
 
 
 def _say(line: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.staging import stage
+from metaf2n_arch.weights.plain import check_plain, first_names, shortened
+from metaf2n_arch.weights.unwrapping import check_finite, unwrapped
 
 # Counter: milestones of a multi-step schedule inside a training state. Older torch does not know it to be harmless.
 torch.serialization.add_safe_globals([Counter])
 
 # How torch's restricted unpickler says that a file holds an object.
 _OBJECT = re.compile(r'unsupported (global|class)|can only (build|create)|unrecognized function', re.IGNORECASE)
+
+GROWTH = 8
+"""How many times its own size a file may take when it is read; torch stores tensors as they are."""
 
 OPTIONS = 'options'
 """Where a weights file holds, beside ``params``, what its network must be built with and no tensor's shape tells."""
@@ -33,6 +39,7 @@ def read_checkpoint(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise DataError(f'{path}: no such file; check the path of the weights.')
+    _check_sizes(path)
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file
@@ -55,33 +62,50 @@ def read_checkpoint(path: str | Path) -> Any:
         ) from None
 
 
-def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> dict[str, Tensor]:
-    """Returns the state dict in a weights file, on the CPU, without the ``module.`` that DataParallel puts in front.
+def _check_sizes(path: Path) -> None:
+    """Raises `DataError` if a zip archive, as torch writes it, would grow far beyond its own size when it is read."""
+    with open(path, 'rb') as file:
+        if file.read(4) != b'PK\x03\x04':
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # the reader says what is wrong
+    if unpacked > GROWTH * path.stat().st_size:
+        raise DataError(
+            f'{path}: refused, {path.stat().st_size / 1e6:.1f} MB that unpack to {unpacked / 1e6:.0f} MB; torch.save '
+            'compresses nothing, so this is no weights file of a training.'
+        )
 
-    Args:
-        path: a .pth or .safetensors file. BasicSR's files hold state dicts under `params` and `params_ema`; a file that
-            is a bare state dict is taken as it is.
-        param_key: which one to take. If the file has no such key, `params` is taken, as BasicSR does; `None` takes the
-            file's root.
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Returns the metadata of a .safetensors file without reading its tensors.
 
     Raises:
-        DataError: the file cannot be read (see `read_checkpoint`) or holds no state dict there.
+        DataError: the file is missing or damaged.
     """
-    content = read_checkpoint(path)
-    if not isinstance(content, Mapping) or not content:
-        raise DataError(f'{path}: holds {type(content).__name__}, expected a state dict.')
-    bare = all(isinstance(value, Tensor) for value in content.values())
-    place = 'at its root'
-    if param_key is not None and not bare:
-        key = param_key if param_key in content else 'params'
-        place = f"under '{key}'"
-        if key not in content:
-            known = [str(k) for k in content][:8]
-            raise DataError(f"{path}: has no '{param_key}', only {known}.{nearest(param_key, known)} Set param_key.")
-        content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DataError(f'{path}: what it holds {place} is no state dict; set param_key to another key.')
-    return {name.removeprefix('module.'): value for name, value in content.items()}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'pt') as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise DataError(f'{path}: cannot be read as safetensors ({str(error).splitlines()[0][:160]}).') from None
+
+
+def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> dict[str, Tensor]:
+    """Returns the state dict in a weights file, on the CPU, however it is wrapped; see `unwrapped`.
+
+    Args:
+        path: a .pth or .safetensors file.
+        param_key: where it lies in the file. BasicSR's files hold state dicts under `params` and `params_ema`; where
+            one of these, or None, is asked for and is not there, the file's own layout decides.
+
+    Raises:
+        DataError: the file cannot be read (see `read_checkpoint`), or holds no state dict there, or several.
+    """
+    return unwrapped(read_checkpoint(path), path, param_key)
 
 
 def with_recorded(architecture: Mapping[str, Any], path: str | Path, where: str) -> dict[str, Any]:
@@ -100,11 +124,12 @@ def with_recorded(architecture: Mapping[str, Any], path: str | Path, where: str)
     recorded = content.get(OPTIONS) if isinstance(content, Mapping) else None
     if not isinstance(recorded, Mapping):
         return dict(architecture)
+    check_plain(recorded, path, 'its options')
     for key, value in recorded.items():
         if architecture.get(key, value) != value:
             raise OptionError(
-                f'{where}.{key} is {architecture[key]!r}, but the weights in {path} were trained with {value!r}; '
-                'remove it, or give other weights.'
+                f'{where}.{key} is {architecture[key]!r}, but the weights in {path} were trained with '
+                f'{shortened(value)}; remove it, or give other weights.'
             )
     return {**architecture, **recorded}
 
@@ -119,7 +144,13 @@ def load_into(net: nn.Module, path: str | Path, param_key: str | None = 'params_
 
 
 def load_strictly(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Loads `state`, read from `path`, into `net`; every tensor must fit, or `DataError` says which do not."""
+    """Loads `state`, read from `path`, into `net`.
+
+    Raises:
+        DataError: a tensor does not fit, or a parameter is not finite.
+    """
+    parameters = {name for name, _ in net.named_parameters()}
+    check_finite({name: tensor for name, tensor in state.items() if name in parameters}, path)
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -131,14 +162,14 @@ def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     shapes = [
         f'{k}: {tuple(state[k].shape)} in the file, {tuple(wanted[k].shape)} in the network'
         for k in wanted
-        if k in state and state[k].shape != wanted[k].shape
+        if k in state and isinstance(wanted[k], Tensor) and state[k].shape != wanted[k].shape
     ]
     parts = {
         'missing': [k for k in wanted if k not in state],
         'unexpected': [k for k in state if k not in wanted],
         'of another shape': shapes,
     }
-    found = [f'{len(keys)} {what} ({_first(keys)})' for what, keys in parts.items() if keys]
+    found = [f'{len(keys)} {what} ({first_names(keys)})' for what, keys in parts.items() if keys]
     return (
         f'these are not the weights of the {type(net).__name__} that the options describe ({len(wanted)} tensors): '
         f'{", ".join(found)}. Give the file of this network, or the options of that one.'
@@ -147,52 +178,10 @@ def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     )
 
 
-def _first(keys: list[str], count: int = 3) -> str:
-    return ', '.join(keys[:count]) + (', …' if len(keys) > count else '')
-
-
 def save_atomically(content: Any, path: str | Path) -> None:
     """Writes `content` with `torch.save` so that `path` holds either the old or the whole new file, even after a crash.
-
-    The temporary file lies in the same folder, under a fixed hidden name, so that one left by a killed process is
-    overwritten by the next save.
 
     Raises:
         DataError: the file could not be written; what `path` held before is untouched and no temporary stays.
     """
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f'{path}: could not be written ({_cause(error)}); free space there, then resume.') from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _cause(error: BaseException | None) -> str:
-    """Returns the system's own words where there are any: torch reports a full disk as an unexpected position."""
-    last = str(error).splitlines()[0] if str(error) else type(error).__name__
-    while error is not None:
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror
-        error = error.__context__
-    return last
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable, where the system can (not on Windows)."""
-    if not hasattr(os, 'O_DIRECTORY'):
-        return
-    descriptor = os.open(folder, os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    stage(Path(path), lambda file: torch.save(content, file)).publish()

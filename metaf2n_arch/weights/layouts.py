@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.weights.unwrapping import without_prefix
 
 Rules = Mapping[str, str]
 
@@ -75,7 +76,8 @@ LAYOUTS: Mapping[str, Rules] = {
 def in_names_of(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
     """Returns the state dict of a published file under the names that `net` has for its tensors.
 
-    A file that has these names already, or that is of no known layout, is returned as it is.
+    A file that has these names already, or that is of no known layout, is returned as it is. Of a file of several
+    networks, as Lightning writes it, the one that has these names is taken.
 
     Args:
         net: what it will be loaded into.
@@ -83,20 +85,30 @@ def in_names_of(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -
         path: the file, for the message.
 
     Raises:
-        DataError: the file subtracts other mean colours than `net` does.
+        DataError: the file subtracts other mean colours than `net` does, or holds such a network twice.
     """
     if hasattr(net, 'in_own_names'):  # networks of spandrel know what their files look like
         return dict(net.in_own_names(state, path))
     wanted = net.state_dict().keys()
+    state = without_prefix(state, wanted, path)
     for rules in LAYOUTS.values():
-        names = {name: _renamed(name, rules) for name in state}
-        if None in names.values():
-            continue
-        renamed = {new: state[old] for old, new in names.items() if new}
-        if len(renamed.keys() & wanted) > len(state.keys() & wanted):
+        renamed = _in_layout(state, rules)
+        if renamed is not None and len(renamed.keys() & wanted) > len(state.keys() & wanted):
             _check_mean_colours(net, state, path)
             return renamed
     return dict(state)
+
+
+def renamed_rrdb(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The state dict of an RRDBNet that ESRGAN's authors published, under BasicSR's names; None if it is none."""
+    layouts = (rules for name, rules in LAYOUTS.items() if name.startswith('RRDBNet'))
+    return next((found for rules in layouts if (found := _in_layout(state, rules)) is not None), None)
+
+
+def _in_layout(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor] | None:
+    """The state dict under BasicSR's names; None if one of its names is not of this layout."""
+    names = {name: _renamed(name, rules) for name in state}
+    return None if None in names.values() else {new: state[old] for old, new in names.items() if new}
 
 
 def _renamed(name: str, rules: Rules) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from metaf2n_arch.images.arrays import pad_to_multiple
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.registries import build
-from metaf2n_arch.weights.download import locate
-from metaf2n_arch.weights.files import load_state_dict, load_strictly, with_recorded
+from metaf2n_arch.weights.files import load_state_dict, load_strictly, read_checkpoint, with_recorded
 from metaf2n_arch.weights.layouts import in_names_of
+from metaf2n_arch.weights.recognising import recognise
+from metaf2n_arch.weights.records import TrainingRecord, record_in, training_record
+from metaf2n_arch.weights.search import locate
+from metaf2n_arch.weights.unwrapping import unwrapped
 
 # What sides an input may have to be multiples of: windows of attention, pixel-unshuffling at the entry.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
@@ -29,10 +32,15 @@ class Generator:
     Attributes:
         net: (B, 3, h, w) -> (B, 3, s·h, s·w).
         scale: s.
+        record: how it was trained, where its file says so.
+        architecture: its options as BasicSR's option files spell them; for a network that spandrel has recognised,
+            ``{type: <its name there>}``.
     """
 
     net: nn.Module
     scale: int
+    record: TrainingRecord | None = None
+    architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AnySize(nn.Module):
@@ -64,26 +72,33 @@ class AnySize(nn.Module):
         return F.pad(image, (0, right, 0, down), mode='replicate') if down or right else image
 
 
-def load_generator(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> Generator:
+def load_generator(
+    weights: str | Path, architecture: Mapping[str, Any] | None = None, param_key: str | None = None
+) -> Generator:
     """Reads a generator from a file that is on this machine.
 
     Args:
-        weights: a file, or a name of ``metaf2n weights list``. `params_ema` is taken from it, else `params`.
+        weights: a file, or a name of ``metaf2n weights list``.
         architecture: a registered network as BasicSR's option files spell it, ``{type: RRDBNet, num_in_ch: 3, ...}``;
-            None lets spandrel recognise the network.
+            None recognises the network.
+        param_key: where the network lies in the file; None prefers `params_ema` to `params`, see `unwrapped`.
 
     Raises:
-        DataError: no such file, or the weights of another network.
+        DataError: no such file, the weights of another network, or weights that are not finite.
         OptionError: an unknown architecture, wrong arguments, or a network that does not enlarge RGB images.
     """
     path = locate(weights)
-    state = load_state_dict(path)
+    content = read_checkpoint(path)
+    state = unwrapped(content, path, param_key)
+    record = training_record(path) if path.suffix == '.safetensors' else record_in(content, path)
     if architecture is None:
-        return _recognised(state, path)
+        found = recognise(state, path)
+        generator = _generator(found.net, found.scale, found.multiple, found.least, record)
+        return replace(generator, architecture=found.architecture)
     net = build_registered(architecture)
     load_strictly(net, in_names_of(net, state, path), path)
     net.requires_grad_(False).eval()
-    return _measured(net, str(architecture['type']))
+    return replace(_tried(net, str(architecture['type']), record), architecture=architecture)
 
 
 def load_mask_net(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> nn.Module:
@@ -119,28 +134,13 @@ def build_registered(architecture: Mapping[str, Any]) -> nn.Module:
     return build(ARCH_REGISTRY, architecture, 'architecture')
 
 
-def _recognised(state: Mapping[str, Tensor], path: Path) -> Generator:
-    import spandrel
-
-    hint = 'Name it by architecture, {type: ..., ...} as in BasicSR option files.'
-    try:
-        found = spandrel.ModelLoader(device='cpu').load_from_state_dict(dict(state))
-    except Exception as error:  # each architecture of spandrel fails in its own way on what is not its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(f'{path}: not recognised as a network ({reason or type(error).__name__}). {hint}') from None
-    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
-        raise DataError(f'{path} holds a {found.architecture.name}, which does not map RGB images to RGB images.')
-    net = found.model.float().requires_grad_(False).eval()
-    needs = found.size_requirements
-    return _generator(net, found.scale, needs.multiple_of, needs.minimum)
-
-
-def _generator(net: nn.Module, scale: int, multiple: int, least: int = 1) -> Generator:
-    return Generator(net if max(multiple, least) == 1 else AnySize(net, scale, multiple, least).eval(), scale)
+def _generator(net: nn.Module, scale: int, multiple: int, least: int, record: TrainingRecord | None) -> Generator:
+    wrapped = net if max(multiple, least) == 1 else AnySize(net, scale, multiple, least).eval()
+    return Generator(wrapped, scale, record)
 
 
 @torch.no_grad()
-def _measured(net: nn.Module, kind: str) -> Generator:
+def _tried(net: nn.Module, kind: str, record: TrainingRecord | None) -> Generator:
     """Tries small images until one passes: nothing in BasicSR's networks says their scale and which sides they take."""
     reason = ''
     for multiple in MULTIPLES:
@@ -152,6 +152,6 @@ def _measured(net: nn.Module, kind: str) -> Generator:
             continue
         fits = isinstance(output, Tensor) and output.ndim == 4 and output.shape[:2] == (1, 3)
         if fits and output.shape[-1] == output.shape[-2] and output.shape[-1] % side == 0:
-            return _generator(net, output.shape[-1] // side, multiple)
+            return _generator(net, output.shape[-1] // side, multiple, 1, record)
         reason = f'it makes {tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}'
     raise OptionError(f'architecture: {kind} does not map (1, 3, h, w) to (1, 3, s·h, s·w): {reason}.')

@@ -1,12 +1,13 @@
-"""The published weights files that the project knows by name. Nothing is fetched here: see `weights.download`."""
+"""Published weights files that are known by name, and which of them a restorer needs. Nothing is fetched here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
-class Weights:
+class PublishedFile:
     """One published weights file.
 
     Attributes:
@@ -14,9 +15,11 @@ class Weights:
         file: the name of the file on the disk.
         url: where it is published.
         size: in bytes, or None if it is not known.
-        sha256: None if no publisher states it and we could not compute it: then a fetch says that nothing was verified.
+        sha256: the checksum, or its first digits, as torch's files have them in their names. None if no publisher
+            states it and we could not compute it: then a fetch says that nothing was verified.
         licence: of the weights.
         purpose: what the file is for, in a few words.
+        home: whose folder it is fetched into: ours, or torch's, where torchvision finds it as well.
     """
 
     name: str
@@ -26,6 +29,14 @@ class Weights:
     sha256: str | None
     licence: str
     purpose: str
+    home: Literal['metaf2n', 'torch'] = 'metaf2n'
+
+    @property
+    def checksum_in_words(self) -> str:
+        """The checksum as messages say it."""
+        if self.sha256 is None:
+            return 'sha256 unknown; not verified'
+        return f'sha256 {self.sha256}' if len(self.sha256) == 64 else f'sha256 beginning with {self.sha256}'
 
 
 _FACEXLIB = 'https://github.com/xinntao/facexlib/releases/download/v0.1.0/'
@@ -34,8 +45,11 @@ _GPEN = 'https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/'
 _REALESRGAN = 'https://github.com/xinntao/Real-ESRGAN/releases/download/'
 _OPENCV_ZOO = 'https://media.githubusercontent.com/media/opencv/opencv_zoo/f12e12798e8314f7c074a6656816c048dcc95b7a/'
 
-TABLE: tuple[Weights, ...] = (
-    Weights(
+_TORCHVISION = 'https://download.pytorch.org/models/'
+_PYIQA = 'https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/'
+
+TABLE: tuple[PublishedFile, ...] = (
+    PublishedFile(
         name='retinaface_resnet50',
         file='detection_Resnet50_Final.pth',
         url=_FACEXLIB + 'detection_Resnet50_Final.pth',
@@ -44,7 +58,7 @@ TABLE: tuple[Weights, ...] = (
         licence='MIT',
         purpose='face detector RetinaFace, ResNet-50',
     ),
-    Weights(
+    PublishedFile(
         name='retinaface_mobile0.25',
         file='detection_mobilenet0.25_Final.pth',
         url=_FACEXLIB + 'detection_mobilenet0.25_Final.pth',
@@ -53,7 +67,7 @@ TABLE: tuple[Weights, ...] = (
         licence='MIT',
         purpose='face detector RetinaFace, MobileNet-0.25',
     ),
-    Weights(
+    PublishedFile(
         name='yunet',
         file='face_detection_yunet_2023mar.onnx',
         url=_OPENCV_ZOO + 'models/face_detection_yunet/face_detection_yunet_2023mar.onnx',
@@ -62,7 +76,7 @@ TABLE: tuple[Weights, ...] = (
         licence='MIT',
         purpose='face detector YuNet',
     ),
-    Weights(
+    PublishedFile(
         name='gpen_bfr_256',
         file='GPEN-BFR-256.pth',
         url=_GPEN + 'GPEN-BFR-256.pth',
@@ -71,7 +85,7 @@ TABLE: tuple[Weights, ...] = (
         licence='non-commercial (GPEN)',
         purpose='face restorer GPEN, 256 x 256, for training',
     ),
-    Weights(
+    PublishedFile(
         name='gpen_bfr_512',
         file='GPEN-BFR-512.pth',
         url=_GPEN + 'GPEN-BFR-512.pth',
@@ -80,7 +94,7 @@ TABLE: tuple[Weights, ...] = (
         licence='non-commercial (GPEN)',
         purpose='face restorer GPEN, 512 x 512, for testing',
     ),
-    Weights(
+    PublishedFile(
         name='gfpgan_v1.3',
         file='GFPGANv1.3.pth',
         url=_GFPGAN + 'v1.3.0/GFPGANv1.3.pth',
@@ -89,7 +103,7 @@ TABLE: tuple[Weights, ...] = (
         licence='Apache-2.0',
         purpose='face restorer GFPGAN 1.3',
     ),
-    Weights(
+    PublishedFile(
         name='gfpgan_v1.4',
         file='GFPGANv1.4.pth',
         url=_GFPGAN + 'v1.3.0/GFPGANv1.4.pth',
@@ -98,7 +112,7 @@ TABLE: tuple[Weights, ...] = (
         licence='Apache-2.0',
         purpose='face restorer GFPGAN 1.4',
     ),
-    Weights(
+    PublishedFile(
         name='restoreformer',
         file='RestoreFormer.pth',
         url=_GFPGAN + 'v1.3.4/RestoreFormer.pth',
@@ -107,7 +121,7 @@ TABLE: tuple[Weights, ...] = (
         licence='Apache-2.0',
         purpose='face restorer RestoreFormer (needs spandrel)',
     ),
-    Weights(
+    PublishedFile(
         name='codeformer',
         file='codeformer.pth',
         url='https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth',
@@ -116,7 +130,7 @@ TABLE: tuple[Weights, ...] = (
         licence='S-Lab 1.0 (non-commercial)',
         purpose='face restorer CodeFormer (needs spandrel_extra_arches)',
     ),
-    Weights(
+    PublishedFile(
         name='realesrgan_x4plus',
         file='RealESRGAN_x4plus.pth',
         url=_REALESRGAN + 'v0.1.0/RealESRGAN_x4plus.pth',
@@ -125,7 +139,7 @@ TABLE: tuple[Weights, ...] = (
         licence='BSD-3-Clause',
         purpose='generator RRDBNet x4 that MetaF2N starts from',
     ),
-    Weights(
+    PublishedFile(
         name='realesrgan_x4plus_netd',
         file='RealESRGAN_x4plus_netD.pth',
         url=_REALESRGAN + 'v0.2.2.3/RealESRGAN_x4plus_netD.pth',
@@ -134,7 +148,7 @@ TABLE: tuple[Weights, ...] = (
         licence='BSD-3-Clause',
         purpose='discriminator that MetaF2N starts from',
     ),
-    Weights(
+    PublishedFile(
         name='realesr_animevideov3',
         file='realesr-animevideov3.pth',
         url=_REALESRGAN + 'v0.2.5.0/realesr-animevideov3.pth',
@@ -143,7 +157,7 @@ TABLE: tuple[Weights, ...] = (
         licence='BSD-3-Clause',
         purpose='small generator SRVGGNetCompact x4',
     ),
-    Weights(
+    PublishedFile(
         name='esrgan_x4',
         file='ESRGAN_SRx4_DF2KOST_official-ff704c30.pth',
         url=_REALESRGAN + 'v0.1.1/ESRGAN_SRx4_DF2KOST_official-ff704c30.pth',
@@ -152,7 +166,7 @@ TABLE: tuple[Weights, ...] = (
         licence='Apache-2.0',
         purpose='ESRGAN, to compare with',
     ),
-    Weights(
+    PublishedFile(
         name='edsr_x4',
         file='edsr_x4-4f62e9ef.pt',
         url='https://cv.snu.ac.kr/research/EDSR/models/edsr_x4-4f62e9ef.pt',
@@ -161,4 +175,86 @@ TABLE: tuple[Weights, ...] = (
         licence='MIT',
         purpose='EDSR, to compare with',
     ),
+    PublishedFile(
+        name='lpips_alex',
+        file='alexnet-owt-7be5be79.pth',
+        url=_TORCHVISION + 'alexnet-owt-7be5be79.pth',
+        size=244408911,
+        sha256='7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02',
+        licence='BSD-3-Clause (trained on ImageNet)',
+        purpose='AlexNet: LPIPS (alex), loss and metric',
+    ),
+    PublishedFile(
+        name='lpips_vgg',
+        file='vgg16-397923af.pth',
+        url=_TORCHVISION + 'vgg16-397923af.pth',
+        size=553433881,
+        sha256='397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0',
+        licence='BSD-3-Clause (trained on ImageNet)',
+        purpose='VGG16: LPIPS (vgg) and DISTS, loss and metric',
+    ),
+    PublishedFile(
+        name='lpips_squeeze',
+        file='squeezenet1_1-b8a52dc0.pth',
+        url=_TORCHVISION + 'squeezenet1_1-b8a52dc0.pth',
+        size=4958839,
+        sha256='b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b',
+        licence='BSD-3-Clause (trained on ImageNet)',
+        purpose='SqueezeNet: LPIPS (squeeze), loss and metric',
+    ),
+    PublishedFile(
+        name='vgg19',
+        file='vgg19-dcbb9e9d.pth',
+        url=_TORCHVISION + 'vgg19-dcbb9e9d.pth',
+        size=574673361,
+        sha256='dcbb9e9d',
+        licence='BSD-3-Clause (trained on ImageNet)',
+        purpose="VGG19: BasicSR's PerceptualLoss",
+        home='torch',
+    ),
+    PublishedFile(
+        name='dists',
+        file='DISTS_weights-f5e65c96.pth',
+        url=_PYIQA + 'DISTS_weights-f5e65c96.pth',
+        size=None,
+        sha256='f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218',
+        licence='MIT',
+        purpose='DISTS, loss and metric, beside lpips_vgg',
+    ),
+    PublishedFile(
+        name='inception',
+        file='pt_inception-2015-12-05-6726825d.pth',
+        url='https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
+        size=95628359,
+        sha256='6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2',
+        licence='Apache-2.0',
+        purpose='Inception: FID',
+    ),
+    PublishedFile(
+        name='niqe',
+        file='niqe_modelparameters.mat',
+        url=_PYIQA + 'niqe_modelparameters.mat',
+        size=None,
+        sha256=None,
+        licence='none stated',
+        purpose="pyiqa's NIQE (BasicSR brings its own)",
+    ),
+    PublishedFile(
+        name='brisque',
+        file='brisque_svm_weights.pth',
+        url=_PYIQA + 'brisque_svm_weights.pth',
+        size=None,
+        sha256=None,
+        licence='none stated',
+        purpose='BRISQUE',
+    ),
 )
+
+RESTORERS = {
+    ('gpen', 256): 'gpen_bfr_256',
+    ('gpen', 512): 'gpen_bfr_512',
+    ('gfpgan', 512): 'gfpgan_v1.4',
+    ('restoreformer', 512): 'restoreformer',
+    ('codeformer', 512): 'codeformer',
+}
+"""Type and size of a face restorer -> the name of its published weights."""

@@ -23,7 +23,8 @@ from basicsr.models import build_model
 from basicsr.utils.matlab_functions import imresize
 from torch import Tensor
 
-from metaf2n_arch.images.arrays import read_image, to_tensor, to_uint8
+from metaf2n_arch.images.arrays import to_tensor, to_uint8
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.models.evaluation import Evaluator
 from metaf2n_arch.utils.rng import numpy_generator
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 
 COMMANDS = {
     'multiscale': ['multiscale', '{source}', '{out}'],

@@ -29,7 +29,8 @@ from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.faces.restorer import NetworkRestorer, Restorer
 from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.arrays import to_tensor
-from metaf2n_arch.images.photo_files import Photo, write_photo
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.photos import collect, restore_photos
 from metaf2n_arch.weights.loading import Generator

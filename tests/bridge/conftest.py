@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -83,6 +83,17 @@ def run(tmp_path: Path) -> Run:
         return subprocess.run(command, cwd=tmp_path, env={**env, **environment}, capture_output=True, text=True)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def every_run_is_ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stock models show the repairs, too; what happens to those who do not ask is shown in `test_strangers.py`."""
+    from metaf2n_arch.bridge import circle
+
+    monkeypatch.setenv(circle.SWITCH, 'all')
+    circle.forget()
+    yield
+    circle.forget()
 
 
 @pytest.fixture

@@ -133,7 +133,8 @@ class Training:
         context = multiprocessing.get_context('forkserver')
         context.set_forkserver_preload(['basicsr.train', 'metaf2n_arch.models.metaf2n_model'])
         command = ('-opt', 'small.yml', *arguments)
-        self.process = context.Process(target=_train, args=(folder, command, self.log, environment))
+        asked = {'METAF2N_BRIDGE': 'all' if opt['model_type'] == 'SRModel' else ''}
+        self.process = context.Process(target=_train, args=(folder, command, self.log, {**asked, **environment}))
         self.process.start()
 
     @property

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from metaf2n_arch.bridge.host import train
-from metaf2n_arch.run import checkpoints
+from metaf2n_arch.run import checkpoints, saving
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 
@@ -77,7 +77,7 @@ def test_a_failing_write_ends_training_and_keeps_the_last_good_checkpoint(model,
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(torch, 'save', dies)
-    monkeypatch.setattr(checkpoints.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(saving, 'PAUSE', 0)
     with pytest.raises(DataError, match=r'net_g_latest\.pth: could not be written \(No space left on device\)'):
         model.base.save_network(model.net, 'net_g', -1)
     with pytest.raises(DataError, match=r'8\.state: could not be written'):
@@ -99,7 +99,7 @@ def test_a_passing_failure_of_the_drive_is_tried_again(model, monkeypatch):
         save(content, file)
 
     monkeypatch.setattr(torch, 'save', fails_once)
-    monkeypatch.setattr(checkpoints.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(saving, 'PAUSE', 0)
     model.base.save_network(model.net, 'net_g', 3)
     assert torch.load(model.folder / 'models' / 'net_g_3.pth').keys() == {'params'}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,32 @@ def test_numbers_are_numbers():
     for text in ('1e', 'e4', '1.2.3', '~/data', 'x4', '1-4', '2023-x'):
         assert parse_yaml(text, 'x') == text
     assert parse_yaml('!!float 1e-4', 'x') == 1e-4, 'the spelling of existing option files'
+
+
+def test_anchors_that_multiply_are_one_line_at_once():
+    """350 bytes: nine levels, each nine times the one before; in lists, in mappings and by merging."""
+    levels = 'abcdefghij'
+    lists = 'a: &a [0,0,0,0,0,0,0,0,0]\n' + ''.join(
+        f'{name}: &{name} [{",".join([f"*{before}"] * 9)}]\n' for before, name in itertools.pairwise(levels)
+    )
+    mappings = 'a: &a {x: 0}\n' + ''.join(
+        f'{name}: &{name} {{{", ".join(f"k{i}: *{before}" for i in range(9))}}}\n'
+        for before, name in itertools.pairwise(levels)
+    )
+    merges = 'a: &a {x: 0}\n' + ''.join(
+        f'{name}: &{name} {{<<: [{", ".join([f"*{before}"] * 9)}]}}\n' for before, name in itertools.pairwise(levels)
+    )
+    for text in (lists, mappings, merges):
+        began = time.monotonic()
+        with pytest.raises(
+            OptionError, match=r'^x\.yml:\d+:\d+: anchors and aliases make more than 100000 values'
+        ) as error:
+            parse_yaml(text, 'x.yml')
+        assert '\n' not in str(error.value)
+        assert time.monotonic() - began < 1
+    with pytest.raises(OptionError, match='an anchor holds itself'):
+        parse_yaml('a: &a [*a]', 'x.yml')
+    assert parse_yaml('a: &a [1, 2]\nb: [*a, *a]', 'x.yml') == {'a': [1, 2], 'b': [[1, 2], [1, 2]]}
 
 
 def test_the_host_reads_1e_4_as_text_and_executes_tags(tmp_path, original):

@@ -15,7 +15,8 @@ import pytest
 import torch
 from small_training import Training, assert_bitwise_equal, options
 
-from metaf2n_arch.run import checkpoints
+from metaf2n_arch.run import saving
+from metaf2n_arch.run.checkpoint_sets import SetFolders, prune
 from metaf2n_arch.utils.checks import DataError
 
 
@@ -145,7 +146,7 @@ def test_pruning_never_takes_the_newest_good_state_for_a_damaged_later_one(tmp_p
         (tmp_path / f'net_g_{iteration}.pth').write_text('')
     (tmp_path / 'net_g_latest.pth').write_text('')
     (tmp_path / 'net_g_5.pth').write_text('a checkpoint whose state was never written')
-    checkpoints.prune(tmp_path, tmp_path, keep=1, newest=24)
+    prune(SetFolders(tmp_path, tmp_path), keep=1, newest=24)
     assert {f.name for f in tmp_path.iterdir()} == {
         '24.state',
         '30.state',
@@ -164,7 +165,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_the_checkpoint_before(tmp_path,
     net = torch.nn.Conv2d(3, 64, 9)
     model.save_network(net, 'net_g', 2)
     good = (tmp_path / 'net_g_2.pth').read_bytes()
-    monkeypatch.setattr(checkpoints.time, 'sleep', lambda seconds: None)
+    monkeypatch.setattr(saving, 'PAUSE', 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, hard))
     try:
@@ -248,3 +249,49 @@ def test_a_signal_during_validation_does_not_wait_for_its_end(tmp_path, opt, fin
     assert 'Validation photos' not in stopped.said
     opt['datasets']['val']['dataroot'] = few
     assert_bitwise_equal(Training(tmp_path, opt, '--auto_resume').finish().networks(), finished.networks())
+
+
+def test_what_else_has_changed_is_said_and_a_seed_that_was_drawn_goes_on(tmp_path, photos):
+    opt = options(photos)
+    del opt['manual_seed']
+    opt['train']['total_iter'] = 4
+    first = Training(tmp_path, opt).finish()
+    opt['train']['losses'][1]['loss_weight'] = 0.3
+    opt['train']['ema_decay'] = 0.25
+    opt['train']['total_iter'] = 6
+    second = Training(tmp_path, opt, '--auto_resume').finish()
+    drawn = re.search(r'manual_seed: (\d+)', first.said)[1]
+    assert f'manual_seed is not given; {drawn}, with which the checkpoint was made, goes on.' in second.said
+    assert 'train.losses.1.loss_weight is 0.3 in the option file and 0.1 in the checkpoint: the option' in second.said
+    assert 'train.ema_decay is 0.25 in the option file and 0.5 in the checkpoint: the average itself' in second.said
+    assert 'manual_seed is' not in second.said.partition('Start training')[2]
+
+
+@pytest.mark.parametrize('file', ['models/net_g_10.pth', 'models/net_d_10.pth', 'training_states/10.state'])
+@pytest.mark.parametrize('damage', ['a bit', 'of another iteration'])
+def test_silent_damage_costs_two_iterations_and_no_bit(tmp_path, finished, photos, file, damage):
+    """What torch reads without a word: a bit of a weight, a whole file of iteration 8."""
+    path = copied(finished, tmp_path) / file
+    shutil.copytree(finished.experiment / 'manifests', tmp_path / 'experiments/small/manifests', dirs_exist_ok=True)
+    if damage == 'a bit':
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 16
+        path.write_bytes(content)
+    else:
+        shutil.copy(path.with_name(path.name.replace('10', '8')), path)
+    resumed = Training(tmp_path, options(photos), '--auto_resume').finish()
+    assert f'Passed over while resuming: {path}'.replace(str(tmp_path), '') in resumed.said.replace(str(tmp_path), '')
+    assert 'iter: 8.' in resumed.said
+    assert_bitwise_equal(resumed.networks(), finished.networks())
+
+
+def test_saving_in_the_background_changes_no_bit_and_can_be_killed(tmp_path, photos, finished):
+    opt = options(photos)
+    opt['logger']['save_in_background'] = True
+    killed = Training(tmp_path, opt)
+    wait_until_it_says(killed, 'iter:       7,')
+    killed.process.kill()
+    killed.wait()
+    resumed = Training(tmp_path, opt, '--auto_resume').finish()
+    assert_bitwise_equal(resumed.networks(), finished.networks())
+    assert_bitwise_equal(resumed.networks(10), finished.networks(10))

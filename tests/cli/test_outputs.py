@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metaf2n_arch.cli.main import main
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'report'))
 from report_helpers import make_run

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from metaf2n_arch.cli.main import app
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 

@@ -19,7 +19,9 @@ from metaf2n_arch.cli.blocks import network_block
 from metaf2n_arch.cli.main import app, main
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.images.photo_files import Photo, read_photo, write_photo
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.photos import Summary, collect, comparison, remove_done, restore_photos
 from metaf2n_arch.utils.checks import DataError, OptionError
@@ -43,7 +45,7 @@ def sr() -> MetaF2N:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(SCALE)).requires_grad_(False)
     torch.nn.init.dirac_(net[0].weight[:3])
-    options = RestoreOptions(patch_size=16, inner_lr=0.1)
+    options = RestoreOptions(patch_size=16, inner_lr=0.1, force_adapt=True)
     return MetaF2N(
         Generator(net, SCALE), None, FaceInWidePhotos(), build_restorer('identity'), torch.device('cpu'), options
     )
@@ -69,7 +71,7 @@ def test_a_folder_is_done_but_for_what_cannot_be_read(sr, folder, tmp_path):
     jobs = collect([folder], tmp_path / 'out')
     outcomes = {outcome.job.source.name: outcome for outcome in restore_photos(sr, jobs, compare=True)}
     assert files(tmp_path / 'out') == ['a.png', 'compare/a.png', 'compare/sub/b.png', 'sub/b.tif']
-    assert 'is no PNG' in outcomes['broken.jpg'].failed
+    assert 'it is no PNG' in outcomes['broken.jpg'].failed
     assert (outcomes['a.png'].faces, outcomes['a.png'].adapted, outcomes['a.png'].psnr > 0) == (1, True, True)
     assert (outcomes['b.tif'].faces, outcomes['b.tif'].adapted) == (0, False)
     for name, dtype in (('a.png', np.uint8), ('sub/b.tif', np.uint16)):
@@ -95,33 +97,88 @@ def test_a_required_face_that_is_not_there_is_a_failure(sr, folder, tmp_path):
     assert files(tmp_path / 'out') == ['a.png']
 
 
-def test_a_result_that_cannot_be_written_is_a_failure_of_that_photo(sr, folder, tmp_path):
+def test_a_result_that_cannot_be_written_is_a_failure_of_that_photo(sr, folder, tmp_path, monkeypatch):
     (tmp_path / 'out' / 'a.png').mkdir(parents=True)
     outcomes = {outcome.job.source.name: outcome for outcome in restore_photos(sr, collect([folder], tmp_path / 'out'))}
     assert 'cannot be written' in outcomes['a.png'].failed
     assert outcomes['b.tif'].failed is None
-    assert 'no transparency' in next(restore_photos(sr, collect([folder / 'a.png'], tmp_path / 'o', 'jpg'))).failed
+    assert next(restore_photos(sr, collect([folder / 'a.png'], tmp_path / 'o', 'jpg'))).failed is None  # opaque
+    clear = read_photo(folder / 'a.png').pixels.copy()
+    clear[0, 0, 3] = 7
+    write_photo(folder / 'clear.png', Photo(clear))
+    with monkeypatch.context() as patch:  # before anything is computed
+        patch.setattr(type(sr), 'open', None)
+        [outcome] = restore_photos(sr, collect([folder / 'clear.png'], tmp_path / 'o', 'jpg'))
+    assert 'no transparency' in outcome.failed
 
 
 def test_lack_of_memory_is_said_in_a_way_that_helps(sr, folder, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 8 GiB.')
 
-    monkeypatch.setattr(type(sr), 'find_faces', fail)
-    [outcome] = restore_photos(sr, collect([folder / 'a.png'], tmp_path / 'out'))
-    assert outcome.failed == 'not enough memory; give a smaller tile'
+    with monkeypatch.context() as patch:
+        patch.setattr(type(sr), 'find_faces', fail)
+        [outcome] = restore_photos(sr, collect([folder / 'a.png'], tmp_path / 'out'))
+    assert 'not enough memory for the faces' in outcome.failed
+    assert 'tile' not in outcome.failed
+    monkeypatch.setattr(sr.generator.net, 'forward', fail)
+    outcomes = {outcome.job.source.name: outcome for outcome in restore_photos(sr, collect([folder], tmp_path / 'out'))}
+    assert 'not enough memory' in outcomes['b.tif'].failed
+    assert not files(tmp_path / 'out')
+
+
+def test_smaller_tiles_are_tried_where_memory_is_short(sr, astronaut, tmp_path, monkeypatch):
+    write_photo(tmp_path / 'in' / 'a.png', Photo(astronaut[:300, :260]))
+    wanted = sr(astronaut[:300, :260]).image
+    run = type(sr.generator.net).forward
+
+    def forward(net, x):
+        if x.shape[-2] * x.shape[-1] > 150 * 150:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return run(net, x)
+
+    monkeypatch.setattr(type(sr.generator.net), 'forward', forward)
+    [outcome] = restore_photos(sr, collect([tmp_path / 'in'], tmp_path / 'out'), compare=True)
+    assert outcome.failed is None
+    assert outcome.notes == ('in tiles of 150, for want of memory',)
+    difference = read_photo(tmp_path / 'out' / 'a.png').pixels.astype(int) - wanted
+    assert np.abs(difference).max() <= 1
+
+
+def test_whatever_one_photo_raises_the_others_are_done(sr, folder, tmp_path, monkeypatch):
+    opened = MetaF2N.open
+
+    def stumble(self, image, **options):
+        if image.ndim == 3 and image.shape[2] == 4:
+            raise LookupError('what nobody foresaw\nin two lines')
+        return opened(self, image, **options)
+
+    monkeypatch.setattr(MetaF2N, 'open', stumble)
+    outcomes = {outcome.job.source.name: outcome for outcome in restore_photos(sr, collect([folder], tmp_path / 'out'))}
+    assert outcomes['a.png'].failed == 'LookupError: what nobody foresaw'
+    assert outcomes['b.tif'].failed is None
+
+
+def test_values_that_are_not_finite_are_refused_with_the_remedy(sr, folder, tmp_path):
+    torch.nn.init.constant_(sr.generator.net[0].bias, float('nan'))
+    outcomes = list(restore_photos(sr, collect([folder], tmp_path / 'out')))
+    assert [o.failed for o in outcomes if o.job.source.name != 'broken.jpg'] == [
+        'the generator gives values that are not finite; its weights are damaged or do not belong to it: give other'
+        ' --weights.'
+    ] * 2
+    assert not files(tmp_path / 'out')
 
 
 def test_a_stop_is_passed_on_and_what_was_done_is_whole(sr, tmp_path, astronaut):
     for number in range(4):
         write_photo(tmp_path / 'in' / f'{number}.png', Photo(astronaut[:40, number : number + 50]))
-    restore = MetaF2N.__call__
+    opened = MetaF2N.open
 
     class Stopping(MetaF2N):
-        def __call__(self, image, **options):
+        def open(self, image, **options):
             if np.array_equal(image, astronaut[:40, 2:52]):
                 raise KeyboardInterrupt
-            return restore(self, image, **options)
+            return opened(self, image, **options)
 
     sr.__class__ = Stopping
     with pytest.raises(KeyboardInterrupt):
@@ -223,8 +280,8 @@ def test_the_command_ends_with_1_where_a_photo_failed(data_dir, real, tmp_path):
     result = CliRunner().invoke(app, command(data_dir, real, '-o', tmp_path / 'out', '--require-face', '--bf16'))
     assert result.exit_code == 1
     assert 'grey.png: no face found.' in result.output
-    assert 'broken.png: is no PNG' in result.output
-    assert files(tmp_path / 'out') == ['face.jpg']
+    assert 'broken.png: cannot be read as an image: it is no PNG' in result.output
+    assert [name for name in files(tmp_path / 'out') if not name.startswith('.')] == ['face.jpg']
 
 
 def test_every_option_reaches_the_network(data_dir, real, tmp_path, monkeypatch):

@@ -20,7 +20,9 @@ from metaf2n_arch.cli.main import app
 from metaf2n_arch.cli.web import answer, build_page, load_gradio, serve
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.images.photo_files import Photo, read_photo, write_photo
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.weights.loading import Generator
@@ -41,7 +43,7 @@ def sr() -> MetaF2N:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2)).requires_grad_(False)
     mask = MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False)
-    options = RestoreOptions(patch_size=16, inner_lr=0.1)
+    options = RestoreOptions(patch_size=16, inner_lr=0.1, force_adapt=True)
     parts = Generator(net, 2), mask, FaceInWidePhotos(), build_restorer('identity')
     return MetaF2N(*parts, torch.device('cpu'), options)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from metaf2n_arch.config.option_file import check_option_file
+from metaf2n_arch.config.option_file import build_data_sets, check_option_file
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.resources import option_file
 
@@ -87,13 +87,13 @@ def test_all_mistakes_are_told_at_once(demo):
 def test_a_missing_folder_is_found_before_anything_is_made(demo):
     val = {'name': 'x', 'type': 'FacePairDataset', 'dataroot': 'nowhere', 'phase': 'val', 'scale': 4}
     with pytest.raises(DataError, match=r'datasets\.val.*nowhere'):
-        check_option_file(put(demo, 'datasets.val', val), FILE)
+        build_data_sets(put(demo, 'datasets.val', val), FILE)
     assert not Path('experiments').exists()
 
 
 def test_a_batch_that_can_never_be_full_is_refused(demo):
     with pytest.raises(OptionError, match=r'datasets\.train: batch_size_per_gpu is 4, but an epoch has 3 items'):
-        check_option_file(
+        build_data_sets(
             put(put(demo, 'datasets.train.tasks_per_epoch', 3), 'datasets.train.batch_size_per_gpu', 4), FILE
         )
 

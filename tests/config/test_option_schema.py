@@ -42,6 +42,9 @@ def test_shipped_option_files_are_right_and_name_the_schema(validator, name):
         (('train', 'ema_decay'), 1.5, '1.5'),
         (('train', 'losses', 0, 'loss_wieght'), 1, 'loss_wieght'),
         (('train', 'losses', 0, 'type'), 'L1Los', 'L1Los'),
+        (('train', 'augmentations'), [{'type': 'CutMx', 'prob': 0.5}], 'CutMx'),
+        (('train', 'augmentations'), [{'type': 'CutMix', 'prob': 0.5, 'alfa': 1}], 'alfa'),
+        (('train', 'augmentations'), [{'type': 'CutMix', 'prob': 1.5}], '1.5'),
         (('network_g', 'num_blok'), 3, 'num_blok'),
         (('datasets', 'train', 'use_hfilp'), True, 'use_hfilp'),
         (('datasets', 'train', 'io_backend', 'type'), 'disc', 'disc'),
@@ -59,6 +62,15 @@ def test_an_editor_sees_what_the_runner_refuses(validator, place, wrong, message
         block = block[key]
     block[place[-1]] = wrong
     assert message in ' '.join(error.message for error in validator.iter_errors(options))
+
+
+def test_augmentations_that_the_runner_takes_are_right(validator):
+    options = plain('train_esrgan_baseline.yml')
+    options['train']['augmentations'] = [
+        {'type': 'CutMix', 'prob': 0.5, 'alpha': 0.7},
+        {'type': 'CutBlur', 'prob': 0.2},
+    ]
+    assert not list(validator.iter_errors(options))
 
 
 def test_stock_models_have_their_own_train_block(validator):

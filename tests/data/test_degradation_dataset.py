@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from metaf2n_arch.data.degradation_dataset import DegradationDataset
 from metaf2n_arch.degradation import apply_batch
-from metaf2n_arch.images.arrays import read_image, to_tensor
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.rng import Visit
 
@@ -58,7 +59,7 @@ def test_whole_images_are_cut_to_a_multiple_of_the_scale(options):
 
 
 def test_turns_and_flips_keep_the_pixels_and_all_eight_views_occur(options, tmp_path, astronaut):
-    from metaf2n_arch.images.arrays import write_image
+    from metaf2n_arch.images.writing import write_image
 
     write_image(tmp_path / 'a.png', astronaut[:64, 200:264])
     dataset = DegradationDataset({**options, 'dataroot_gt': str(tmp_path)})
@@ -122,7 +123,7 @@ def test_the_hosts_builder_knows_it(options):
 
 @pytest.mark.parametrize('workers', [0, 1])
 def test_an_image_damaged_behind_its_header_stops_training_with_its_name(options, tmp_path, astronaut, workers):
-    from metaf2n_arch.images.arrays import write_image
+    from metaf2n_arch.images.writing import write_image
 
     write_image(tmp_path / 'damaged.png', astronaut)
     data = (tmp_path / 'damaged.png').read_bytes()

@@ -8,7 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from metaf2n_arch.data.face_pair_dataset import FacePairDataset
-from metaf2n_arch.images.arrays import read_image, to_tensor, write_image
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.reading import read_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Sampler
 from metaf2n_arch.data.metaf2n_dataset import MetaF2NDataset, _choose
 from metaf2n_arch.data.patches import draw_box, energy
 from metaf2n_arch.degradation import DegradationParams, apply
-from metaf2n_arch.images.arrays import read_image, write_image
+from metaf2n_arch.images.reading import read_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.meta.support import crop
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.rng import Visit

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from metaf2n_arch.data.sources import ImageSource, first_few
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
 
 

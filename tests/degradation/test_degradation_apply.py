@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -212,3 +213,30 @@ def test_a_gpu_gives_what_the_cpu_gives(photo):
         difference = (apply(photo.cuda(), params).cpu() - apply(photo, params)).abs() * 255
         # Rounding in stage 1 may tip single grey levels, and a tipped level a DCT coefficient.
         assert float(difference.mean()) < 0.05
+
+
+@pytest.mark.parametrize(('side', 'sigma'), [(3, 0.7), (7, 1.0), (9, 2.0), (11, 2.0), (21, 0.4), (21, 3.0)])
+def test_direct_convolution_and_fft_are_the_same_filter(photo, monkeypatch, side, sigma):
+    """A wide kernel of a small sigma is trimmed: its rim weighs less than rounding."""
+    kernel = padded(kernels.gaussian(side, sigma))
+    ours = filter2d(photo, kernel)
+    module = sys.modules[filter2d.__module__]  # the package has a function of the module's name
+    monkeypatch.setattr(module, 'DIRECT', 0)
+    monkeypatch.setattr(module, 'NEGLIGIBLE', 0.0)
+    torch.testing.assert_close(ours, filter2d(photo, kernel), rtol=0, atol=2e-6)
+
+
+def test_small_kernels_cost_operations_in_proportion_to_what_is_in_them(photo):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as narrow:
+        filter2d(photo, padded(kernels.gaussian(21, 0.4)))
+    assert 0 < narrow.get_total_flops() <= 2 * photo.numel() * 5 * 5
+
+
+def test_images_of_a_batch_are_filtered_as_if_alone(photo):
+    for side in (5, 9, 15):
+        kernel = padded(kernels.gaussian(side, 1.5))
+        together = filter2d(photo, kernel)
+        for i in range(len(photo)):
+            torch.testing.assert_close(filter2d(photo[i : i + 1], kernel)[0], together[i], rtol=0, atol=1e-7)

@@ -11,7 +11,8 @@ from metaf2n_arch.faces.layout import has_pairs, save_pairs
 from metaf2n_arch.faces.pairs import clip_box, face_pairs, to_float
 from metaf2n_arch.faces.restorer import Restorer
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.images.arrays import bicubic_up, read_image
+from metaf2n_arch.images.arrays import bicubic_up
+from metaf2n_arch.images.reading import read_image
 
 
 class Recorder(Restorer):

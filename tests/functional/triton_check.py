@@ -6,13 +6,14 @@ value.
 
 import os
 import sys
+from functools import partial
 
 # Before anything imports triton.
 os.environ['TRITON_INTERPRET'] = '1'
 
 import torch
 
-from metaf2n_arch.functional.self_similarity import gpu
+from metaf2n_arch.functional.self_similarity import dispatch, gpu
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
 from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
 from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_loss
@@ -44,6 +45,13 @@ def compare(border: str, search: int, patch: int, channels: int, height: int, wi
     pairs = zip(torch.autograd.grad(ours, (pred, target)), torch.autograd.grad(oracle, (pred, target)))
     for which, (a, b) in zip(('pred', 'target'), pairs):
         report(f'loss-gradient-{which}', border, a, b)
+    dispatch.fastest_path = lambda device: dispatch.Path(partial(fused_graph, gpu), partial(fused_loss, gpu))
+    sizes = {'search_size': search, 'patch_size': patch, 'border': border, 'h': 0.1}
+    options = {'criterion': 'kl+l1', 'l1_weight': 0.7, 'reduction': 'window', **sizes}
+    ours = dispatch.self_similarity_loss(pred, target, mask, **options)
+    oracle = search**2 * box_loss(pred, target, mask, geometry, 0.1, criterion_weights('kl+l1', 0.7))
+    report('window', border, ours, oracle)
+    report('window-gradient', border, *(torch.autograd.grad(value, pred)[0] for value in (ours, oracle)))
 
 
 if __name__ == '__main__':

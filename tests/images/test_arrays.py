@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from metaf2n_arch.images import arrays as images
+from metaf2n_arch.images import formats, reading, writing
 from metaf2n_arch.utils.checks import DataError
 
 
@@ -16,7 +17,7 @@ from metaf2n_arch.utils.checks import DataError
 def test_odd_files_read_as_rgb_like_pillow_and_skimage(data_dir, name):
     from skimage import io as skio
 
-    ours = images.read_image(data_dir / name)
+    ours = reading.read_image(data_dir / name)
     wanted = skio.imread(data_dir / name)
     wanted = np.repeat(wanted[..., None], 3, 2) if wanted.ndim == 2 else wanted[..., :3]
     # scikit-image keeps the upper 8 of 16 bits.
@@ -27,7 +28,7 @@ def test_odd_files_read_as_rgb_like_pillow_and_skimage(data_dir, name):
 
 
 def test_a_sixteen_bit_file_keeps_its_precision(data_dir):
-    tensor = images.to_tensor(images.read_image(data_dir / 'odd/tree_alpha_16bit.png'))
+    tensor = images.to_tensor(reading.read_image(data_dir / 'odd/tree_alpha_16bit.png'))
     assert len(torch.unique((tensor * 65535).round())) > 256
 
 
@@ -39,25 +40,25 @@ def test_photo_orientation_is_applied_to_picture_and_size_alike(astronaut, tmp_p
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(astronaut[:100]).save(path, exif=exif)
-    assert images.image_size(path) == images.read_image(path).shape[:2]
+    assert reading.image_size(path) == reading.read_image(path).shape[:2]
     if suffix == '.jpg':
-        assert images.image_size(path) == (512, 100)
+        assert reading.image_size(path) == (512, 100)
 
 
 def test_size_from_the_header_is_that_of_the_picture(data_dir):
     for path in sorted((data_dir / 'photos').iterdir())[:4] + sorted((data_dir / 'odd').glob('*.png')):
-        assert images.image_size(path) == images.read_image(path).shape[:2]
-        assert images.image_size(path.read_bytes()) == images.image_size(path)
+        assert reading.image_size(path) == reading.read_image(path).shape[:2]
+        assert reading.image_size(path.read_bytes()) == reading.image_size(path)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.bmp', '.tif'])
 def test_a_file_cut_in_half_is_refused_by_name(astronaut, tmp_path, suffix):
     whole, half = tmp_path / f'whole{suffix}', tmp_path / f'half{suffix}'
-    images.write_image(whole, astronaut)
-    assert images.read_image(whole).shape == astronaut.shape
+    writing.write_image(whole, astronaut)
+    assert reading.read_image(whole).shape == astronaut.shape
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(DataError, match=f'half{suffix}.*replace or remove'):
-        images.read_image(half)
+        reading.read_image(half)
 
 
 @pytest.mark.parametrize('content', [b'', b'not an image', b'\x89PNG\r\n'])
@@ -65,23 +66,23 @@ def test_what_is_no_image_is_refused_by_name(tmp_path, content):
     path = tmp_path / 'broken.png'
     path.write_bytes(content)
     with pytest.raises(DataError, match=r'broken\.png'):
-        images.read_image(path)
+        reading.read_image(path)
     with pytest.raises(DataError, match=r'broken\.png'):
-        images.image_size(path)
+        reading.image_size(path)
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r'nowhere\.png cannot be opened'):
-        images.read_image(tmp_path / 'nowhere.png')
+        reading.read_image(tmp_path / 'nowhere.png')
     with pytest.raises(DataError, match=r'nowhere\.png'):
-        images.image_size(tmp_path / 'nowhere.png')
+        reading.image_size(tmp_path / 'nowhere.png')
 
 
 def test_bytes_survive_a_trip_through_tensor_and_file(astronaut, tmp_path):
     tensor = images.to_tensor(astronaut)
     np.testing.assert_array_equal(images.to_uint8(tensor), astronaut)
-    images.write_image(tmp_path / 'a.png', images.to_uint8(tensor))
-    np.testing.assert_array_equal(images.read_image(tmp_path / 'a.png'), astronaut)
+    writing.write_image(tmp_path / 'a.png', images.to_uint8(tensor))
+    np.testing.assert_array_equal(reading.read_image(tmp_path / 'a.png'), astronaut)
     assert [p.name for p in tmp_path.iterdir()] == ['a.png']
 
 
@@ -99,13 +100,13 @@ def test_sixteen_bits_become_eight_by_rounding():
 
 def test_writing_fails_clearly_and_leaves_nothing(astronaut, tmp_path):
     with pytest.raises(DataError, match='no image suffix'):
-        images.write_image(tmp_path / 'a.txt', astronaut)
+        writing.write_image(tmp_path / 'a.txt', astronaut)
     for name, picture in (('a.pgm', astronaut), ('a.jpg', np.zeros((2, 70000, 3), np.uint8))):
-        with pytest.raises(DataError, match=f'{name} cannot be written: .* choose png'):
-            images.write_image(tmp_path / name, picture)
+        with pytest.raises(DataError, match=f'{name} cannot be written: .*choose png'):
+            writing.write_image(tmp_path / name, picture)
     (tmp_path / 'a.png').mkdir()
     with pytest.raises(DataError, match='cannot be written'):
-        images.write_image(tmp_path / 'a.png', astronaut)
+        writing.write_image(tmp_path / 'a.png', astronaut)
     assert [file.name for file in tmp_path.rglob('*')] == ['a.png']
 
 
@@ -146,8 +147,8 @@ def test_gradient_energy_is_the_log_mean_square_written_as_a_loop():
 
 
 def test_image_names_are_told_by_their_suffix_in_any_case():
-    assert images.is_image_name('a/b.PNG')
-    assert not images.is_image_name('a/png')
+    assert formats.is_image_name('a/b.PNG')
+    assert not formats.is_image_name('a/png')
 
 
 def test_decoded_bytes_equal_pillows(astronaut):
@@ -155,4 +156,4 @@ def test_decoded_bytes_equal_pillows(astronaut):
 
     file = io.BytesIO()
     Image.fromarray(astronaut).save(file, 'PNG')
-    np.testing.assert_array_equal(images.decode_image(file.getvalue(), 'x'), astronaut)
+    np.testing.assert_array_equal(reading.decode_image(file.getvalue(), 'x'), astronaut)

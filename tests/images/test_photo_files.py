@@ -11,7 +11,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from metaf2n_arch.images.photo_files import ORIENTATION, Photo, read_photo, upright, write_photo
+from metaf2n_arch.images.photo import ORIENTATION, Photo, upright
+from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.utils.checks import DataError
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -164,10 +166,14 @@ def test_what_cannot_be_read_is_named_in_one_line(small, tmp_path):
 
 def test_what_cannot_be_written_is_one_line_and_leaves_nothing(small, tmp_path):
     alpha = Photo(channels(small, 4))
-    for name, reason in {'a.jpg': 'no transparency', 'a.gif': 'no photo suffix'}.items():
+    for name, reason in {
+        'a.jpg': 'no transparency',
+        'a.gif': 'read, but not written',
+        'a.txt': 'no image suffix',
+    }.items():
         with pytest.raises(DataError, match=reason):
             write_photo(tmp_path / name, alpha)
-    with pytest.raises(DataError, match='cannot be written as webp'):
+    with pytest.raises(DataError, match='webp holds at most 16383 pixels a side'):
         write_photo(tmp_path / 'wide.webp', Photo(np.zeros((2, 20000, 3), np.uint8)))
     (tmp_path / 'a.png').mkdir()
     with pytest.raises(DataError, match='cannot be written'):

@@ -7,24 +7,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from metaf2n_arch.archs.dists_network import WEIGHTS, L2Pool
+from metaf2n_arch.archs.dists_network import L2Pool
 from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.losses.dists_loss import DISTSLoss
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.weights.search import table
 
 
 @pytest.fixture
 def weights(checkpoints):
     """Both files in place."""
     torch.save(made_up_weights.trunk('vgg'), checkpoints / TRUNKS['vgg'].filename)
-    torch.save(made_up_weights.dists(), checkpoints / WEIGHTS)
+    torch.save(made_up_weights.dists(), checkpoints / table()['dists'].file)
     return checkpoints
 
 
 def test_equals_pyiqa_and_its_gradient(weights, photos) -> None:
     from pyiqa.archs.dists_arch import DISTS
 
-    reference = DISTS(pretrained_model_path=str(weights / WEIGHTS)).eval()
+    reference = DISTS(pretrained_model_path=str(weights / table()['dists'].file)).eval()
     pred, target = (x[..., :48, :56] for x in photos)
     ours, theirs = pred.clone().requires_grad_(), pred.clone().requires_grad_()
     value, expected = DISTSLoss(loss_weight=0.5)(ours, target), 0.5 * reference(theirs, target).mean()
@@ -66,7 +67,7 @@ def test_l2_pooling_of_a_constant_keeps_it_and_halves_the_sides() -> None:
 
 
 def test_missing_files_are_named_one_by_one(checkpoints) -> None:
-    with pytest.raises(DataError, match=r'DISTS needs the file vgg16-397923af\.pth: put it into .*checkpoints'):
+    with pytest.raises(DataError, match=r'DISTS needs the file vgg16-397923af\.pth, .*metaf2n weights fetch lpips_vgg'):
         DISTSLoss()
     torch.save(made_up_weights.trunk('vgg'), checkpoints / TRUNKS['vgg'].filename)
     with pytest.raises(DataError, match=r'DISTS_weights-f5e65c96\.pth.*https://huggingface\.co'):

@@ -8,9 +8,9 @@ import yaml
 from basicsr.archs import build_network
 from torch import nn
 
-from metaf2n_arch.archs.dists_network import WEIGHTS
 from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.losses.terms import LossTerms
+from metaf2n_arch.weights.search import table
 
 OPTIONS = """
 losses:
@@ -33,7 +33,7 @@ network_d: {type: SSDDiscriminator, bins: 17, discriminator: {type: UNetDiscrimi
 def test_all_losses_train_a_generator_and_a_discriminator(checkpoints, astronaut_tensor) -> None:
     torch.save(made_up_weights.trunk('alex'), checkpoints / TRUNKS['alex'].filename)
     torch.save(made_up_weights.trunk('vgg'), checkpoints / TRUNKS['vgg'].filename)
-    torch.save(made_up_weights.dists(), checkpoints / WEIGHTS)
+    torch.save(made_up_weights.dists(), checkpoints / table()['dists'].file)
     torch.manual_seed(0)
     options = yaml.safe_load(OPTIONS)
     terms = LossTerms(options['losses'])

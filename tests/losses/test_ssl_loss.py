@@ -1,11 +1,21 @@
 """SSLLoss as a user meets it: the authors' numbers, options, masks, dtypes, and inside BasicSR."""
 
+import os
+import subprocess
+import sys
+import warnings
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from metaf2n_arch.functional.edges import edge_mask, thin_mask
+from metaf2n_arch.functional.self_similarity import dispatch
+from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
+from metaf2n_arch.functional.self_similarity.geometry import Geometry
+from metaf2n_arch.functional.self_similarity.naive import naive_graph
 from metaf2n_arch.losses.ssl_loss import SSLLoss
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.checks import DataError, OptionError
 
 SMALL = {'search_size': 7, 'patch_size': 3, 'h': 0.02}
 
@@ -211,10 +221,96 @@ def test_a_compiled_step_gives_the_same(astronaut_tensor) -> None:
         assert torch.equal(ours, plain)
 
 
+@pytest.mark.parametrize('border', ['image', 'window'])
+@pytest.mark.parametrize('criterion', ['l1', 'kl', 'kl+l1'])
+def test_window_reduction_sums_over_the_search_window_and_averages_over_pixels(
+    astronaut_tensor, border, criterion
+) -> None:
+    """‖S̄_SR - S̄_HR‖₁ of each pixel by the loop of the equation, averaged over the pixels of both images."""
+    pairs = [pair(astronaut_tensor, y, 200, 12, 14) for y in (40, 90)]
+    pred, target = (torch.cat(images).double() for images in zip(*pairs))
+    pred.requires_grad_()
+    mask = edge_mask(target, stride=2)
+    assert len(set(mask.sum((1, 2, 3)).tolist())) == 2
+    geometry = Geometry(7, 3, border)
+    x, y = (naive_graph(image, mask[:, 0], geometry, 0.02) for image in (pred, target))
+    kl = (y.clamp_min(1e-10) * (y.clamp_min(1e-10) / x.clamp_min(1e-10)).log()).sum(1).mean()
+    norm = (x - y).abs().sum(1).mean()
+    expected = 0.05 * {'l1': norm, 'kl': kl, 'kl+l1': kl + 0.5 * norm}[criterion]
+    options = {'criterion': criterion, 'l1_weight': 0.5, 'border': border, 'mask_stride': 2, 'reduction': 'window'}
+    loss = SSLLoss(0.05, **options, **SMALL)
+    ours = loss(pred, target)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=0)
+    gradients = [torch.autograd.grad(value, pred)[0] for value in (ours, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-7, atol=1e-12)
+    shares = loss.shares(target)
+    parts = [share * loss(pred[i : i + 1], target[i : i + 1]) for i, share in enumerate(shares)]
+    torch.testing.assert_close(sum(parts), ours)
+    options['reduction'] = 'mean'
+    torch.testing.assert_close(49 * SSLLoss(0.05, **options, **SMALL)(pred, target), ours)
+
+
+@pytest.mark.parametrize('border', ['image', 'window'])
+def test_window_reduction_is_the_same_by_the_box_filters(astronaut_tensor, border, monkeypatch) -> None:
+    pred, target = pair(astronaut_tensor, 40, 200, 24, 30)
+    pred.requires_grad_()
+    loss = SSLLoss(0.05, border=border, reduction='window', **SMALL)
+    fused = loss(pred, target)
+    monkeypatch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Path(box_graph, box_loss))
+    box = loss(pred, target)
+    torch.testing.assert_close(fused, box, rtol=1e-5, atol=0)
+    a, b = (torch.autograd.grad(value, pred)[0] for value in (fused, box))
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * b.abs().max().item())
+
+
+def test_norm_reading_counts_about_as_much_as_l1_where_the_mean_is_lost(astronaut_tensor) -> None:
+    target = astronaut_tensor[..., 30:126, 180:276]
+    pred = F.interpolate(F.avg_pool2d(target, 4), scale_factor=4, mode='bicubic').requires_grad_()
+
+    def norm(value):
+        return torch.autograd.grad(value, pred)[0].norm().item()
+
+    l1 = norm((pred - target).abs().mean())
+    assert norm(SSLLoss(0.05)(pred, target)) < 2e-3 * l1
+    assert 0.2 < norm(SSLLoss(0.05, reduction='window')(pred, target)) / l1 < 2
+
+
+@pytest.mark.parametrize(('scale', 'shift'), [(255, 0), (2, -1), (65535, 0)])
+def test_images_on_another_scale_are_refused(astronaut_tensor, scale, shift) -> None:
+    pred, target = (scale * x + shift for x in pair(astronaut_tensor, 40, 200, 40, 40))
+    loss = SSLLoss(**SMALL)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r'target reaches from .*, expected \[0, 1\]'):
+            loss(pred, target)
+    assert loss((pred - shift) / scale, (target - shift) / scale) > 0
+
+
+def test_outputs_far_out_of_range_are_warned_about_once_and_overshoot_is_not(astronaut_tensor) -> None:
+    pred, target = pair(astronaut_tensor, 40, 200, 40, 40)
+    loss = SSLLoss(**SMALL)
+    with pytest.warns(UserWarning, match='pred reaches from'):
+        loss(255 * pred, target)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        loss(255 * pred, target)
+        SSLLoss(**SMALL)(1.2 * pred - 0.1, 1.1 * target - 0.05)
+
+
+def test_double_precision_is_warned_about_once(astronaut_tensor) -> None:
+    pred, target = (x.double() for x in pair(astronaut_tensor, 40, 200, 24, 30))
+    loss = SSLLoss(**SMALL)
+    with pytest.warns(UserWarning, match='float64 images take'):
+        loss(pred, target)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        loss(pred, target)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
         ({'criterion': 'k1'}, 'criterion'),
+        ({'reduction': 'windw'}, "reduction is 'windw', expected one of .* Did you mean 'window'"),
         ({'search_size': 24}, 'search_size is 24'),
         ({'border': 'images'}, "Did you mean 'image'"),
         ({'mask_stride': 0}, 'mask_stride is 0'),
@@ -238,6 +334,17 @@ def test_images_of_two_sizes_and_too_small_ones_are_clear_errors() -> None:
         SSLLoss()(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 40))
     with pytest.raises(ValueError, match='at least 17×17'):
         SSLLoss()(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))
+
+
+def test_it_needs_nothing_of_basicsr() -> None:
+    code = (
+        'import sys, torch\n'
+        'from metaf2n_arch import SSLLoss\n'
+        'print(SSLLoss()(torch.zeros(1, 3, 20, 20), torch.zeros(1, 3, 20, 20)).item(), "basicsr" in sys.modules)\n'
+    )
+    environment = {**os.environ, 'METAF2N_BRIDGE': '0'}
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout.split() == ['0.0', 'False']
 
 
 def test_basicsr_builds_it_from_a_pixel_opt_block(astronaut_tensor) -> None:

@@ -11,10 +11,10 @@ import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.archs.dists_network import WEIGHTS
 from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.metrics.measure import as_tensor
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.weights.search import table
 
 FULL_REFERENCE = ['calculate_psnr_y', 'calculate_ssim_y', 'calculate_lpips', 'calculate_dists']
 NO_REFERENCE = ['calculate_niqe_y', 'calculate_niqe_pyiqa', 'calculate_brisque']
@@ -71,9 +71,11 @@ def test_dists_equals_pyiqa(hub, pair) -> None:
     import pyiqa
 
     torch.save(made_up_weights.trunk('vgg'), hub / 'checkpoints' / TRUNKS['vgg'].filename)
-    torch.save(made_up_weights.dists(), hub / 'pyiqa' / WEIGHTS)
+    torch.save(made_up_weights.dists(), hub / 'pyiqa' / table()['dists'].file)
     img, img2 = (x[:64, :80] for x in pair)
-    metric = pyiqa.create_metric('dists', device='cpu', pretrained_model_path=str(hub / 'pyiqa' / WEIGHTS))
+    metric = pyiqa.create_metric(
+        'dists', device='cpu', pretrained_model_path=str(hub / 'pyiqa' / table()['dists'].file)
+    )
     expected = metric(as_tensor(img), as_tensor(img2)).item()
     assert run('calculate_dists', img, img2) == pytest.approx(expected, rel=1e-3)
 

@@ -14,6 +14,7 @@ from small_model import options
 from torch import Tensor, nn
 
 from metaf2n_arch.models.outer_loss import OuterLoss
+from metaf2n_arch.utils.checks import OptionError
 
 
 def training(folder: Path, **train: Any) -> Any:
@@ -105,3 +106,55 @@ def test_images_stay_together_where_a_network_mixes_them(tmp_path, batch):
     assert len(OuterLoss(model, task, 1).terms) == 2
     model.net_d.add_module('norm', nn.BatchNorm2d(3).train())
     assert len(OuterLoss(model, task, 1).terms) == 1
+
+
+def test_loss_shares_of_tasks_are_those_of_the_adapted_outputs_gradient(tmp_path, batch):
+    """The oracle writes both gradients down for every adapted output; their squares add up over images and tasks."""
+    model = training(tmp_path, losses=[{'type': 'L1Loss'}, {'type': 'MSELoss', 'loss_weight': 2.0}])
+    model.opt['logger'] = {'print_freq': 1, 'loss_shares': True}
+    squares = {'l1': 0.0, 'mse': 0.0}
+    generator = model.losses.generator
+
+    def noted(pred, data, critic, iteration, shares, influence=None):
+        if influence is not None:
+            difference = (pred - data['gt']).detach()
+            squares['l1'] += (shares['l1'] * difference.sign() / difference.numel()).square().sum().item()
+            squares['mse'] += (shares['mse'] * 4 * difference / difference.numel()).square().sum().item()
+        return generator(pred, data, critic, iteration, shares, influence)
+
+    model.losses.generator = noted
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    norms = {name: square**0.5 for name, square in squares.items()}
+    log = model.get_current_log()
+    for name, norm in norms.items():
+        assert log[f'share_{name}'] == pytest.approx(norm / sum(norms.values()), rel=1e-4)
+    before = dict(squares)
+    model.opt['logger']['loss_shares'] = False
+    model.feed_data(batch)
+    model.optimize_parameters(2)
+    assert squares == before
+    assert 'share_l1' not in model.get_current_log()
+
+
+def test_query_images_of_a_task_are_mixed_with_each_other_and_the_support_stays(tmp_path, batch):
+    model = training(tmp_path, augmentations=[{'type': 'CutMix', 'prob': 1.0}])
+    model.feed_data(batch)
+    for number, task in enumerate(list(model.tasks)):
+        mixed = model._augmented_task(task, 3, number)
+        assert torch.equal(mixed.support_lq, task.support_lq)
+        assert torch.equal(mixed.support_hq, task.support_hq)
+        from_own = (mixed.query_gt == task.query_gt).all(1)
+        from_other = (mixed.query_gt == task.query_gt.flip(0)).all(1)
+        assert (from_own | from_other).all()
+        assert not from_own.all()
+        again = model._augmented_task(task, 3, number)
+        assert torch.equal(again.query_lq, mixed.query_lq)
+    model.feed_data(batch)
+    model.optimize_parameters(1)
+    assert model.get_current_log()['l_g_l1'] > 0
+
+
+def test_what_changes_a_tasks_degradation_is_refused_where_it_is_adapted_to(tmp_path):
+    with pytest.raises(OptionError, match=r'train.augmentations.0: MixUp changes how a task is degraded'):
+        training(tmp_path, augmentations=[{'type': 'MixUp', 'prob': 0.5}])

@@ -28,7 +28,7 @@ def resumed(folder, weights: str, **mask: str):
 
 def test_training_records_the_grid_and_photos_are_restored_with_it(tmp_path, saved):
     assert torch.load(saved, weights_only=True)['options'] == {'upsample': 'authors'}
-    assert list(torch.load(tmp_path / 'net_g_1.pth', weights_only=True)) == ['params']
+    assert list(torch.load(tmp_path / 'net_g_1.pth', weights_only=True)) == ['params', 'metaf2n_training']
     assert load_mask_net(saved).upsample == 'authors'
 
 

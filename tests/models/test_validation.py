@@ -98,7 +98,7 @@ def test_a_json_file_holds_null_for_what_is_missing(tmp_path):
 def test_a_gain_is_positive_where_the_metric_got_better(better, gain):
     entry = {**PSNR, 'better': better} if better else {'type': PSNR['type']}
     model = SimpleNamespace(opt={'is_train': False, 'val': {'metrics': {'m': entry}}})
-    validation = Validation(model, SimpleNamespace(opt={'name': 'pairs'}), 4, None, False)
+    validation = Validation(model, SimpleNamespace(dataset=SimpleNamespace(opt={'name': 'pairs'})), 4, None, False)
     line = validation._metric_line({'result': {'m': 2.0}, 'unadapted': {'m': 2.5}}, 'm')
     assert line == f'\t # m: 2.0000 (before adaptation 2.5000, gain {gain})'
 
@@ -107,7 +107,7 @@ def test_what_a_full_disk_leaves_no_room_for_is_named_and_not_there(tmp_path, as
     """The oracle is the system itself: a limit on the size of files makes the write fail half-way."""
     opt = {'is_train': True, 'path': {'visualization': str(tmp_path)}, 'rank': 0, 'world_size': 1}
     dataset = SimpleNamespace(opt={'name': 'pairs'})
-    validation = Validation(SimpleNamespace(opt=opt), dataset, 4, None, True)
+    validation = Validation(SimpleNamespace(opt=opt), SimpleNamespace(dataset=dataset), 4, None, True)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 
 OPTIONS: dict[str, Any] = {
     'name': 'mine',

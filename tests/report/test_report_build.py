@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 
 import numpy as np
 import pytest
 from report_helpers import make_run
 
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.report.build import build_report
 from metaf2n_arch.report.document import Document, Grid, Heading, Paragraph, Picture
 from metaf2n_arch.report.panels import liveliest_window, on_square, picture_row, spread
@@ -28,6 +29,30 @@ def report(tmp_path_factory):
 
 def cells(markdown: str) -> list[list[str]]:
     return [line.strip('| ').split(' | ') for line in markdown.splitlines() if line.startswith('| FFHQ_iid')]
+
+
+def test_names_of_others_lead_nowhere_and_run_nothing(tmp_path):
+    """A data set, an image and a metric called as an attacker would: nothing outside the folder, no raw HTML."""
+    run = make_run(tmp_path, 'mine')
+    secret = tmp_path / 'secret_mine.png'
+    file = next((tmp_path / 'results' / 'mine').glob('metrics_*.json'))
+    content = json.loads(file.read_text(encoding='utf-8'))
+    content['dataset'] = '../../escaped\n# <script>alert(1)</script>[x](http://a.b)'
+    variant = next(iter(content['mean']))
+    content['mean'][variant]['<img src=x onerror=alert(2)>'] = 1.0
+    for metrics in content['images'].values():
+        for values in metrics.values():
+            values[f'../../../../{secret.stem}\n'] = 1.0
+    file.write_text(json.dumps(content), encoding='utf-8')
+    before = set(tmp_path.rglob('*'))
+    markdown, page = build_report([run], tmp_path / 'out', panels=3)
+    assert {p for p in tmp_path.rglob('*') if (tmp_path / 'out') not in p.parents} - before == {tmp_path / 'out'}
+    for text in (markdown.read_text(encoding='utf-8'), page.read_text(encoding='utf-8')):
+        assert '<script>alert' not in text
+        assert '<img src=x' not in text
+        assert '&lt;script&gt;' in text
+    assert not re.search(r'(?m)^# (?!Report)', markdown.read_text(encoding='utf-8')), 'no headline of theirs'
+    assert '[x](http' not in markdown.read_text(encoding='utf-8').replace('\\]', '')
 
 
 def test_every_row_says_whether_it_is_published_or_measured(report):

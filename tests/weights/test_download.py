@@ -6,14 +6,16 @@ import hashlib
 import re
 import socket
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from metaf2n_arch.utils.checks import DataError
-from metaf2n_arch.weights.download import cache_folder, fetch, locate, table
-from metaf2n_arch.weights.published import TABLE, Weights
+from metaf2n_arch.weights.download import fetch
+from metaf2n_arch.weights.published import TABLE, PublishedFile
+from metaf2n_arch.weights.search import cache_folder, locate, table
 
 CONTENT = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -61,8 +63,8 @@ class Server:
         request.end_headers()
         request.wfile.write(body[: self.hang_up_after])
 
-    def entry(self, sha256: str | None = DIGEST) -> Weights:
-        return Weights('toy', 'weights.pth', self.url, None, sha256, 'MIT', 'tests')
+    def entry(self, sha256: str | None = DIGEST) -> PublishedFile:
+        return PublishedFile('toy', 'weights.pth', self.url, None, sha256, 'MIT', 'tests')
 
 
 @pytest.fixture
@@ -77,6 +79,8 @@ def server():
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv('METAF2N_WEIGHTS', str(tmp_path / 'weights'))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.chdir(tmp_path)
     for name in ('HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / 'weights'
@@ -168,7 +172,7 @@ def test_without_a_connection_the_line_says_what_to_put_where(folder):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    entry = Weights('toy', 'weights.pth', f'http://127.0.0.1:{port}/weights.pth', None, DIGEST, 'MIT', 'tests')
+    entry = PublishedFile('toy', 'weights.pth', f'http://127.0.0.1:{port}/weights.pth', None, DIGEST, 'MIT', 'tests')
     with pytest.raises(DataError) as caught:
         fetch(entry)
     message = str(caught.value)
@@ -189,6 +193,33 @@ def test_an_unknown_name_is_answered_with_the_nearest(folder):
         fetch('gpen_bfr_25')
     with pytest.raises(DataError, match="Did you mean 'gpen_bfr_256'"):
         locate('gpen_bfr_25')
+
+
+def test_what_torch_has_is_not_fetched_again(server, folder, tmp_path):
+    file = tmp_path / 'torch' / 'hub' / 'checkpoints' / 'weights.pth'
+    file.parent.mkdir(parents=True)
+    file.write_bytes(CONTENT)
+    assert fetch(server.entry()) == file
+    file.write_bytes(b'another')
+    assert fetch(server.entry()) == folder / 'weights.pth'
+    assert len(server.ranges) == 1
+
+
+def test_the_first_digits_of_a_checksum_refuse_another_file(server, folder):
+    fetch(server.entry(DIGEST[:8]))
+    server.content = CONTENT[::-1]
+    (folder / 'weights.pth').unlink()
+    with pytest.raises(DataError, match='checksum differs'):
+        fetch(server.entry(DIGEST[:8]))
+    assert names(folder) == []
+
+
+def test_what_torchvision_reads_itself_goes_into_its_folder(server, folder, tmp_path, monkeypatch):
+    entry = replace(server.entry(), home='torch')
+    assert fetch(entry) == folder / 'weights.pth'  # whoever chose a folder wants it there
+    monkeypatch.delenv('METAF2N_WEIGHTS')
+    (folder / 'weights.pth').unlink()
+    assert fetch(entry) == tmp_path / 'torch' / 'hub' / 'checkpoints' / 'weights.pth'
 
 
 def test_a_file_is_found_by_path_then_in_the_folder_then_in_the_cache(tmp_path, folder, monkeypatch):
@@ -225,7 +256,7 @@ def test_every_entry_of_the_table_is_complete():
     for entry in TABLE:
         assert entry.url.startswith('https://')
         assert entry.url.endswith('/' + entry.file)
-        assert entry.sha256 is None or re.fullmatch('[0-9a-f]{64}', entry.sha256)
+        assert entry.sha256 is None or re.fullmatch('[0-9a-f]{64}|[0-9a-f]{8}', entry.sha256)
         assert entry.licence
         assert entry.purpose
 

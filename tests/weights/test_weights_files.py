@@ -6,20 +6,24 @@ import os
 import resource
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 from collections import Counter
 
 import pytest
 import torch
 from torch import nn
 
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.weights.files import (
     load_into,
     load_state_dict,
     load_strictly,
     read_checkpoint,
     save_atomically,
+    with_recorded,
 )
+from metaf2n_arch.weights.loading import load_generator
 
 
 def small_net(width: int = 4) -> nn.Module:
@@ -90,16 +94,16 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path, state):
     (tmp_path / 'page.pth').write_text('<html>404</html>')
     (tmp_path / 'page.safetensors').write_text('<html>404</html>')
     torch.save([1, 2], tmp_path / 'list.pth')
-    torch.save({'model': state, 'epoch': 3}, tmp_path / 'other.pth')
-    torch.save({'params': {'model': state}}, tmp_path / 'deep.pth')
+    torch.save({'optimizer': {'state': {0: state}}, 'epoch': 3}, tmp_path / 'other.pth')
+    torch.save({'params': {'model': 'later'}}, tmp_path / 'deep.pth')
     for name, message in {
         'absent.pth': 'no such file',
         'cut.pth': 'damaged or of another kind',
         'page.pth': r'damaged or of another kind \(nothing that torch.save has written\)',
         'page.safetensors': 'damaged or of another kind',
         'list.pth': 'holds list, expected a state dict',
-        'deep.pth': "what it holds under 'params' is no state dict",
-        'other.pth': r"has no 'params_ema', only \['model', 'epoch'\]",
+        'deep.pth': r'no state dict in it, only params; give the file of a network',
+        'other.pth': r'no state dict in it, only optimizer, epoch; give the file of a network',
     }.items():
         with pytest.raises(DataError, match=message) as caught:
             load_state_dict(tmp_path / name)
@@ -148,3 +152,54 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     assert 'DataError: net.pth: could not be written (File too large); free space' in done.stderr
     assert [f.name for f in tmp_path.iterdir()] == ['net.pth']
     assert torch.load(tmp_path / 'net.pth')['w'].numel() == 10
+
+
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused_unread(tmp_path, state):
+    """What torch.save stores as it is, packed by another program: zeros shrink a thousandfold."""
+    torch.save({'w': torch.zeros(25_000_000)}, tmp_path / 'whole.pth')
+    with zipfile.ZipFile(tmp_path / 'whole.pth') as whole, zipfile.ZipFile(tmp_path / 'bomb.pth', 'w', 8) as bomb:
+        for item in whole.infolist():
+            bomb.writestr(item.filename, whole.read(item))
+    assert (tmp_path / 'bomb.pth').stat().st_size < 200_000
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r'bomb\.pth: refused, 0\.1 MB that unpack to 100 MB') as caught:
+        read_checkpoint(tmp_path / 'bomb.pth')
+    assert '\n' not in str(caught.value)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    assert equal(read_checkpoint(tmp_path / 'whole.pth'), {'w': torch.zeros(25_000_000)})
+
+
+def test_options_that_share_their_parts_are_refused_before_anybody_prints_them(tmp_path):
+    """Few bytes in the file, 2**60 items when walked."""
+    value = ['authors']
+    for _ in range(60):
+        value = [value, value]
+    torch.save({'params': {}, 'options': {'upsample': value}}, tmp_path / 'm.pth')
+    assert (tmp_path / 'm.pth').stat().st_size < 30_000
+    with pytest.raises(DataError, match=r'm\.pth: its options: more values than a network needs') as caught:
+        with_recorded({'type': 'MaskNet', 'upsample': 'half_pixel'}, tmp_path / 'm.pth', 'network_m')
+    assert len(str(caught.value)) < 300
+
+
+def test_long_values_in_options_are_cut_in_the_message(tmp_path):
+    torch.save({'params': {}, 'options': {'upsample': 'x' * 900}}, tmp_path / 'm.pth')
+    with pytest.raises(OptionError) as caught:
+        with_recorded({'upsample': 'authors'}, tmp_path / 'm.pth', 'network_m')
+    assert len(str(caught.value)) < 400
+
+
+def test_names_from_a_file_are_cut_and_stay_in_one_line(tmp_path):
+    torch.save({'a\nb' + 'x' * 100_000: torch.zeros(1), 'c': torch.zeros(1)}, tmp_path / 'net.pth')
+    with pytest.raises(DataError) as caught:
+        load_into(small_net(), tmp_path / 'net.pth')
+    assert '\n' not in str(caught.value)
+    assert len(str(caught.value)) < 800
+
+
+def test_a_tensor_that_repeats_one_number_builds_no_large_network(tmp_path):
+    """A view of one number can have any shape: the network of this shape would fill the memory."""
+    huge = torch.zeros(()).expand(200_000, 3, 3, 3)
+    torch.save({'conv_first.weight': huge, 'body.0.rdb1.conv1.weight': huge}, tmp_path / 'net.pth')
+    with pytest.raises(DataError, match=r'net\.pth: conv_first\.weight repeats what is stored once'):
+        load_generator(tmp_path / 'net.pth')

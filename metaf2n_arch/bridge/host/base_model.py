@@ -1,7 +1,7 @@
 """`basicsr.models.base_model`: what `BaseModel` does today.
 
-For everybody: any optimizer of torch can be named; networks and states are written whole or not at all; several
-processes train on CPUs.
+For everybody: any optimizer of torch can be named; networks and states are written whole or not at all (where that
+fails, training goes on under the host's warning); several processes train on CPUs.
 
 In runs of ours: a write that fails ends training; a state holds all that an exact resume needs, and older ones are
 pruned; weights are read from any kind of file; every iteration can be left on a signal, with all saved; validation
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from metaf2n_arch.bridge import circle
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours, still_says
-from metaf2n_arch.run import checkpoints, folders, processes, resume, stopping
+from metaf2n_arch.run import checkpoints, folders, launcher, processes, rescue, resume, stopping
 from metaf2n_arch.run.course import course
 from metaf2n_arch.utils import random_state
 
@@ -39,6 +40,12 @@ def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) ->
     if course.random is not None:
         random_state.restore(course.random)
         course.random = None
+    if course.begun:
+        folders.has_begun()
+    if course.checkpoints is not None:
+        course.checkpoints.check()
+    if course.watch is not None:
+        course.watch.begin_iteration(current_iter)
     course.begin_iteration()
     ORIGINALS[f'{_HOST}.update_learning_rate'](self, current_iter, warmup_iter)
 
@@ -47,6 +54,8 @@ def _begin_program(model: Any, current_iter: int) -> None:
     """At the first iteration of the stock runner: from here on signals can be obeyed, and there is progress."""
     course.from_program = False
     stopping.listen()
+    launcher.end_with_launcher()
+    rescue.watch(model)
     if model.opt.get('rank', 0) == 0:
         from metaf2n_arch.run import progress
 
@@ -62,7 +71,7 @@ def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, sa
     with stopping.cut_short():
         ORIGINALS[f'{_HOST}.validation'](self, dataloader, current_iter, tb_logger, save_img)
     random_state.restore(before)
-    if not self.opt['is_train'] or course.sampler is None:
+    if not self.opt['is_train'] or not course.training:
         return
     if course.saved == current_iter:
         self.save_training_state(course.epoch, current_iter)
@@ -70,11 +79,17 @@ def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, sa
 
 
 def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-    """Returns any optimizer of `torch.optim` by name."""
+    """Returns any optimizer of `torch.optim` by name; what the host knows, and what nobody knows, is left to it."""
+    if not circle.is_ours(self):
+        found: Any = getattr(torch.optim, optim_type, None) if isinstance(optim_type, str) else None
+        if optim_type != 'Adam' and isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
+            kind: Any = found
+            return kind(params, lr=lr, **kwargs)
+        return ORIGINALS[f'{_HOST}.get_optimizer'](self, optim_type, params, lr, **kwargs)
     from metaf2n_arch.models.optimization import optimizer_class
 
-    kind: Any = optimizer_class(optim_type, 'the type of an optimizer')
-    return kind(params, lr=lr, **kwargs)
+    ours: Any = optimizer_class(optim_type, 'the type of an optimizer')
+    return ours(params, lr=lr, **kwargs)
 
 
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
@@ -84,11 +99,23 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
     return ORIGINALS[f'{_HOST}.model_to_device'](self, net)
 
 
+def save_network(self: Any, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
+    """Writes one or several networks into `<net_label>_<iteration>.pth`, whole or not at all."""
+    save = checkpoints.save_network if circle.is_ours(self) else checkpoints.save_network_as_the_host
+    save(self, net, net_label, current_iter, param_key)
+
+
+def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
+    """Writes `<iteration>.state`, whole or not at all."""
+    save = checkpoints.save_training_state if circle.is_ours(self) else checkpoints.save_training_state_as_the_host
+    save(self, epoch, current_iter)
+
+
 def _save(module: ModuleType) -> bool:
     if not still_says(module.BaseModel.save_network, 'Just ignore it'):
         return False
-    replace(module.BaseModel, 'save_network', checkpoints.save_network)
-    replace(module.BaseModel, 'save_training_state', checkpoints.save_training_state)
+    replace(module.BaseModel, 'save_network', save_network)
+    replace(module.BaseModel, 'save_training_state', save_training_state)
     return True
 
 

@@ -1,30 +1,40 @@
 """`basicsr.data`: what `build_dataset` and `build_dataloader` do in runs of ours.
 
-A data set without images is an error that names its folders. A training loader knows the seed, reads each item under
-generators of its own (see `run.sampling`), and is noted, so that a resume finds its place in the epoch.
+A data set of the host's or ours without images is an error that names its folders. A training loader knows the seed,
+reads each item under generators of its own (see `run.sampling`), and is noted, so that a resume finds its place in the
+epoch. Samplers and data sets of somebody else stay what they are: a sampler that shuffles in a way of its own does so,
+and `loader.dataset` is the data set itself.
 """
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from metaf2n_arch.bridge import circle
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace_for_ours
-from metaf2n_arch.run import data_files
+from metaf2n_arch.run import data_files, data_sets
 from metaf2n_arch.run.course import course
-from metaf2n_arch.run.sampling import SeededItems
+from metaf2n_arch.run.sampling import read_seeded
 from metaf2n_arch.run.stopping import outlast_signals
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.rng import torch_generator
 
 
 def build_dataset(dataset_opt: dict[str, Any]) -> Any:
-    """Builds a data set like the host; raises `DataError` if there is nothing in it."""
+    """Returns a data set that was built as a check, or builds one; raises `DataError` if there is nothing in it."""
+    data_set = data_sets.take(dataset_opt)
+    if data_set is not None:
+        text = f'Dataset [{type(data_set).__name__}] - {dataset_opt["name"]} is built.'
+        logging.getLogger('basicsr').info(text)
+        return data_set
     data_set = ORIGINALS['basicsr.data.build_dataset'](dataset_opt)
-    if len(data_set) == 0:
+    known = type(data_set).__module__.startswith(('basicsr.', 'metaf2n_arch.'))
+    if known and not isinstance(data_set, IterableDataset) and len(data_set) == 0:
         places = data_files.roots(dataset_opt)
         raise DataError(f'data set {dataset_opt["name"]}: found no images ({places}).')
     return data_set
@@ -39,22 +49,27 @@ def build_dataloader(
     seed: Any = None,
 ) -> Any:
     """Builds a loader like the host; tells the sampler the seed, seeds a training set's items, notes its sampler."""
+    from basicsr.data.data_sampler import EnlargedSampler
+
     original = ORIGINALS['basicsr.data.build_dataloader']
-    if dataset_opt['phase'] == 'train' and sampler is not None and seed is not None:
+    loader = original(dataset, dataset_opt, num_gpu=num_gpu, dist=dist, sampler=sampler, seed=seed)
+    if dataset_opt['phase'] != 'train' or sampler is None:
+        return loader
+    # Else each epoch draws from the generator that training uses.
+    loader.generator = torch_generator(0 if seed is None else seed)
+    loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+    visiting = type(sampler).__iter__ is EnlargedSampler.__iter__
+    if visiting and seed is not None:
         sampler.seed = seed
         if not isinstance(dataset, IterableDataset):
-            dataset = SeededItems(dataset, seed)
-    loader = original(dataset, dataset_opt, num_gpu=num_gpu, dist=dist, sampler=sampler, seed=seed)
-    if dataset_opt['phase'] == 'train' and sampler is not None:
-        # Else each epoch draws from the generator that training uses.
-        loader.generator = torch_generator(0 if seed is None else seed)
-        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
-        course.begin(sampler, loader.batch_size)
+            read_seeded(loader, seed, course.unreadable if dataset_opt.get('skip_unreadable') else None)
+    course.begin(sampler if visiting else None, loader.batch_size)
     return loader
 
 
 def start_worker(original: Any, worker: int) -> None:
     """Begins a worker process of a training loader."""
+    circle.join()
     if original is not None:
         original(worker)
     outlast_signals(worker)

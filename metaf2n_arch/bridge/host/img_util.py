@@ -13,8 +13,15 @@ from metaf2n_arch.utils.checks import DataError
 
 
 def imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> np.ndarray:
-    """Decodes an image like the host; raises `DataError` naming the file if it is none."""
+    """Decodes an image like the host.
+
+    Raises:
+        DataError: the bytes are no image and ``float32`` is asked for, which the host cannot give; it names the file.
+            Without, None is returned as by the host, for callers that look for it.
+    """
     decode = ORIGINALS['basicsr.utils.img_util.imfrombytes']
+    if not float32:
+        return decode(content, flag=flag, float32=False)
     try:
         image = decode(content, flag=flag, float32=False) if len(content) else None
     except cv2.error:
@@ -24,7 +31,7 @@ def imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> n
             f'{data_files.name_of(content)}: not an image that OpenCV can read ({len(content)} bytes); replace the '
             'file or take it out.'
         )
-    return image.astype(np.float32) / 255.0 if float32 else image
+    return image.astype(np.float32) / 255.0
 
 
 def _apply(module: ModuleType) -> bool:

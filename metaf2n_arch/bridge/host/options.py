@@ -4,7 +4,8 @@ Seen with BasicSR 1.4.2: the YAML loader builds any Python object (`!!python/obj
 through `exec` and `eval`; `1e-4` is a string; files are opened in the locale's encoding; `--local-rank`, which torch
 passes since 2.0, is refused; unknown keys pass in silence; a run with a wrong option creates its folders first.
 
-For runs of ours the file is read by a safe loader of our own and checked before anything is built.
+`parse_options` decides what kind of run this is. For runs of ours the file is then read by a safe loader of our own
+and checked before anything is built; any other is read by the host.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import argparse
 import sys
 import time
 from collections import OrderedDict
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import yaml
 
-from metaf2n_arch.bridge import registration
+from metaf2n_arch.bridge import circle, decision, registration
 from metaf2n_arch.bridge.host.train import adopt_program
-from metaf2n_arch.bridge.patching import Repair, replace_for_ours
+from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours
+from metaf2n_arch.bridge.voice import described, say
 from metaf2n_arch.config.text import OptionLoader, parse_yaml
-from metaf2n_arch.run import ending, folders, processes
+from metaf2n_arch.run import data_sets, ending, folders, processes, record
+from metaf2n_arch.run.course import course
 
 _Dumper: Any = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
 
@@ -46,6 +50,19 @@ def postprocess_yml_value(value: str) -> Any:
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
+    """Decides what kind of run this is, and returns its options as the host does, or as we do."""
+    adopt_program()
+    try:
+        decision.decide()
+    except Exception as error:
+        say(f'this run is taken for none of ours: {described(error)}')
+        circle.decide(False, 'its command line or option file could not be understood')
+    if circle.is_ours():
+        return parse_options_of_ours(root_path, is_train)
+    return ORIGINALS['basicsr.utils.options.parse_options'](root_path, is_train)
+
+
+def parse_options_of_ours(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
     """Returns the options and the command line; nothing is built or written before everything has been checked.
 
     Args:
@@ -56,18 +73,20 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         OptionError, DataError: one clear line; `ending.guard` makes the program end with just that.
     """
     from metaf2n_arch.config.command_line import read_options
+    from metaf2n_arch.config.option_file import build_data_sets
 
     ending.guard()
-    adopt_program()
     registration.require_all()
     opt, args = read_options(is_train)
     processes.start(opt, args)
+    data_sets.keep(opt['datasets'], build_data_sets(opt, args.opt))
     folders.name_folders(opt, folders.working_root(root_path), is_train)
+    course.options = opt
     return opt, args
 
 
 def copy_opt_file(opt_file: str, experiments_root: str) -> None:
-    """Copies the option file to the experiment's folder, with the time and the command in front, in UTF-8."""
+    """Copies the option file to the experiment's folder, with the command in front, in UTF-8; begins the record."""
     from basicsr.utils.dist_util import get_dist_info
 
     if get_dist_info()[0] != 0:
@@ -75,12 +94,14 @@ def copy_opt_file(opt_file: str, experiments_root: str) -> None:
     text = Path(opt_file).read_text(encoding='utf-8-sig')
     head = f'# GENERATE TIME: {time.asctime()}\n# CMD:\n# {" ".join(sys.argv)}\n\n'
     (Path(experiments_root) / Path(opt_file).name).write_text(head + text, encoding='utf-8')
+    if course.options is not None:
+        record.begin(Path(experiments_root), course.options, course.resumed[1])
 
 
 def _apply(module: ModuleType) -> bool:
     replace_for_ours(module, 'ordered_yaml', ordered_yaml)
     replace_for_ours(module, '_postprocess_yml_value', postprocess_yml_value)
-    replace_for_ours(module, 'parse_options', parse_options)
+    replace(module, 'parse_options', wraps(module.parse_options)(parse_options))
     replace_for_ours(module, 'copy_opt_file', copy_opt_file)
     return True
 

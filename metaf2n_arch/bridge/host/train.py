@@ -6,7 +6,8 @@ out before `total_iter`: twelve iterations over seven images, four at a time, en
 A run that is resumed with a larger data set, smaller batches or fewer processes begins in an epoch beyond the last by
 that count, and ends at once.
 
-In runs of ours a resume is exact, and the epochs still needed are counted in what the loader gives.
+A run without a GPU resumes on the CPU, for everybody. In runs of ours a resume is exact, and the epochs still needed
+are counted in what the loader gives.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace_for_ours
-from metaf2n_arch.run import folders, resume
+import torch
+
+from metaf2n_arch.bridge import circle
+from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours
+from metaf2n_arch.run import beginning, folders, rescue, resume
 from metaf2n_arch.run.course import course
+from metaf2n_arch.run.lock import release_folders
 from metaf2n_arch.utils.checks import DataError
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the state to resume from, or `None`; points the options at the networks saved with it."""
+    if not circle.is_ours():
+        on_gpu = torch.cuda.is_available()
+        return ORIGINALS['basicsr.train.load_resume_state'](opt) if on_gpu else resume.load_as_the_host(opt)
     opt['root_path'] = str(folders.working_root(opt['root_path']))
     course.from_program = True
-    return resume.load_resume_state(opt)
+    return beginning.begin(opt)
 
 
 def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple[Any, Any, list[Any], int, int]:
@@ -49,25 +57,40 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     return train_loader, train_sampler, val_loaders, total_epochs, total_iters
 
 
+def train_pipeline(root_path: str) -> None:
+    """Trains as the host does; whatever ends it, what has been trained is saved first."""
+    try:
+        ORIGINALS['basicsr.train.train_pipeline'](root_path)
+    except BaseException as error:
+        rescue.save_before_the_end(error)
+        raise
+    finally:
+        release_folders()
+
+
 def adopt_program() -> None:
     """Repairs the copy of `basicsr.train` that runs as the program: `python -m` executes the file a second time."""
     program = sys.modules.get('__main__')
-    if program is not None and _is_host_script(program, 'basicsr.train'):
+    is_train = hasattr(program, 'train_pipeline') and program is not sys.modules.get('basicsr.train')
+    if program is not None and is_train and is_host_file(getattr(program, '__file__', None)):
         for name in ('load_resume_state', 'create_train_val_dataloader'):
             setattr(program, name, getattr(sys.modules['basicsr.train'], name))
 
 
-def _is_host_script(module: ModuleType, name: str) -> bool:
-    """Whether `module` is the host's `name` running as a program, by `-m` or by path."""
-    file = getattr(module, '__file__', None)
-    host = sys.modules.get(name)
-    return bool(
-        file and host and host is not module and os.path.realpath(file) == os.path.realpath(host.__file__ or '')
-    )
+def is_host_file(file: str | None) -> bool:
+    """Whether a file is the host's ``train.py`` or ``test.py``."""
+    hosts = [sys.modules.get(name) for name in ('basicsr.train', 'basicsr.test')]
+    known = [os.path.realpath(host.__file__) for host in hosts if host is not None and host.__file__]
+    return bool(file) and os.path.realpath(file or '') in known
 
 
 def _resume(module: ModuleType) -> bool:
-    replace_for_ours(module, 'load_resume_state', load_resume_state)
+    replace(module, 'load_resume_state', load_resume_state)
+    return True
+
+
+def _end(module: ModuleType) -> bool:
+    replace(module, 'train_pipeline', train_pipeline)
     return True
 
 
@@ -77,6 +100,7 @@ def _count(module: ModuleType) -> bool:
 
 
 REPAIRS = [
-    Repair('resume', 'basicsr.train', _resume, 'calls CUDA, looks in another folder than it wrote to'),
+    Repair('saving-at-the-end', 'basicsr.train', _end, 'loses what was trained since the last checkpoint', 'everybody'),
+    Repair('resume', 'basicsr.train', _resume, 'calls CUDA, looks in another folder than it wrote to', 'everybody'),
     Repair('number-of-epochs', 'basicsr.train', _count, 'ends before total_iter where batches do not divide'),
 ]

@@ -16,12 +16,18 @@ SIZE, STRIDE, MIN_ENERGY = 400, 200, -6.0
 
 
 def grid(height: int, width: int, size: int = SIZE, stride: int = STRIDE) -> list[tuple[int, int]]:
-    """Returns the upper left corners (y, x) of all crops that lie on the grid and inside, row by row.
+    """Returns the upper left corners (y, x) of all crops, row by row: those on the grid, and those at the far borders.
 
     >>> grid(600, 810)
-    [(0, 0), (0, 200), (0, 400), (200, 0), (200, 200), (200, 400)]
+    [(0, 0), (0, 200), (0, 400), (0, 410), (200, 0), (200, 200), (200, 400), (200, 410)]
     """
-    return [(y, x) for y in range(0, height - size + 1, stride) for x in range(0, width - size + 1, stride)]
+    return [(y, x) for y in _starts(height, size, stride) for x in _starts(width, size, stride)]
+
+
+def _starts(length: int, size: int, stride: int) -> list[int]:
+    """Where crops begin along a side; the last reaches its end, so that no pixel is left out where stride <= size."""
+    starts = list(range(0, length - size + 1, stride))
+    return starts if not starts or starts[-1] == length - size else [*starts, length - size]
 
 
 def crops(
@@ -49,6 +55,7 @@ class Crops:
     """Writes the crops of each image as ``<name>_s001.png``, ``<name>_s002.png`` and so on.
 
     The authors' numbers (Yin et al., ICCV 2023): 400² at a stride of 200, log mean squared gradient at least -6.
+    Where the grid ends before the image does, one more row or column of crops covers the margin.
     """
 
     source: Path
@@ -59,7 +66,7 @@ class Crops:
     command: str = 'crops'
 
     def settings(self) -> dict[str, Any]:
-        return {'size': self.size, 'stride': self.stride, 'min_energy': self.min_energy}
+        return {'size': self.size, 'stride': self.stride, 'min_energy': self.min_energy, 'margins': True}
 
     def check(self, name: str) -> None:
         require_side(self.source / name, self.size)

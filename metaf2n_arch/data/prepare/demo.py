@@ -3,21 +3,28 @@ them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from metaf2n_arch.degradation import DegradationConfig, apply
 from metaf2n_arch.faces.detector import Face
 from metaf2n_arch.faces.detectors import build_detector
-from metaf2n_arch.images.arrays import read_image, to_tensor, to_uint8, write_image
+from metaf2n_arch.images.arrays import to_tensor, to_uint8
+from metaf2n_arch.images.reading import read_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.rng import numpy_generator
 
 VALIDATION_KEY = 20_260_000
 """Key of the validation draws; training draws are keyed by (seed, epoch, position) and never meet it."""
+
+RECIPE = 2
+"""Counts the ways in which this file has made its folders: another way is another folder."""
 
 
 def training_photos() -> dict[str, np.ndarray]:
@@ -37,8 +44,11 @@ def training_photos() -> dict[str, np.ndarray]:
 
 
 def prepare_training(root: Path, face_size: int = 256) -> Path:
-    """Writes ``faces/`` and ``naturals/`` under `root` unless they are there: Grace Hopper's face and five
-    photographs."""
+    """Writes ``faces/`` and ``naturals/`` into a folder of its own under `root` unless they are there; returns it.
+
+    Naturals are five photographs. Faces are Grace Hopper's and, because one face is too few to learn from, windows of
+    the photographs in place of others.
+    """
 
     def fill(folder: Path) -> None:
         photos = training_photos()
@@ -46,20 +56,21 @@ def prepare_training(root: Path, face_size: int = 256) -> Path:
         for name, photo in photos.items():
             write_image(folder / 'naturals' / f'{name}.png', photo)
         write_image(folder / 'faces' / 'hopper.png', _square_face(photos['hopper'], face_size))
+        for name, photo in photos.items():
+            for side, window in zip(('left', 'right'), _windows(photo, face_size)):
+                write_image(folder / 'faces' / f'{name}_{side}.png', window)
 
-    return _once(root, fill)
+    return _once(folder_of(root, {'face_size': face_size}), fill)
 
 
 def prepare_validation(root: Path, config: DegradationConfig, draws: int) -> Path:
-    """Writes ``GT/ LQ/ Face_LQ/ Face_HQ/`` under `root` unless they are there: the astronaut, degraded by `draws`
-    draws.
+    """Writes ``GT/ LQ/ Face_LQ/ Face_HQ/`` into a folder of its own under `root` unless they are there: the astronaut,
+    degraded by `draws` draws; returns the folder.
 
     Neither the photograph nor the draws occur in training. The faces' high-quality side is cut from the photograph
-    itself: no restorer's weights come with any package. ``draws.json`` holds what was drawn, and the configuration; a
-    folder made with another configuration is made anew.
+    itself: no restorer's weights come with any package. ``draws.json`` holds what was drawn, and the configuration.
     """
-    described = {'config': config.model_dump(mode='json'), 'draws': draws}
-    record = root / 'draws.json'
+    described = validation_settings(config, draws)
 
     def fill(folder: Path) -> None:
         from skimage import data
@@ -81,39 +92,46 @@ def prepare_validation(root: Path, config: DegradationConfig, draws: int) -> Pat
         text = json.dumps({**described, 'images': drawn}, indent=1)
         (folder / 'draws.json').write_text(text, encoding='utf-8')
 
-    def up_to_date() -> bool:
-        stored = json.loads(record.read_text(encoding='utf-8'))
-        return {key: stored.get(key) for key in described} == described
-
-    return _once(root, fill, up_to_date)
+    return _once(folder_of(root, described), fill)
 
 
-def _once(root: Path, fill: Callable[[Path], None], up_to_date: Callable[[], bool] = lambda: True) -> Path:
+def validation_settings(config: DegradationConfig, draws: int) -> dict[str, Any]:
+    """Everything that the files of `prepare_validation` depend on."""
+    return {'config': config.model_dump(mode='json'), 'draws': draws}
+
+
+def folder_of(root: Path, settings: Mapping[str, Any]) -> Path:
+    """A folder under `root` for these settings alone, so that no run moves what another one with others reads."""
+    text = json.dumps({'recipe': RECIPE, **settings}, sort_keys=True)
+    return root / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
     """Fills a folder beside its place and moves it there whole, so that an interrupted run leaves nothing half-made."""
-    if root.is_dir():
-        if up_to_date():
-            return root
-        root.rename(root.with_name(f'{root.name}_archived_{_next_number(root)}'))
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f'.{root.name}-') as scratch:
-        made = Path(scratch) / root.name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'.{folder.name}-') as scratch:
+        made = Path(scratch) / folder.name
         made.mkdir()
         fill(made)
         try:
-            made.rename(root)
+            made.rename(folder)
         except OSError:  # another process was faster; what it made is the same
-            if not root.is_dir():
+            if not folder.is_dir():
                 raise
-    return root
+    return folder
+
+
+def _windows(photo: np.ndarray, side: int) -> list[np.ndarray]:
+    """The two windows of `side` x `side` at the left and at the right, half-way down."""
+    top = (photo.shape[0] - side) // 2
+    return [photo[top : top + side, left : left + side] for left in (0, photo.shape[1] - side)]
 
 
 def _folders(root: Path, *names: str) -> None:
     for name in names:
         (root / name).mkdir()
-
-
-def _next_number(root: Path) -> int:
-    return len(list(root.parent.glob(f'{root.name}_archived_*')))
 
 
 def _largest_face(photo: np.ndarray) -> Face:

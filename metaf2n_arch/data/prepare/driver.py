@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -15,10 +15,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metaf2n_arch.data.meta_lines import read_meta_info
 from metaf2n_arch.data.prepare.journal import Journal
-from metaf2n_arch.data.sources import scan_images
-from metaf2n_arch.images.arrays import image_size, read_image, to_8bit, write_image
+from metaf2n_arch.images.listing import scan_images
+from metaf2n_arch.images.reading import image_size
+from metaf2n_arch.images.reading import read_8bit as read_any_8bit
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.files import write_whole
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
 WORTH_A_PROCESS = 16
@@ -45,12 +49,14 @@ class Summary:
         before: images an earlier run had finished.
         files: files it wrote; 0 in a dry run.
         skipped: name and reason of each image it left out.
+        listed: file that lists all of these.
     """
 
     made: int = 0
     before: int = 0
     files: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    listed: Path | None = field(default=None, compare=False)
 
     def describe(self, dry_run: bool = False) -> str:
         """Returns one line: how many images were done, found done, and left out."""
@@ -97,7 +103,13 @@ class Work(Protocol):
         """
 
 
-def prepare(work: Work, jobs: int | None = None, dry_run: bool = False, track: Track = lambda i, n: i) -> Summary:
+def prepare(
+    work: Work,
+    jobs: int | None = None,
+    dry_run: bool = False,
+    track: Track = lambda i, n: i,
+    listing: Path | None = None,
+) -> Summary:
     """Does `work` to every image below its source that an earlier run has not finished.
 
     Args:
@@ -105,13 +117,14 @@ def prepare(work: Work, jobs: int | None = None, dry_run: bool = False, track: T
         jobs: number of processes; by default as many as there are cores and images to keep them busy.
         dry_run: look at the headers and write nothing.
         track: wraps an iterable of the given length, for a progress bar.
+        listing: meta-info list of the images to take, relative to the source, as `split` writes them; None takes all.
 
     Raises:
         DataError: there is no image, `out` lies inside the source, or a file cannot be written.
     """
     require_apart(work.source, work.out)
     summary = Summary()
-    names = image_names(work.source, summary.skipped)
+    names = image_names(work.source, summary.skipped, listing)
     journal = Journal(work.out, work.command, work.settings())
     todo = [name for name in names if not journal.holds(name, work.source / name)]
     summary.before = len(names) - len(todo)
@@ -126,7 +139,19 @@ def prepare(work: Work, jobs: int | None = None, dry_run: bool = False, track: T
                 journal.add(name, work.source / name, result)
     finally:
         journal.close()
+        if not dry_run and work.out.is_dir():
+            summary.listed = list_skipped(summary.skipped, work.out / f'.{work.command}.skipped.txt')
     return summary
+
+
+def list_skipped(skipped: Mapping[str, str], file: Path) -> Path | None:
+    """Writes each image that was left out, and why, a line each; without any, removes the file and returns None."""
+    if not skipped:
+        file.unlink(missing_ok=True)
+        return None
+    lines = [' '.join(f'{name}\t{reason}'.splitlines()) + '\n' for name, reason in sorted(skipped.items())]
+    write_whole(file, ''.join(lines).encode('utf-8', 'backslashreplace'))
+    return file
 
 
 def each(
@@ -188,15 +213,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def image_names(source: Path, skipped: dict[str, str]) -> list[str]:
+def image_names(source: Path, skipped: dict[str, str], listing: Path | None = None) -> list[str]:
     """Returns the images below a folder, of several whose names differ in their suffix only the first.
+
+    With a `listing`, a meta-info list, those that it names.
 
     Raises:
         DataError: there is no folder or no image.
     """
     if not source.is_dir():
         raise DataError(f'{source} is no folder; give a folder of images.')
-    images, others = scan_images(source)
+    images, others = scan_images(source) if listing is None else (read_meta_info(listing, source, 'list')[0], [])
+    if listing is not None and not images:
+        raise DataError(f'{listing} lists no image.')
     if not images:
         found = f'; the files there have other suffixes, such as {others[0]}' if others else ''
         raise DataError(f'there is no image in {source}{found}.')
@@ -235,7 +264,7 @@ def read_8bit(path: Path) -> np.ndarray:
         Unfit: the file is no complete picture.
     """
     try:
-        return to_8bit(read_image(path))
+        return read_any_8bit(path)
     except DataError as error:
         raise Unfit(str(error)) from None
 

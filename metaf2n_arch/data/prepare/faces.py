@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaf2n_arch.data.sources import scan_images
+from metaf2n_arch.data.meta_lines import read_meta_info
+from metaf2n_arch.data.prepare.driver import list_skipped
 from metaf2n_arch.faces.detector import DetectorOptions
 from metaf2n_arch.faces.detectors import build_detector
 from metaf2n_arch.faces.layout import has_pairs, save_pairs
 from metaf2n_arch.faces.pairs import face_pairs
 from metaf2n_arch.faces.restorer import RestorerOptions
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.images.arrays import read_image
+from metaf2n_arch.images.listing import scan_images
+from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
+from metaf2n_arch.utils.lines import LineWriter, read_lines
 
 LISTING, JOURNAL = 'faces.json', '.faces.jsonl'
 
@@ -33,6 +36,7 @@ class FacesSummary:
         without: names of the images without a face.
         failed: name and reason of each image that could not be used.
         resumed: how many images an earlier run had finished.
+        listed: file that lists all that failed, with the reason.
     """
 
     images: int = 0
@@ -40,6 +44,7 @@ class FacesSummary:
     without: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     resumed: int = 0
+    listed: Path | None = None
 
     def __str__(self) -> str:
         parts = [f'{self.images} images, {self.faces} faces, {len(self.without)} without a face']
@@ -56,6 +61,7 @@ def prepare_faces(
     scale: int = 4,
     device: Any = 'cpu',
     track: Callable[[Sequence[str]], Iterable[str]] = iter,
+    listing: Path | None = None,
 ) -> FacesSummary:
     """Writes ``Face_LQ/``, ``Face_HQ/`` and ``faces.json`` for every image of a folder; continues a run broken off.
 
@@ -70,12 +76,13 @@ def prepare_faces(
         scale: s, of the generator that will be tested.
         device: where detector and restorer run.
         track: wraps the names to be done, for a progress bar.
+        listing: meta-info list of the images to take, relative to `lq`; None takes all.
 
     Raises:
         DataError: no images, two images of one name, weights that are missing, a set prepared with other settings.
     """
     lq, out = Path(lq).expanduser(), Path(out).expanduser()
-    names = _images(lq)
+    names = _images(lq, listing)
     settings = {'scale': scale, 'detector': detector.model_dump(), 'restorer': restorer.model_dump()}
     done = _read_listing(out, settings)
     find = build_detector(detector, device)
@@ -83,6 +90,7 @@ def prepare_faces(
     make_folder(out)
     records = {name: done[name] for name in names if name in done and has_pairs(out, done[name])}
     summary = FacesSummary(resumed=len(records))
+    journal = LineWriter(out / JOURNAL)
     try:
         for name in track([name for name in names if name not in records]):
             try:
@@ -92,8 +100,10 @@ def prepare_faces(
                 continue
             records[name] = save_pairs(pairs, out, name)
             _copy(lq / name, out / 'LQ' / name)
-            _append(out / JOURNAL, {'settings': settings, 'image': name, 'faces': records[name]})
+            journal.add({'settings': settings, 'image': name, 'faces': records[name]})
     finally:
+        journal.close()
+        summary.listed = list_skipped(summary.failed, out / '.faces.skipped.txt')
         _write_listing(out, settings, records)
     summary.images = len(records)
     summary.faces = sum(map(len, records.values()))
@@ -101,10 +111,10 @@ def prepare_faces(
     return summary
 
 
-def _images(folder: Path) -> list[str]:
+def _images(folder: Path, listing: Path | None) -> list[str]:
     if not folder.is_dir():
         raise DataError(f'{folder} is no folder; give a folder of low-quality images.')
-    names = scan_images(folder)[0]
+    names = scan_images(folder)[0] if listing is None else read_meta_info(listing, folder, 'list')[0]
     if not names:
         raise DataError(f'there is no image in {folder}.')
     stems: dict[str, str] = {}
@@ -126,15 +136,10 @@ def _read_listing(out: Path, settings: dict[str, Any]) -> dict[str, list[dict[st
             found.update(listing['images'])
         except (ValueError, KeyError, TypeError):
             raise DataError(f'{out / LISTING} cannot be read; remove it to prepare the set anew.') from None
-    if (out / JOURNAL).is_file():
-        for line in (out / JOURNAL).read_text(encoding='utf-8').splitlines():
-            try:
-                entry = json.loads(line)
-                known.append(entry['settings'])
-                found[entry['image']] = entry['faces']
-            except (ValueError, KeyError, TypeError):
-                # Only a last line can be torn, by a crash while it was written; its image is done again.
-                break
+    for _, entry in read_lines(out / JOURNAL):
+        if {'settings', 'image', 'faces'} <= entry.keys():
+            known.append(entry['settings'])
+            found[entry['image']] = entry['faces']
     if any(other != settings for other in known):
         raise DataError(f'{out} was prepared with another scale, detector or restorer; give another folder.')
     return found
@@ -144,14 +149,6 @@ def _write_listing(out: Path, settings: dict[str, Any], records: dict[str, list[
     text = json.dumps({'settings': settings, 'images': dict(sorted(records.items()))}, indent=1)
     write_whole(out / LISTING, text)
     (out / JOURNAL).unlink(missing_ok=True)
-
-
-def _append(path: Path, entry: dict[str, Any]) -> None:
-    try:
-        with path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps(entry) + '\n')
-    except OSError as error:
-        raise DataError(f'{path} cannot be written: {error.strerror}.') from None
 
 
 def _copy(source: Path, target: Path) -> None:

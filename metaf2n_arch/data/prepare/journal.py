@@ -8,6 +8,7 @@ from typing import Any
 
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
+from metaf2n_arch.utils.lines import LineWriter, read_lines
 
 
 class Journal:
@@ -30,17 +31,13 @@ class Journal:
         self.path = folder / f'.{command}.jsonl'
         self.settings = json.loads(json.dumps(settings))
         self.entries: dict[str, dict[str, Any]] = {}
-        self._file: Any = None
+        self._lines: LineWriter | None = None
         if self.path.is_file():
             self._read()
 
     def _read(self) -> None:
         first: dict[str, Any] | None = None
-        for line in self.path.read_text(encoding='utf-8', errors='replace').splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
+        for _, entry in read_lines(self.path):
             if first is None:
                 first = entry.get('settings')
             elif 'image' in entry:
@@ -65,12 +62,11 @@ class Journal:
         """Records an image whose files are all in place."""
         entry = {'image': image, 'stamp': stamp(source), 'files': files}
         self.entries[image] = entry
-        if self._file is None:
+        if self._lines is None:
             self._rewrite()
-            self._file = self.path.open('a', encoding='utf-8')
+            self._lines = LineWriter(self.path)
         else:
-            self._file.write(json.dumps(entry, ensure_ascii=False) + '\n')
-            self._file.flush()
+            self._lines.add(entry)
 
     def _rewrite(self) -> None:
         """Writes what is known anew, whole lines only, before lines are added."""
@@ -78,9 +74,9 @@ class Journal:
         write_whole(self.path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
 
 
 def stamp(source: Path) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from metaf2n_arch.data.prepare.driver import Skipped, Summary, Track, Unfit, each, image_names, require_apart, stem
 from metaf2n_arch.data.prepare.meta_info import Measure
-from metaf2n_arch.images.arrays import image_size, read_image
+from metaf2n_arch.images.reading import image_size, read_image
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.files import write_whole
 

@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 
 from metaf2n_arch.data.prepare.driver import read_8bit, require_side, save, stem
-from metaf2n_arch.functional.edges import edge_mask
-from metaf2n_arch.images.arrays import to_tensor
 
 
 def mask_image(image: np.ndarray, threshold: int = 20, stride: int = 1) -> np.ndarray:
-    """Returns the mask of `edge_mask` as (H, W) uint8: 255 on an edge, 0 elsewhere.
+    """Returns the mask of `functional.edges.edge_mask` as (H, W) uint8: 255 on an edge, 0 elsewhere.
+
+    The same integer arithmetic, in NumPy: starting torch in each process takes longer than most folders.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         threshold: 8-bit response of the Laplacian that an edge pixel must exceed.
         stride: thins the mask, see `thin_mask`.
     """
-    return edge_mask(to_tensor(image)[None], threshold, stride)[0, 0].numpy().astype(np.uint8) * 255
+    red, green, blue = np.moveaxis(image.astype(np.int32), -1, 0)
+    y = np.pad((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16, 1, mode='reflect')
+    neighbours = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:]
+    mask = (neighbours - 4 * y[1:-1, 1:-1]).clip(0, 255) > threshold
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    return np.where(mask & (rows % stride == columns % stride), 255, 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)

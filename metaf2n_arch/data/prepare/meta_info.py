@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from metaf2n_arch.data.meta_lines import Size, meta_lines
 from metaf2n_arch.data.prepare.driver import Summary, Track, Unfit, each, image_names, read_8bit
-from metaf2n_arch.images.arrays import image_size
+from metaf2n_arch.images.reading import image_size
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,6 @@ def measure(
             summary.skipped[name] = result.reason
     summary.made = len(sizes)
     return dict(sorted(sizes.items())), summary
-
-
-def meta_lines(sizes: Mapping[str, Size]) -> str:
-    """Returns the lines of a meta-info file.
-
-    >>> meta_lines({'a.png': (4, 6)})
-    'a.png (4,6,3)\\n'
-    """
-    return ''.join(f'{Path(name).as_posix()} ({h},{w},3)\n' for name, (h, w) in sizes.items())
 
 
 def write_meta_info(

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from metaf2n_arch.data.meta_lines import meta_lines
 from metaf2n_arch.data.prepare.driver import Summary, Track, stem
-from metaf2n_arch.data.prepare.meta_info import measure, meta_lines
+from metaf2n_arch.data.prepare.meta_info import measure
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.rng import numpy_generator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -67,14 +69,24 @@ def _similarity(image: Tensor, mask: Tensor, geometry: Geometry, h: float, norma
     # With border='window' the shifted view runs past the padding at offsets whose weight is zero.
     beyond = geometry.radius + geometry.patch_radius - geometry.pad
     padded = F.pad(padded, (beyond, beyond))
+    make = partial(checkpoint, _block, use_reentrant=False, preserve_rng_state=False) if _may_recompute() else _block
     blocks = [
-        checkpoint(_block, padded, y, x, geometry, dy, lowest, count, use_reentrant=False, preserve_rng_state=False)
+        make(padded, y, x, geometry, dy, lowest, count)
         for dy in range(-geometry.radius, geometry.radius + 1)
         for lowest, count in _column_blocks(image, geometry)
     ]
     scale = -1.0 / (h * image.shape[0] * geometry.patch_size**2)
     s = torch.exp(torch.cat(blocks, 1) * scale)
     return s / (s.sum(1, keepdim=True) + EPSILON) if normalize else s
+
+
+def _may_recompute() -> bool:
+    """Whether a backward pass may recompute what it needs: inside the transforms of `torch.func` it may not."""
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
+            return True
+    except RuntimeError:
+        return False
 
 
 def _column_blocks(image: Tensor, geometry: Geometry) -> list[tuple[int, int]]:

@@ -15,7 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba import njit
+
+# Not a bare 1, for which numba would compile `box_sums` a second time.
+ADJACENT = np.int64(1)
 
 
 def jit(function: Callable) -> Any:
@@ -137,7 +141,7 @@ def distances(image, stride, pad, positions, origin, rows, pairs, first, last, r
         down = n + width - 1
         squared_differences(image, start, dy * stride + dx, one[: down + (height - 1) * stride])
         box_sums(one, two, three, down, height, stride)
-        box_sums(three, one, two, n, width, 1)
+        box_sums(three, one, two, n, width, ADJACENT)
         gather(two[apart * stride + pad + left_plus :], positions, out[(dy + radius) * side + dx + radius])
         gather(two[pad + left_minus :], positions, out[(radius - dy) * side + radius - dx])
 
@@ -171,7 +175,7 @@ def distances_adjoint(
         scatter(upstream[(dy + radius) * side + dx + radius], positions, one[lead + apart * stride + pad + left_plus :])
         scatter(upstream[(radius - dy) * side + radius - dx], positions, one[lead + pad + left_minus :])
         box_sums(one, two, three, n + width - 1, height, stride)
-        box_sums(three, one, two, n, width, 1)
+        box_sums(three, one, two, n, width, ADJACENT)
         local, offset = (pad + top_minus) * stride, dy * stride + dx
         start = origin + local
         v = two[:n]

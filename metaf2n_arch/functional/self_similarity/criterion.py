@@ -10,6 +10,7 @@ from metaf2n_arch.functional.self_similarity.geometry import EPSILON
 from metaf2n_arch.utils.checks import require_choice, require_number
 
 CRITERIA = ('l1', 'kl', 'kl+l1')
+REDUCTIONS = ('mean', 'window')
 
 # Of pred and of target: whether a gradient is asked for, and the gradient.
 Wanted = tuple[bool, bool]

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
-from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
+from metaf2n_arch.functional.self_similarity.criterion import REDUCTIONS, Weights, criterion_weights
 from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_loss
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
-from metaf2n_arch.utils.checks import require_same_shape
+from metaf2n_arch.functional.self_similarity.ops import register
+from metaf2n_arch.utils.checks import require_choice, require_same_shape
 
 Arguments = ParamSpec('Arguments')
 
@@ -78,7 +79,6 @@ def self_similarity_graph(
     return fastest_path(image.device.type).graph(image, geometry.check(image, mask), geometry, h, normalize)
 
 
-@outside_compiled_graphs
 def self_similarity_loss(
     pred: Tensor,
     target: Tensor,
@@ -90,11 +90,12 @@ def self_similarity_loss(
     patch_size: int = 9,
     h: float = 0.004,
     border: str = 'image',
+    reduction: str = 'mean',
 ) -> Tensor:
     """Computes the self-similarity loss without keeping either graph.
 
-    L = 1/(M K²) Σ [KL(S̄_HR ‖ S̄_SR) + λ |S̄_SR - S̄_HR|], log arguments clamped at 1e-10
-    (Chen et al., ACM MM 2024, arXiv 2408.05713, eq. 6-7).
+    L = 1/M Σ_p 1/K² Σ_q [KL(S̄_HR ‖ S̄_SR) + λ |S̄_SR - S̄_HR|], log arguments clamped at 1e-10
+    (Chen et al., ACM MM 2024, arXiv 2408.05713, eq. 6-7); without the factor 1/K² for ``reduction='window'``.
 
     The mean is over the masked pixels of the whole batch, as in the authors' program: each masked pixel weighs the
     same, whichever image it is in, and an image without any contributes nothing.
@@ -109,6 +110,8 @@ def self_similarity_loss(
         patch_size: P, odd.
         h: scale of the squared distance.
         border: 'image' or 'window', see `self_similarity_graph`.
+        reduction: over the K² pixels q of a search window: 'mean' (the authors' program), or 'window', their sum, which
+            reads |S̄_SR - S̄_HR| as a norm and is K² times as large. Over the pixels p it is the mean.
 
     Returns:
         A scalar, float32 (float64 for float64 images); 0 with a zero gradient if nothing is masked.
@@ -122,13 +125,29 @@ def self_similarity_loss(
     >>> self_similarity_loss(x, x, torch.ones(1, 16, 16), search_size=5, patch_size=3).item()
     0.0
     """
-    geometry = Geometry(search_size, patch_size, border)
+    require_choice('reduction', reduction, REDUCTIONS)
+    options = (search_size, patch_size, border, h, *criterion_weights(criterion, l1_weight))
+    if torch.compiler.is_compiling():
+        recorded = torch.is_grad_enabled()
+        wanted = (recorded and pred.requires_grad, recorded and target.requires_grad)
+        loss = _compiled(pred, target, mask, *options, *wanted)[0]
+    else:
+        loss = _loss(pred, target, mask, *options)
+    return loss if reduction == 'mean' else loss * search_size**2
+
+
+def _loss(
+    pred: Tensor, target: Tensor, mask: Tensor, search: int, patch: int, border: str, h: float, kl: float, l1: float
+) -> Tensor:
+    geometry = Geometry(search, patch, border)
     require_scale(h)
-    weights = criterion_weights(criterion, l1_weight)
     require_same_shape('pred', pred, 'target', target)
     geometry.check(target, mask, 'target')
     selected = geometry.check(pred, mask, 'pred')
-    return fastest_path(pred.device.type).loss(pred, target, selected, geometry, h, weights)
+    return fastest_path(pred.device.type).loss(pred, target, selected, geometry, h, Weights(kl, l1))
+
+
+_compiled = register(_loss)
 
 
 class Path(NamedTuple):

@@ -1,12 +1,14 @@
 """The fused paths as autograd sees them, whichever device's kernels do the work.
 
-The loss computes its gradient along with its value, so that nothing but the image's gradient is kept for the backward.
-A gradient that is to be differentiated again (``create_graph=True``) comes from the box filters instead.
+The loss computes its gradient along with its value, so that nothing but the image's gradient is kept for the backward;
+`_Scaled` lets that gradient be differentiated again. A graph's gradient that is to be differentiated in its turn
+(``create_graph=True``) comes from the box filters.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from torch import Tensor
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
 from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, accumulation_dtype
+
+LossOptions: TypeAlias = tuple[Geometry, float, Weights]
 
 
 class Kernels(Protocol):
@@ -52,7 +56,19 @@ def fused_loss(
 ) -> Tensor:
     """Computes the loss without keeping a graph; arguments and result as in `box_loss`."""
     wanted = (torch.is_grad_enabled() and pred.requires_grad, torch.is_grad_enabled() and target.requires_grad)
-    return _Loss.apply(pred, target, mask, geometry, h, weights, wanted, kernels)
+    return _Loss.apply(pred, target, mask, (geometry, h, weights), wanted, kernels)[0]
+
+
+def one_after_the_other(
+    apply: Callable[..., tuple[Tensor, ...]], info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """The rule of `torch.func.vmap`: a call for each element, as each has a number of masked pixels of its own."""
+    calls = [
+        apply(*(a.select(d, i) if isinstance(d, int) else a for a, d in zip(args, in_dims)))
+        for i in range(info.batch_size)
+    ]
+    results = tuple(torch.stack(parts) for parts in zip(*calls))
+    return results, (0,) * len(results)
 
 
 class _Graph(torch.autograd.Function):
@@ -80,33 +96,87 @@ class _Graph(torch.autograd.Function):
 
 
 class _Loss(torch.autograd.Function):
+    """The loss, and its gradient with respect to both images, empty where it is not wanted."""
+
     @staticmethod
     def forward(
-        ctx: Any,
+        pred: Tensor, target: Tensor, mask: Tensor, options: LossOptions, wanted: Wanted, kernels: Kernels
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        dtype = accumulation_dtype(torch.promote_types(pred.dtype, target.dtype))
+        images = pred.detach().to(dtype), target.detach().to(dtype)
+        value, gradients = kernels.loss(images[0], images[1], mask, *options, wanted)
+        first, second = (value.new_empty(0) if g is None else g for g in gradients)
+        return value, first, second
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        pred, target, mask, ctx.options, ctx.wanted, ctx.kernels = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(pred, target, mask, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        pred, target, mask, *gradients = ctx.saved_tensors
+        asked = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        if any(ask and not had for ask, had in zip(asked, ctx.wanted)):
+            # Inside `vmap` an image does not say that its gradient will be asked for.
+            gradients = _Loss.apply(pred.detach(), target.detach(), mask, ctx.options, asked, ctx.kernels)[1:]
+        found = _Scaled.apply(upstream, pred, target, mask, *gradients, ctx.options)
+        parts = [g.to(x.dtype) if ask else None for x, g, ask in zip((pred, target), found, asked)]
+        return (*parts, None, None, None, None)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        return one_after_the_other(_Loss.apply, info, in_dims, args)
+
+
+class _Scaled(torch.autograd.Function):
+    """The gradients u ∇L of both images, of which ∇L is known; differentiated again by the box filters.
+
+    An operation of its own, so that a graph of the first derivative, which ``create_graph=True`` and `torch.func.grad`
+    make, costs nothing until it is used.
+    """
+
+    @staticmethod
+    def forward(
+        upstream: Tensor,
         pred: Tensor,
         target: Tensor,
         mask: Tensor,
-        geometry: Geometry,
-        h: float,
-        weights: Weights,
-        wanted: Wanted,
-        kernels: Kernels,
-    ) -> Tensor:
-        dtype = accumulation_dtype(torch.promote_types(pred.dtype, target.dtype))
-        images = pred.detach().to(dtype), target.detach().to(dtype)
-        value, gradients = kernels.loss(images[0], images[1], mask, geometry, h, weights, wanted)
-        ctx.options = (geometry, h, weights)
-        ctx.save_for_backward(pred, target, mask, *gradients)
-        return value
+        of_pred: Tensor,
+        of_target: Tensor,
+        options: LossOptions,
+    ) -> tuple[Tensor, Tensor]:
+        return upstream * of_pred, upstream * of_target
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        pred, target, mask, *gradients = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated in its turn
-            again = box_loss(pred, target, mask, *ctx.options)
-            asked = [x for x, g in zip((pred, target), gradients) if g is not None]
-            found = iter(torch.autograd.grad(again, asked, upstream, create_graph=True))
-            result = [None if g is None else next(found) for g in gradients]
-        else:
-            result = [None if g is None else (g * upstream).to(x.dtype) for x, g in zip((pred, target), gradients)]
-        return (*result, None, None, None, None, None, None)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.options = inputs[-1]
+        ctx.having = [g.numel() > 0 for g in output]
+        ctx.save_for_backward(*inputs[:4])
+
+    @staticmethod
+    def backward(ctx: Any, *directions: Tensor) -> tuple[Tensor | None, ...]:
+        """u ⟨v, ∇L⟩ differentiated with respect to u and to both images."""
+        upstream, pred, target, mask = ctx.saved_tensors
+        further = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # Inside `vmap` an image does not say that a gradient is asked for.
+            images = [
+                x.detach().requires_grad_() if had and not x.requires_grad else x.view_as(x)
+                for x, had in zip((pred, target), ctx.having)
+            ]
+            loss = box_loss(images[0], images[1], mask, *ctx.options)
+            having = [x for x, had in zip(images, ctx.having) if had]
+            chosen = [v for v, had in zip(directions, ctx.having) if had]
+            gradients = torch.autograd.grad(loss, having, create_graph=True)
+            along = torch.stack([(v * g).sum() for v, g in zip(chosen, gradients)]).sum()
+            asked = [x for x, ask in zip(images, ctx.needs_input_grad[1:3]) if ask]
+            found = iter(torch.autograd.grad(upstream * along, asked, create_graph=further) if asked else ())
+        parts = [next(found) if ask else None for ask in ctx.needs_input_grad[1:3]]
+        of_upstream = along if further else along.detach()
+        return (of_upstream.to(upstream.dtype), *parts, None, None, None, None)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        return one_after_the_other(_Scaled.apply, info, in_dims, args)

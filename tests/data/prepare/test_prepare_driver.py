@@ -13,7 +13,7 @@ import pytest
 
 from metaf2n_arch.data.prepare.driver import Summary, Unfit, each, prepare, read_8bit, save, stem
 from metaf2n_arch.data.prepare.masks import Masks
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
 
 

@@ -13,7 +13,9 @@ from metaf2n_arch.data.prepare.driver import prepare, read_8bit
 from metaf2n_arch.data.prepare.masks import Masks, mask_image
 from metaf2n_arch.data.prepare.multiscale import Multiscale, scaled_sizes
 from metaf2n_arch.faces.detector import DetectorOptions
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.functional.edges import edge_mask
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
 
 
@@ -86,6 +88,14 @@ def test_masks_are_opencvs_laplacian_of_the_8_bit_luminance(album, tmp_path):
     assert stored.dtype == np.uint8
     np.testing.assert_array_equal(stored, expected)
     assert mask_image(read_8bit(album / 'astronaut.png'), stride=3).sum() < expected.sum() / 2
+
+
+@pytest.mark.parametrize('stride', [1, 2, 3])
+@pytest.mark.parametrize('shape', [(512, 512), (7, 3), (1, 9), (9, 1), (1, 1), (2, 2)])
+def test_masks_without_torch_are_those_of_the_loss(astronaut, shape, stride):
+    image = np.ascontiguousarray(astronaut[: shape[0], 200 : 200 + shape[1]] if shape[0] < 512 else astronaut)
+    expected = edge_mask(to_tensor(image)[None], 20, stride)[0, 0].numpy()
+    assert np.array_equal(mask_image(image, 20, stride), expected.astype(np.uint8) * 255)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from metaf2n_arch.data.prepare.meta_info import write_meta_info
 from metaf2n_arch.data.prepare.split import photo_of, split_names, write_split
 from metaf2n_arch.data.sources import ImageSource
 from metaf2n_arch.degradation import DegradationParams
-from metaf2n_arch.images.arrays import write_image
+from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 PHOTOS = ['astronaut', 'cat', 'deep/coffee', 'gray']

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from metaf2n_arch.images.kinds import as_rgb, like_input, output_size, resized
 from metaf2n_arch.utils.checks import OptionError
-from metaf2n_arch.utils.kinds import as_rgb, like_input, output_size, resized
 
 KINDS = [np.uint8, np.uint16, np.float16, np.float32, np.float64]
 

@@ -7,12 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metaf2n_arch.images.alpha import bleed
 from metaf2n_arch.images.arrays import luminance, to_tensor
+from metaf2n_arch.images.resize import resized_rows
 from metaf2n_arch.utils.checks import OptionError
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """The colours of an image as (H, W, 3): uint8, uint16, or float32 clamped to [0, 1].
+
+    Where alpha is 0 they continue what is visible, see `bleed`.
 
     Args:
         image: (H, W) or (H, W, 1) grey, (H, W, 3) RGB; with alpha (H, W, 2) or (H, W, 4). uint8, uint16, or floats.
@@ -32,6 +36,8 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     else:
         colours = np.repeat(image[..., :1] if image.ndim == 3 else image[..., None], 3, axis=2)
     colours = np.clip(colours, 0, 1).astype(np.float32) if image.dtype.kind == 'f' else colours
+    if channels in (2, 4):
+        colours = bleed(colours, image[..., -1])
     return np.ascontiguousarray(colours)
 
 
@@ -54,21 +60,25 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode='bicubic', align_corners=False, antialias=True).clamp(0, 1)
 
 
-def like_input(result: Tensor, image: np.ndarray) -> np.ndarray:
-    """A restored photo in the kind of `image`, whose alpha is enlarged beside it.
+def like_input(result: Tensor, image: np.ndarray, first: int = 0, height: int | None = None) -> np.ndarray:
+    """A restored photo, or a strip of it, in the kind of `image`, whose alpha is enlarged beside it.
 
     Args:
-        result: (1, 3, H, W) RGB in [0, 1].
+        result: (1, 3, h', W) RGB in [0, 1].
         image: (h, w) or (h, w, C) with 1 to 4 channels; channels 2 and 4 are alpha.
+        first: row of the restored photo with which `result` begins.
+        height: of the whole restored photo; that of `result` if not given.
 
     Returns:
-        (H, W) or (H, W, C), of the dtype of `image`.
+        (h', W) or (h', W, C), of the dtype of `image`.
     """
     channels = image.shape[2] if image.ndim == 3 else 1
     colours = result[0] if channels >= 3 else luminance(result)[0]
     if channels in (2, 4):
         alpha = to_tensor(np.ascontiguousarray(image[..., -1:]))[None].to(colours)
-        colours = torch.cat([colours, resized(alpha, (colours.shape[-2], colours.shape[-1]))[0]])
+        rows, width = result.shape[-2:]
+        size = (rows if height is None else height, width)
+        colours = torch.cat([colours, resized_rows(alpha, size, first, first + rows)[0]])
     array = colours.permute(1, 2, 0).cpu().numpy()
     if image.dtype.kind == 'u':
         array = np.round(array * np.iinfo(image.dtype).max)

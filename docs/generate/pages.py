@@ -1,0 +1,62 @@
+"""Pages made from the source: the Python API, the benchmarks, the changelog and the guide for contributors."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import mkdocs_gen_files
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / 'metaf2n_arch'
+
+
+def api() -> None:
+    """One page for each module that has something public, in the order of the floors."""
+    nav = mkdocs_gen_files.Nav()
+    for file in sorted(PACKAGE.rglob('*.py')):
+        parts = file.relative_to(ROOT).with_suffix('').parts
+        if parts[-1].startswith('_') or not _is_public(file):
+            continue
+        page = Path('api', *parts[1:]).with_suffix('.md')
+        nav[parts[1:]] = page.relative_to('api').as_posix()
+        with mkdocs_gen_files.open(page, 'w') as out:
+            out.write(f'# {parts[-1]}\n\n`{".".join(parts)}`\n\n::: {".".join(parts)}\n')
+    with mkdocs_gen_files.open('api/NAV.md', 'w') as out:
+        out.writelines(['* [How to read this](index.md)\n', *nav.build_literate_nav()])
+
+
+def _is_public(file: Path) -> bool:
+    tree = ast.parse(file.read_text(encoding='utf-8'))
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return any(isinstance(node, kinds) and not node.name.startswith('_') for node in tree.body)
+
+
+def copies() -> None:
+    """Texts that stand elsewhere in the source, with their links turned to where they are in the site."""
+    benchmarks = ROOT / 'tests' / 'benchmarks'
+    _copy(benchmarks / 'README.md', 'benchmarks/index.md')
+    for file in sorted((benchmarks / 'results').glob('*.md')):
+        _copy(file, f'benchmarks/results/{file.name}')
+    _copy(ROOT / 'CHANGELOG.md', 'project/changelog.md')
+    _copy(ROOT / 'datasets' / 'README.md', 'data.md')
+    similarity = PACKAGE / 'functional' / 'self_similarity' / 'README.md'
+    _copy(similarity, 'parts/self_similarity_derivation.md')
+
+
+def _copy(source: Path, target: str) -> None:
+    text = source.read_text(encoding='utf-8')
+    text = re.sub(r'\]\((?:\.\./)+docs/', lambda _: '](' + '../' * target.count('/'), text)
+    text = re.sub(r'\[([^]]+)\]\((?!https?:|#|results/|\.\./)([^)]+)\)', _as_path, text)
+    with mkdocs_gen_files.open(target, 'w') as out:
+        out.write(text)
+
+
+def _as_path(match: re.Match[str]) -> str:
+    """A link to a file that is no page: its text alone."""
+    return match.group(0) if match.group(2).endswith('.md') else match.group(1)
+
+
+api()
+copies()

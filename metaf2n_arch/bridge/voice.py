@@ -1,0 +1,24 @@
+"""One line on stderr, where the bridge could not do what it is for; never an exception, never twice."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_said: set[str] = set()
+
+
+def say(text: str) -> None:
+    """Says a line once, in the first process of a run."""
+    line = f'metaf2n_arch: {" ".join(text.split())}'
+    if line in _said or os.environ.get('RANK', '0') != '0' or '--multiprocessing-fork' in sys.argv:
+        return
+    _said.add(line)
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def described(error: BaseException) -> str:
+    """The kind of an error, and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__

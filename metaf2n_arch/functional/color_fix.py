@@ -1,0 +1,91 @@
+"""Colour fix: a restoration with the tones of its photo, by one of two methods, whole or strip by strip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from metaf2n_arch.functional.low_frequency import (
+    SMOOTHEST,
+    low_frequency_fix,
+    noise_level,
+    shrunk,
+    wavelet_fix,
+    whole_scale,
+)
+
+ColorFixName = Literal['lowfreq', 'wavelet', 'none']
+
+
+@dataclass(frozen=True)
+class ColorFix:
+    """A method and its settings; called on a restoration and its photo it returns the restoration with their tones.
+
+    Attributes:
+        kind: ``lowfreq`` (`low_frequency_fix`), ``wavelet`` (`wavelet_fix`), or ``none``, which changes nothing.
+        sigma: of ``lowfreq``, in pixels of the photo; None chooses by the noise.
+        noise: of the photo, where it is known, see `noise_level`; only ``lowfreq`` asks for it.
+
+    >>> x, y = torch.full((1, 3, 4, 4), 0.5), torch.full((1, 3, 8, 8), 0.4)
+    >>> round(ColorFix('lowfreq')(y, x).mean().item(), 4), ColorFix('none')(y, x) is y
+    (0.5, True)
+    """
+
+    kind: ColorFixName = 'lowfreq'
+    sigma: float | None = None
+    noise: Tensor | None = None
+
+    def __call__(self, y: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """(B, 3, s·H, s·W) `y` with the tones of (B, 3, H, W) `x`; `weight` (B, 1, H, W) says which pixels count."""
+        if self.kind == 'lowfreq':
+            return low_frequency_fix(y, x, self.sigma, weight=weight, noise=self.noise)
+        return wavelet_fix(y, x) if self.kind == 'wavelet' else y
+
+    @property
+    def reach(self) -> int:
+        """Rows of the photo that a row of the result depends on, to each side, where the scale is 2 or more."""
+        if self.kind == 'none':
+            return 0
+        # Enlarging looks two rows further; five dilated blurs reach 31 rows of the result.
+        return math.ceil(4 * (self.sigma or SMOOTHEST)) + 3 if self.kind == 'lowfreq' else 34
+
+    def in_strips(self, strips: Iterable[Tensor], x: Tensor, weight: Tensor | None = None) -> Iterator[Tensor]:
+        """The same strip by strip, for photos whose result does not fit into memory; equal to the whole at once.
+
+        A strip is held back until the rows below it that its filters reach are there.
+
+        Args:
+            strips: the restoration (1, 3, h, s·W) from top to bottom, h a multiple of s.
+            x: the whole photo, (1, 3, H, W).
+            weight: see `low_frequency_fix`.
+        """
+        if self.kind == 'none':
+            yield from strips
+            return
+        kept, start, done = None, 0, 0
+        for strip in strips:
+            kept = strip if kept is None else torch.cat([kept, strip], -2)
+            scale = kept.shape[-1] // x.shape[-1]
+            known = start + kept.shape[-2] // scale
+            ready = known if known == x.shape[-2] else max(done, known - self.reach)
+            if ready == done:
+                continue
+            rows = slice(start, known)
+            fixed = self(kept, x[..., rows, :], None if weight is None else weight[..., rows, :])
+            yield fixed[..., (done - start) * scale : (ready - start) * scale, :]
+            done, start = ready, max(0, ready - self.reach)
+            kept = kept[..., (start - rows.start) * scale :, :]
+
+
+@torch.no_grad()
+def pooled_noise(y: Tensor, x: Tensor) -> Tensor:
+    """One noise level, (1, 1, 1, 1), for a photo of which `x` (N, 3, h, w) are patches and `y` their restorations.
+
+    The lower quartile of theirs: in patches full of detail what a restorer adds passes for noise.
+    """
+    return noise_level(shrunk(y, whole_scale(y, x)), x).flatten().quantile(0.25).view(1, 1, 1, 1)

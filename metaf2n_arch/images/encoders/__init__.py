@@ -1,0 +1,1 @@
+"""Encoders of image files that take a picture strip by strip, from top to bottom."""

@@ -1,0 +1,232 @@
+"""Guarded inner step: adaptation to a photo that is tried on other patches first, and left out where it gains nothing.
+
+A step on the faces of a photo can move its tones, or detail elsewhere, for the worse; the patches of the step cannot
+see that. So each step size is tried on
+
+- *held-out* patches of the same faces, which took no part in the step: their loss must fall, and
+- *probes*, patches from all over the photo: their tones must not move away from those of the photo (`drift`), which
+  needs no truth.
+
+The step size that lowers the held-out loss most is taken; none, where none does both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaf2n_arch.meta.concatenation import saved_in_parts
+from metaf2n_arch.meta.inner import adapt
+from metaf2n_arch.meta.params import Params, Rates, adapted_names, descend, detached, functional
+from metaf2n_arch.meta.photo import FaceAdaptation, Gain, psnr
+from metaf2n_arch.meta.support import Pair, crop, random_patches, weighted_l1
+
+MOST_PATCHES = 32
+"""Most patches of a photo in a step, spread over its faces, so that many faces cost little more than one."""
+
+HELD_OUT = 8
+"""Patches of a photo that take no part in the step."""
+
+LEAST_GAIN = 0.002
+"""Share of the held-out loss that a step must remove to be kept."""
+
+DRIFT_GROWTH = 0.02
+"""Share by which the drift of the probes may grow."""
+
+FRACTIONS = (1.0, 0.3, 0.1)
+"""Step sizes that are tried, as fractions of the first."""
+
+PAPER_LR = 1e-2
+"""Step size of the paper, and the largest that is tried with weights that do not say with which they were trained."""
+
+PROBE = 32
+"""Side of a probe in low-quality pixels."""
+
+Finish = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a step is tried with.
+
+    Attributes:
+        probes: patches from all over the photo, (N, 3, h, w) RGB in [0, 1]; None: no drift is looked at.
+        drift: (outputs, probes) -> (N,), how far tones are off.
+        finish: (output, its patch) -> what becomes of an output afterwards, such as a colour fix.
+        fractions: of the step size that are tried.
+        force: keep the first of them whatever the patches say, as long as it is finite.
+    """
+
+    probes: Tensor | None
+    drift: Callable[[Tensor, Tensor], Tensor]
+    finish: Finish = lambda y, x: y
+    fractions: Sequence[float] = FRACTIONS
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one step size came to on patches that took no part in the step."""
+
+    fraction: float
+    params: Params
+    gain: Gain
+    drift: float
+
+    def good(self, drift_before: float) -> bool:
+        """Whether the held-out loss falls and the photo's tones stay."""
+        within = self.drift <= drift_before * (1 + DRIFT_GROWTH) + 1e-4
+        return self.gain.finite and self.gain.loss >= LEAST_GAIN and within
+
+
+def spread(patches: int, faces: int, most: int = MOST_PATCHES) -> list[int]:
+    """Patches of each face: `patches` each, at most `most` in all, at least one for each of the first `most` faces.
+
+    >>> spread(16, 1), spread(16, 3), sum(spread(16, 40))
+    ([16], [11, 11, 10], 32)
+    """
+    if patches * faces <= most:
+        return [patches] * faces
+    return [most // faces + (number < most % faces) for number in range(faces)]
+
+
+def spread_patches(faces: Sequence[Pair], patches: int, size: int, rng: np.random.Generator, most: int) -> Pair | None:
+    """`random_patches` with at most `most` in all, spread over the faces; small faces are left out of the count."""
+    large = [pair for pair in faces if min(pair[0].shape[-2:]) >= size]
+    if not large:
+        return random_patches(faces, patches, size, rng)
+    if patches * len(large) <= most:
+        return random_patches(large, patches, size, rng)
+    order = rng.permutation(len(large))
+    parts = []
+    for count, index in zip(spread(patches, len(large), most), order):
+        part = random_patches([large[index]], count, size, rng) if count else None
+        parts += [] if part is None else [part]
+    return torch.cat([lq for lq, _ in parts]), torch.cat([hq for _, hq in parts])
+
+
+def adapt_guarded(
+    net: nn.Module,
+    mask: nn.Module | None,
+    faces: Sequence[Pair],
+    rng: np.random.Generator,
+    guard: Guard,
+    *,
+    patches: int = 16,
+    patch_size: int = 16,
+    inner_lr: Rates = 1e-2,
+    inner_steps: int = 1,
+    adapted: Collection[str] | None = None,
+) -> FaceAdaptation | None:
+    """Runs the inner loop as `adapt_to_faces` does, with the step size that `guard` finds best, if any.
+
+    Args:
+        net, mask, faces, rng, patches, patch_size, inner_lr, inner_steps, adapted: see `adapt_to_faces`; `inner_lr` is
+            the largest step size that is tried.
+        guard: what it is tried with.
+
+    Returns:
+        The adaptation, whose `kept` says whether it is to be used and whose `reason` why not; None without faces.
+    """
+    support = spread_patches(faces, patches, patch_size, rng, MOST_PATCHES)
+    if support is None:
+        return None
+    held = spread_patches(faces, HELD_OUT, patch_size, rng, HELD_OUT)
+    assert held is not None
+    generate, theta = functional(net), detached(dict(net.named_parameters()))
+    inner_loss = weighted_l1(generate, lambda *_: weight, *support)
+    weight = _confidence(mask, support)
+    judge = Judge(generate, held, _confidence(mask, held), guard)
+    with saved_in_parts():
+        first = adapt(theta, {}, inner_loss, inner_lr=inner_lr, adapted=adapted, keep_gradients=True)
+    names = adapted_names(theta, adapted)
+    trials = []
+    for fraction in guard.fractions:
+        rates: Rates = (
+            {n: fraction * inner_lr[n] for n in names} if isinstance(inner_lr, dict) else fraction * float(inner_lr)
+        )
+        params = descend(theta, first.gradients[0], rates)
+        if inner_steps > 1:
+            with saved_in_parts():
+                more = adapt(params, {}, inner_loss, inner_lr=rates, inner_steps=inner_steps - 1, adapted=adapted)
+            params = more.fast_params
+        trials.append(judge.trial(fraction, params))
+    return chosen(trials, judge.drift_before, guard.force)
+
+
+def chosen(trials: Sequence[Trial], drift_before: float, force: bool) -> FaceAdaptation:
+    """The best of the trials; the first, not to be kept, where none is good."""
+    good = [trial for trial in trials if trial.good(drift_before)]
+    if good:
+        best = max(good, key=lambda trial: trial.gain.loss)
+        return FaceAdaptation(best.params, best.gain, best.fraction)
+    first = trials[0]
+    if not any(trial.gain.finite for trial in trials):
+        return FaceAdaptation(first.params, first.gain, first.fraction, False, 'the step size is far too large')
+    if force and first.gain.finite:
+        return FaceAdaptation(first.params, first.gain, first.fraction)
+    finite = [trial for trial in trials if trial.gain.finite]
+    best = max(finite, key=lambda trial: trial.gain.loss)
+    reason = 'adaptation would shift the tones of the photo' if best.gain.loss >= LEAST_GAIN else 'no gain on the faces'
+    return FaceAdaptation(best.params, best.gain, best.fraction, False, reason)
+
+
+class Judge:
+    """Held-out patches and probes before any step, and trials of steps on them."""
+
+    def __init__(self, generate: Callable[[Params, Tensor], Tensor], held: Pair, weight: Tensor, guard: Guard) -> None:
+        self.generate, self.guard = generate, guard
+        self.lq, hq = held
+        self.weight = weight
+        # What a colour fix takes out of the result cannot be won or lost on the faces either.
+        self.hq = guard.finish(hq, self.lq).clamp(0, 1)
+        self.loss_before, self.psnr_before, self.drift_before = self._measure({})
+
+    def trial(self, fraction: float, params: Params) -> Trial:
+        """Measures one step."""
+        loss, decibels, drift = self._measure(params)
+        return Trial(fraction, params, Gain(self.loss_before, loss, self.psnr_before, decibels), drift)
+
+    @torch.no_grad()
+    def _measure(self, params: Params) -> tuple[float, float, float]:
+        """Loss and PSNR on the held-out patches, and drift on the probes."""
+        raw = self.generate(params, self.lq)
+        if not bool(torch.isfinite(raw).all()):
+            return math.nan, math.nan, math.nan
+        output = self.guard.finish(raw.clamp(0, 1), self.lq).clamp(0, 1)
+        loss = float((self.weight * (self.hq - output).abs()).mean())
+        if self.guard.probes is None:
+            return loss, psnr(output, self.hq), 0.0
+        probed = self.generate(params, self.guard.probes)
+        drift = float(self.guard.drift(probed.clamp(0, 1), self.guard.probes).mean())
+        return loss, psnr(output, self.hq), drift if math.isfinite(drift) else math.inf
+
+
+def probes_of(photo: Tensor, size: int, count: int, rng: np.random.Generator) -> Tensor:
+    """Patches from all over a photo (1, 3, H, W): one in each cell of a grid, at a random place; (N, 3, h, w).
+
+    >>> probes_of(torch.rand(1, 3, 100, 60), 16, 6, np.random.default_rng(0)).shape
+    torch.Size([6, 3, 16, 16])
+    """
+    height, width = photo.shape[-2:]
+    high, wide = min(size, height), min(size, width)
+    columns = max(1, min(count, round(math.sqrt(count * width / height))))
+    rows = max(1, count // columns)
+    patches = []
+    for row in range(rows):
+        for column in range(columns):
+            top = (row + rng.random()) / rows * (height - high)
+            left = (column + rng.random()) / columns * (width - wide)
+            patches.append(crop(photo, int(top), int(left), high, wide))
+    return torch.cat(patches)
+
+
+@torch.no_grad()
+def _confidence(mask: nn.Module | None, pair: Pair) -> Tensor:
+    lq, hq = pair
+    return hq.new_ones(1, 1, 1, 1) if mask is None else functional(mask)({}, lq, hq)

@@ -1,0 +1,179 @@
+"""Which photos are restored, and where the result of each goes: decided, and refused, before anything starts."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaf2n_arch.images.formats import SUFFIXES, WRITTEN, is_image_name, written_suffix
+from metaf2n_arch.images.listing import files_of_pattern, scan_images
+from metaf2n_arch.utils.checks import DataError, OptionError
+
+COMPARE = 'compare'
+"""Folder, below that of the results, of the strips LQ | not adapted | adapted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A photo to be restored. Plain texts, as there may be a hundred thousand of them.
+
+    Attributes:
+        file: the photo.
+        out: folder of the results.
+        name: of the result, below `out`.
+        sheet: of the comparison, below `out`.
+    """
+
+    file: str
+    out: str
+    name: str
+    sheet: str
+
+    @property
+    def source(self) -> Path:
+        """The photo."""
+        return Path(self.file)
+
+    @property
+    def target(self) -> Path:
+        """Where the result goes."""
+        return Path(self.out, self.name)
+
+    @property
+    def compare(self) -> Path:
+        """Where the comparison goes."""
+        return Path(self.out, self.sheet)
+
+
+def collect(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    suffix: str | None = None,
+    compare: bool = False,
+    passed: dict[str, str] | None = None,
+) -> list[Job]:
+    """Decides which photos are restored and where each result goes.
+
+    Args:
+        paths: files; folders, searched with their subfolders, which the results keep; patterns (``*``, ``?``, ``**``).
+        out: folder of the results; where it lies inside a folder of photos, or fits a pattern, it is left out.
+        suffix: of the results (``png``); None keeps that of each photo, and takes png for formats that are only read.
+        compare: comparisons are written too.
+        passed: takes the files that are no photos, and why.
+
+    Raises:
+        DataError: nothing is found.
+        OptionError: a result would overwrite its photo or another file of this run, an unknown suffix, an empty path,
+            or `out` is a file.
+    """
+    if not all(str(path) for path in paths):  # an unset variable of a shell; to pathlib, the current folder
+        raise OptionError('one of the photos is given without a name; name files, folders or patterns.')
+    out = Path(out).expanduser()
+    if not out.is_dir() and (out.exists() or out.suffix.lower() in SUFFIXES):
+        raise OptionError(f'{out} names a file; give a folder for the results.')
+    wanted = None if suffix is None else written_suffix(suffix)
+    passed = {} if passed is None else passed
+    found = (pair for path in paths for pair in _find(path, out, passed))
+    plan = _Plan(str(out), wanted)
+    seen: set[str] = set()
+    for source, below in found:
+        place = os.path.realpath(source) if len(paths) > 1 else source
+        if place not in seen:
+            seen.add(place)
+            plan.add(source, below)
+    return plan.jobs(compare)
+
+
+class _Plan:
+    """Names of results and comparisons, each given once."""
+
+    def __init__(self, out: str, suffix: str | None) -> None:
+        self.out, self.suffix = out, suffix
+        self.sources: dict[str, str] = {}  # name of the result -> photo
+        self.names: dict[str, str] = {}  # photo -> its name below its folder
+
+    def add(self, source: str, below: str) -> None:
+        name = self._name(below)
+        if os.path.normcase(name) in self.sources and self.suffix is None and not below.endswith(name):
+            name = below + '.png'  # a.gif beside a.png
+        target = os.path.join(self.out, name)
+        if os.path.abspath(target) == os.path.abspath(source) or _same(target, source):
+            raise OptionError(f'{source} would be overwritten by its result; give another folder for the results.')
+        other = self.sources.setdefault(os.path.normcase(name), source)
+        if other != source:
+            raise OptionError(f'{other} and {source} would both become {target}; restore them separately.')
+        self.names[source] = below
+
+    def _name(self, below: str) -> str:
+        stem, ending = os.path.splitext(below)
+        if self.suffix is not None:
+            return stem + self.suffix
+        return below if ending.lower() in WRITTEN or not is_image_name(below) else stem + '.png'
+
+    def jobs(self, compare: bool) -> list[Job]:
+        sheets: set[str] = set()
+        jobs = []
+        for name, source in self.sources.items():
+            below = self.names[source]
+            choices = [
+                os.path.join(COMPARE, os.path.splitext(below)[0] + '.png'),
+                os.path.join(COMPARE, below + '.png'),
+            ]
+            sheet = next((choice for choice in choices if os.path.normcase(choice) not in sheets), None)
+            clash = source if sheet is None else self.sources.get(os.path.normcase(sheet)) if compare else None
+            if sheet is None or clash is not None:
+                place = os.path.join(self.out, sheet or choices[0])
+                raise OptionError(
+                    f'{clash} and the comparison of {source} would both become {place}; restore them apart.'
+                )
+            sheets.add(os.path.normcase(sheet))
+            jobs.append(Job(source, self.out, _spelling(name, below, self._name(below)), sheet))
+        return jobs
+
+
+def _spelling(key: str, below: str, plain: str) -> str:
+    """A result's name as it is written, from what it is looked up by."""
+    return plain if os.path.normcase(plain) == key else below + '.png'
+
+
+def _same(target: str, source: str) -> bool:
+    try:
+        return os.path.samefile(target, source)
+    except OSError:
+        return False
+
+
+def _find(path: str | Path, out: Path, passed: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Files and their names below the folder of the results."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        images, others = scan_images(path, out)  # results of an earlier run inside the folder are not its photos
+        passed.update({str(path / name): _why_not(name) for name in others})
+        if not images:
+            raise DataError(f'{path} holds no photo ({", ".join(suffix[1:] for suffix in SUFFIXES)}).')
+        yield from ((os.path.join(path, name), name) for name in images)
+    elif path.exists() or not glob.has_magic(str(path)):
+        yield str(path), path.name  # one that cannot be read is reported with the others
+    else:
+        place = os.path.realpath(out)
+        files = [file for file in files_of_pattern(str(path)) if not os.path.realpath(file).startswith(place + os.sep)]
+        fitting = [file for file in files if is_image_name(file) and os.path.isfile(file)]
+        passed.update({file: _why_not(file) for file in files if file not in set(fitting)})
+        if not fitting:
+            raise DataError(f'no photo fits {path}.')
+        yield from ((file, os.path.basename(file)) for file in fitting)
+
+
+def _why_not(name: str) -> str:
+    ending = os.path.splitext(name)[1]
+    if not ending and os.path.isdir(name):
+        return 'a folder; name it without a pattern'
+    return f'{ending} is no suffix of an image' if ending else 'it has no suffix of an image'
+
+
+def remove_done(jobs: Sequence[Job]) -> list[Job]:
+    """The photos whose result is not there yet."""
+    return [job for job in jobs if not os.path.exists(job.target)]

@@ -1,0 +1,229 @@
+"""Restoring many photos one after the other: reading ahead, writing meanwhile, and never ended by one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from metaf2n_arch.images.kinds import output_size
+from metaf2n_arch.images.photo import Photo
+from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.writing import check_target, write_strips
+from metaf2n_arch.inference import MetaF2N, Opened
+from metaf2n_arch.photos.jobs import Job
+from metaf2n_arch.photos.memory import is_lack_of_memory, smaller_tiles
+from metaf2n_arch.photos.outcomes import Outcome
+from metaf2n_arch.photos.pipe import Aborted, Pipe
+from metaf2n_arch.photos.register import Register
+from metaf2n_arch.photos.sheet import sheet_shape, sheet_strips
+from metaf2n_arch.utils.checks import DataError
+
+
+@dataclass(frozen=True)
+class _Options:
+    compare: bool
+    require_face: bool
+    outscale: float | None
+
+
+def restore_photos(
+    sr: MetaF2N,
+    jobs: Sequence[Job],
+    *,
+    compare: bool = False,
+    require_face: bool = False,
+    outscale: float | None = None,
+    register: Register | None = None,
+) -> Iterator[Outcome]:
+    """Restores photos one after the other; reading the next and writing the last happens meanwhile.
+
+    A photo that cannot be restored, whatever the reason, is an outcome too, and the others are done. Stopped at any
+    moment, this leaves whole files only.
+
+    Args:
+        sr: restores a photo.
+        jobs: from `collect`.
+        compare: also writes the strip LQ | not adapted | adapted.
+        require_face: a photo without a face fails.
+        outscale: see `MetaF2N.__call__`.
+        register: knows what is done already, here or by other processes; without it everything is done.
+
+    Yields:
+        The outcome of each, in order, when its files are written.
+    """
+    options = _Options(compare, require_face, outscale)
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(3) as writers:
+        last: Future[Outcome] | None = None
+        for job, reading in _ahead(reader, jobs, register):
+            if isinstance(reading, str):
+                current = writers.submit(Outcome, job, passed=reading)
+            else:
+                current = _begin(sr, job, reading, options, writers, register)
+            if last is not None:
+                yield _recorded(last.result(), register)
+            last = current
+        if last is not None:
+            yield _recorded(last.result(), register)
+
+
+def _recorded(outcome: Outcome, register: Register | None) -> Outcome:
+    if register is not None and outcome.passed is None:
+        register.finish(outcome.job, outcome.failed is None)
+    return outcome
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, jobs: Sequence[Job], register: Register | None
+) -> Iterator[tuple[Job, Future[Photo] | str]]:
+    """Each photo, the next one being read meanwhile; a text says why a photo is passed over."""
+    before: tuple[Job, Future[Photo] | str] | None = None
+    for job in jobs:
+        reason = None if register is None else register.take(job)
+        following = job, pool.submit(read_photo, job.file) if reason is None else reason
+        if before is not None:
+            yield before
+        before = following
+    if before is not None:
+        yield before
+
+
+def _begin(
+    sr: MetaF2N,
+    job: Job,
+    reading: Future[Photo],
+    options: _Options,
+    writers: ThreadPoolExecutor,
+    register: Register | None,
+) -> Future[Outcome]:
+    """Computes a photo; its outcome comes when the last strip is written."""
+    try:
+        if register is not None and (clash := register.conflict(job)) is not None:
+            raise DataError(clash)
+        photo = reading.result()
+        _check_targets(sr, job, photo, options)
+        opened = _open(sr, photo, options)
+        return _compute(sr, job, photo, opened, options, writers, register)
+    except Exception as error:  # whatever is wrong with this photo, the others are to be done
+        return writers.submit(Outcome, job, _reason(error, job))
+
+
+def _check_targets(sr: MetaF2N, job: Job, photo: Photo, options: _Options) -> None:
+    """Refuses, before anything is computed, what the files cannot hold."""
+    size = output_size(photo.pixels, sr.scale if options.outscale is None else options.outscale)
+    check_target(job.target, (*size, *photo.pixels.shape[2:]), photo.is_opaque)
+    if options.compare:
+        check_target(job.compare, sheet_shape(size))
+
+
+def _open(sr: MetaF2N, photo: Photo, options: _Options) -> Opened:
+    try:
+        return sr.open(photo.pixels, require_face=options.require_face, outscale=options.outscale)
+    except Exception as error:
+        if not is_lack_of_memory(error):
+            raise
+        raise DataError(
+            'not enough memory for the faces of this photo; give fewer --patches,'
+            " or --restorer '{type: ..., batch: 1}'."
+        ) from None
+
+
+def _compute(
+    sr: MetaF2N,
+    job: Job,
+    photo: Photo,
+    opened: Opened,
+    options: _Options,
+    writers: ThreadPoolExecutor,
+    register: Register | None,
+) -> Future[Outcome]:
+    """Sends the strips to the writers; where memory does not suffice, all over again in smaller tiles."""
+    tiles = smaller_tiles(sr.options.tile, photo.pixels.shape)
+    notes = photo.notes
+    for tile in tiles:
+        pipes = Pipe(), Pipe() if options.compare else None
+        written = writers.submit(_write, job, photo, opened, pipes[0], notes)
+        sheet = writers.submit(_write_sheet, job, photo, opened, pipes[1]) if pipes[1] is not None else None
+        try:
+            for plain, strip in _strips(opened, options.compare, tile):
+                if register is not None:
+                    register.refresh(job)
+                if not pipes[0].put(strip) or (pipes[1] is not None and not pipes[1].put(np.stack([plain, strip]))):
+                    break
+            for pipe in pipes:
+                if pipe is not None:
+                    pipe.close()
+            return written if sheet is None else writers.submit(_both, job, written, sheet)
+        except BaseException as error:
+            for pipe in pipes:
+                if pipe is not None:
+                    pipe.abort()
+            with suppress(Exception):
+                written.result()
+            if not (isinstance(error, Exception) and is_lack_of_memory(error)):
+                raise
+            notes = (*photo.notes, f'in tiles of {next_tile(tiles, tile)}, for want of memory')
+    raise DataError(f'not enough memory, not even in tiles of {tiles[-1]}; give a smaller photo, or another --device.')
+
+
+def next_tile(tiles: Sequence[int | None], tile: int | None) -> int | None:
+    """The tile that is tried after `tile`."""
+    return tiles[min(tiles.index(tile) + 1, len(tiles) - 1)]
+
+
+def _strips(opened: Opened, compare: bool, tile: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Strips without and with adaptation; one for both where there is nothing to compare."""
+    if compare and opened.adapted:
+        yield from zip(opened.strips(False, tile), opened.strips(True, tile))
+    else:
+        yield from ((strip, strip) for strip in opened.strips(True, tile))
+
+
+def _write(job: Job, photo: Photo, opened: Opened, strips: Pipe, notes: tuple[str, ...]) -> Outcome:
+    outcome = Outcome(job, faces=len(opened.faces), adapted=opened.adapted, size=(opened.size[1], opened.size[0]))
+    if opened.gain is not None and opened.adapted:
+        outcome = replace(outcome, loss=opened.gain.loss, psnr=opened.gain.psnr)
+    elif opened.reason is not None:
+        notes = (*notes, f'restored unadapted: {opened.reason}')
+    try:
+        told = write_strips(job.target, strips, opened.shape, photo.pixels.dtype, photo, photo.is_opaque)
+    except Exception as error:
+        return Outcome(job, _reason(error, job))
+    finally:
+        strips.leave()
+    return replace(outcome, notes=(*notes, *told))
+
+
+def _write_sheet(job: Job, photo: Photo, opened: Opened, pairs: Pipe) -> str | None:
+    """Why the comparison could not be written; None if it was."""
+    last = 'adapted' if opened.adapted else 'not adapted: no face' if not opened.faces else 'not adapted'
+    strips = sheet_strips(photo.pixels, ((pair[0], pair[1]) for pair in pairs), opened.size, last)
+    try:
+        write_strips(job.compare, strips, sheet_shape(opened.size), np.dtype(np.uint8), Photo(photo.pixels[:1, :1]))
+    except Exception as error:
+        return _reason(error, job)
+    finally:
+        pairs.leave()
+    return None
+
+
+def _both(job: Job, written: Future[Outcome], sheet: Future[str | None]) -> Outcome:
+    reason = sheet.result()
+    outcome = written.result()
+    return outcome if reason is None or outcome.failed is not None else Outcome(job, reason)
+
+
+def _reason(error: Exception, job: Job) -> str:
+    """Why a photo failed, in one line that does not repeat its name."""
+    if isinstance(error, Aborted):
+        return 'stopped'
+    if is_lack_of_memory(error):
+        return 'not enough memory to read or write it'
+    text = ' '.join(next(chain(str(error).splitlines(), ['']), '').split())
+    if isinstance(error, (DataError, ValueError)):
+        return text.removeprefix(job.file).lstrip(': ')
+    return f'{type(error).__name__}: {text}'.rstrip(': ')

@@ -1,0 +1,193 @@
+"""Saving before the end: an exception, a dead worker, `sys.exit`: what has been trained is saved first.
+
+What is saved is the last whole iteration. The iteration that failed has drawn random numbers, moved the schedules and
+the buffers of networks (running statistics, spectral norms), all of which is put back to how it began; its weights are
+those of its beginning as long as no optimizer has stepped. Where one had (a GAN's discriminator fails after the
+generator's step), the log says that the resumed training repeats that step.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import logging
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from metaf2n_arch.run.course import course
+from metaf2n_arch.run.lock import release_folders
+from metaf2n_arch.utils import random_state
+
+logger = logging.getLogger('basicsr')
+PATIENCE = timedelta(seconds=20)
+"""How long the first process waits for the others' generators; they need to notice that one of them has gone."""
+
+
+@dataclass
+class Moment:
+    """What an iteration changes before its first optimizer step, as it was when the iteration began."""
+
+    place: tuple[int, int] | None
+    schedules: list[dict[str, Any]]
+    rates: list[list[float]]
+    generators: tuple[Any, ...]
+
+
+@dataclass
+class Watch:
+    """Looks on while a model trains, so that it can be saved at any time.
+
+    Attributes:
+        model: one of the host's kind.
+        begun: the iteration that has begun last; `completed`: the last whole one.
+        steps: steps that optimizers have taken in it.
+        moment: how things were when it began; `copies`: what its `buffers` were then.
+        process: the one that trains.
+    """
+
+    model: Any
+    begun: int = 0
+    completed: int = 0
+    steps: int = 0
+    moment: Moment | None = None
+    buffers: list[Tensor] = field(default_factory=list)
+    copies: list[Tensor] = field(default_factory=list)
+    process: int = field(default_factory=os.getpid)
+
+    def start(self) -> None:
+        """Looks at the model's buffers, its optimizers, and the end of each iteration."""
+        nets = [net for name, net in vars(self.model).items() if isinstance(net, nn.Module) and name.startswith('net_')]
+        self.buffers = list({id(b): b for net in nets for b in net.buffers()}.values())
+        self.copies = [torch.empty_like(b) for b in self.buffers]
+        for optimizer in self.model.optimizers:
+            if hasattr(optimizer, 'register_step_post_hook'):
+                optimizer.register_step_post_hook(self._count)
+        optimize: Callable[[int], None] = self.model.optimize_parameters
+
+        def optimize_parameters(current_iter: int) -> None:
+            optimize(current_iter)
+            self.completed = current_iter
+
+        self.model.optimize_parameters = optimize_parameters
+
+    def begin_iteration(self, iteration: int) -> None:
+        """Notes how things are; takes some tens of microseconds."""
+        self.begun, self.steps = iteration, 0
+        self.completed = iteration - 1
+        with torch.no_grad():
+            if self.buffers:
+                torch._foreach_copy_(self.copies, self.buffers)
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        self.moment = Moment(
+            course.place,
+            [scheduler.state_dict() for scheduler in self.model.schedulers],
+            [[group['lr'] for group in optimizer.param_groups] for optimizer in self.model.optimizers],
+            (random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda),  # noqa: NPY002 - the global one
+        )
+
+    def _count(self, *_: Any) -> None:
+        self.steps += 1
+
+    def put_back(self) -> None:
+        """Puts back what the iteration that has begun has changed, except the weights."""
+        if self.completed == self.begun or self.moment is None:
+            return
+        course.place = self.moment.place
+        with torch.no_grad():
+            for buffer, copy in zip(self.buffers, self.copies):
+                buffer.copy_(copy)
+        for scheduler, state in zip(self.model.schedulers, self.moment.schedules):
+            scheduler.load_state_dict(state)
+        for optimizer, rates in zip(self.model.optimizers, self.moment.rates):
+            for group, rate in zip(optimizer.param_groups, rates):
+                group['lr'] = rate
+        python, numpy, torchs, cuda = self.moment.generators
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002 - the global one
+        torch.set_rng_state(torchs)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda)
+
+
+def watch(model: Any) -> None:
+    """Looks on from here to the end of the training."""
+    course.watch = Watch(model)
+    course.watch.start()
+
+
+def save_before_the_end(error: BaseException | None = None) -> None:
+    """Saves the last whole iteration, once, unless it is saved already. Raises nothing: the program ends anyway."""
+    current, course.watch = course.watch, None
+    if current is None or current.process != os.getpid():  # a fork ends, not the training
+        return
+    try:
+        _save(current, error)
+    except BaseException as failure:
+        logger.error(f'What has been trained could not be saved: {type(failure).__name__}: {failure}')
+
+
+def _save(current: Watch, error: BaseException | None) -> None:
+    saver, iteration = course.checkpoints, current.completed
+    if iteration >= 1 and course.saved != iteration:
+        current.put_back()
+        course.random = None
+        course.gathered = _generators_of_all(iteration, random_state.capture())
+        if current.model.opt.get('rank', 0) != 0:
+            return
+        if saver is not None:
+            saver.at_once()
+        current.model.save(course.epoch, iteration)
+        name = 'The end of the program' if error is None else type(error).__name__
+        logger.warning(f'{name}: iteration {iteration} is saved; --auto_resume continues from it.')
+        if current.steps and current.completed != current.begun:
+            logger.warning(
+                f'Iteration {current.begun} had stepped an optimizer before it failed: resuming repeats that step, '
+                'so that the training is not bit by bit what it would have been.'
+            )
+    elif saver is not None:
+        saver.at_once()
+    if course.tb_logger is not None:
+        course.tb_logger.close()
+
+
+def _generators_of_all(iteration: int, mine: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The states of the generators of all processes, as far as these still come to hand them over.
+
+    No collective call would return: the others wait in one for the process that has failed. Over gloo, leaving the
+    group makes their call fail, so that they come here, too; what each has to say lies in the group's store.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return None
+    rank, size = dist.get_rank(), dist.get_world_size()
+    store = dist.distributed_c10d._get_default_store()
+    keys = [f'metaf2n/generators/{iteration}/{r}' for r in range(size)]
+    written = io.BytesIO()
+    torch.save(mine, written)
+    store.set(keys[rank], written.getvalue())  # type: ignore[arg-type]  # a std::string, which bytes are as well
+    if dist.get_backend() == 'gloo':
+        dist.destroy_process_group()
+    if rank != 0:
+        return None
+    try:
+        store.wait(keys, PATIENCE)
+    except RuntimeError:
+        return [mine]
+    return [torch.load(io.BytesIO(store.get(key)), weights_only=True) for key in keys]
+
+
+def at_exit() -> None:
+    """For `sys.exit` in the middle of training, which no hook for exceptions sees."""
+    save_before_the_end()
+    release_folders()
+
+
+atexit.register(at_exit)

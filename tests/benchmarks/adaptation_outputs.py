@@ -1,0 +1,129 @@
+"""Outputs of one generator on the study's cases, without and with a step of adaptation: the costly half of the studies.
+
+    python tests/benchmarks/adaptation_outputs.py WEIGHTS OUT --portraits FOLDER ... --set14 SET14/GT [--seeds 3]
+
+Writes one file of float16 outputs per case and arm into OUT and passes over those that are there, so that it can be
+stopped and started. `adaptation_study.py` and `meta_training_table.py` measure what it leaves. Outputs are computed in
+float32; the gradient of the inner step in bfloat16 (autocast) unless `--exact`, which an idle machine can afford.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from adaptation_material import FAMILIES, SUPPORTS, Case, Photo, degraded, images_of, portraits, set14
+from torch import Tensor, nn
+
+from metaf2n_arch.meta.inner import adapt
+from metaf2n_arch.meta.params import Params, functional
+from metaf2n_arch.meta.support import random_patches, weighted_l1
+from metaf2n_arch.utils.rng import numpy_generator
+from metaf2n_arch.weights.loading import load_generator, load_mask_net
+
+INNER_LR = 1e-2
+PATCHES, PATCH = 16, 16
+"""Per face, and their side in pixels of the LQ: the paper's."""
+
+
+def cases(photos: list[Photo], seeds: int, turns: bool = False) -> Iterator[Case]:
+    """All photos under each family and seed, seeds outermost: what is there after a stop is whole seeds.
+
+    With `turns` a photo meets one family only, by turns.
+    """
+    for seed in range(seeds):
+        for number, family in enumerate(FAMILIES):
+            for position, photo in enumerate(photos):
+                if not turns or (position + seed) % len(FAMILIES) == number:
+                    yield degraded(photo, family, seed)
+
+
+def step_direction(net: nn.Module, mask: nn.Module | None, case: Case, support: str, exact: bool) -> Params:
+    """The gradient of the inner loss on 16 patches of the face, by parameter."""
+    pair = random_patches([case.face(support)], PATCHES, PATCH, numpy_generator(case.seed))
+    assert pair is not None
+    lq, hq = pair
+    with torch.no_grad():
+        weight = hq.new_ones(1, 1, 1, 1) if mask is None else mask(lq, hq)
+    call = functional(net, torch.channels_last)
+
+    def generate(theta: Params, x: Tensor) -> Tensor:
+        with torch.autocast('cpu', torch.bfloat16, enabled=not exact):
+            return call(theta, x).float()
+
+    loss = weighted_l1(generate, lambda *_: weight, lq, hq)
+    theta = dict(net.named_parameters())
+    return adapt(theta, {}, loss, inner_lr=INNER_LR, keep_gradients=True).gradients[0]
+
+
+def adapted(net: nn.Module, direction: Params, rate: float) -> Params:
+    """θ - α · gradient."""
+    return {name: p.detach() - rate * direction[name] for name, p in net.named_parameters()}
+
+
+def restored(net: nn.Module, theta: Params, lq: Tensor) -> np.ndarray:
+    """G_θ(lq), (3, s·h, s·w) float16."""
+    with torch.no_grad():
+        return functional(net, torch.channels_last)(theta, lq[None])[0].numpy().astype(np.float16)
+
+
+def file_of(out: Path, case: Case, arm: str) -> Path:
+    """Where the output of one case and arm lies."""
+    return out / f'{case.photo.name}-{case.family}-{case.seed}-{arm.replace(" ", "_")}.npy'
+
+
+def run(args: argparse.Namespace) -> None:
+    """Computes what is missing."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    net = load_generator(args.weights).net.to(memory_format=torch.channels_last)
+    if args.trained:
+        net.load_state_dict(torch.load(args.trained, weights_only=True)['params'])
+    mask = load_mask_net(args.mask) if args.mask else None
+    start = time.process_time()
+    for case in cases(study_photos(args), args.seeds, args.turns):
+        arms = ['plain', *(f'0.01 {support}' for support in args.supports if case.photo.face)]
+        for arm in arms:
+            file = file_of(args.out, case, arm)
+            if file.exists():
+                continue
+            theta: Params = {}
+            if arm != 'plain':
+                theta = adapted(net, step_direction(net, mask, case, arm.removeprefix('0.01 '), args.exact), INNER_LR)
+            np.save(file, restored(net, theta, case.lq))
+        print(case.photo.name, case.family, case.seed, f'{time.process_time() - start:.0f} s', flush=True)
+
+
+def study_photos(args: argparse.Namespace) -> list[Photo]:
+    """Portraits of the folders, the first `--each` of each, and Set14's photographs without a face."""
+    files = [file for folder in args.portraits for file in images_of(folder)[-args.each :]]
+    return [*portraits(files, args.side), *set14(args.set14, side=args.side)]
+
+
+def parser(**options: Any) -> argparse.ArgumentParser:
+    """What this command and those that measure its outputs are told alike: which cases there are."""
+    shared = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+    )
+    shared.add_argument('--portraits', type=Path, nargs='+', required=True, help='folders of aligned portraits')
+    shared.add_argument('--each', type=int, default=4, help='so many portraits of each folder, the last by name')
+    shared.add_argument('--set14', type=Path, required=True, help="Set14's GT folder")
+    shared.add_argument('--side', type=int, default=192, help='of the clean photos')
+    shared.add_argument('--seeds', type=int, default=3)
+    shared.add_argument('--turns', action='store_true', help='iid and ood in turn, not both for each photo')
+    shared.add_argument('--supports', nargs='+', default=list(SUPPORTS), choices=SUPPORTS)
+    return shared
+
+
+if __name__ == '__main__':
+    command = parser()
+    command.add_argument('weights', type=Path)
+    command.add_argument('out', type=Path)
+    command.add_argument('--trained', type=Path, help='what `meta_training.py` has made of these weights')
+    command.add_argument('--mask', type=Path, help='MaskNet; without it every pixel is trusted alike')
+    command.add_argument('--exact', action='store_true', help='the inner gradient in float32')
+    run(command.parse_args())
