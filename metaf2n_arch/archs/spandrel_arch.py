@@ -24,4 +24,4 @@ def Spandrel(arch: str, **hyperparameters: Any) -> nn.Module:
     return build_spandrel(arch, **hyperparameters)
 
 
-Spandrel.check_options = check_network  # type: ignore[attr-defined]  # asked before anything is built
+Spandrel.check_options = check_network  # asked before anything is built

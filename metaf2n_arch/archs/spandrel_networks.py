@@ -118,16 +118,18 @@ def made_trainable(net: nn.Module, described: Any) -> nn.Module:
     if not isinstance(described, spandrel.ImageModelDescriptor):
         raise OptionError(f'{type(net).__name__} does not map images to images; take another network.')
     sizes = described.size_requirements
-    net.__class__ = _trainable(type(net))
+    kind: Any = type(net)
+    made: Any = net
+    made.__class__ = _trainable(kind)
     call = described._call_fn
     own = not call.__module__.endswith('model_descriptor')
-    net.needs = Needs(described.scale, sizes.multiple_of, max(1, sizes.minimum), sizes.square, call, own)
-    net.architecture = described.architecture
+    made.needs = Needs(described.scale, sizes.multiple_of, max(1, sizes.minimum), sizes.square, call, own)
+    made.architecture = described.architecture
     return net.train(net.training)
 
 
 @functools.cache
-def _trainable(kind: type[nn.Module]) -> type[nn.Module]:
+def _trainable(kind: Any) -> Any:
     return type(kind.__name__, (_Trainable, kind), {'__module__': kind.__module__, '__doc__': kind.__doc__})
 
 

@@ -29,7 +29,7 @@ def test_schema_is_json(tmp_path):
     ('key', 'lines'),
     [
         ('train.ema_decay', ['train.ema_decay: number >= 0 < 1, default 0', 'moving average']),
-        ('inner_lr', ['meta.inner_lr: number >= 0 or learned, default 0.01', 'α']),
+        ('inner_lr', ['meta.inner_lr: number >= 0 or one of learned, auto, default 0.01', 'α']),
         ('datasets.val.filename_tmpl', ['datasets.train (PairedImageDataset).filename_tmpl: string, default {}']),
         ('SSLLoss', ['train.losses (SSLLoss).']),
         ('RRDBNet', ['network_g (RRDBNet).num_feat: default 64', 'Channel number of intermediate features']),
