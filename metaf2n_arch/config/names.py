@@ -97,7 +97,10 @@ def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
     """Checks ``{type, ...}`` against a registry and the signature of what it names."""
     if not isinstance(options, Mapping) or 'type' not in options:
         raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
-    check_arguments(require(registry, options['type'], f'{where}.type'), options, where, kind)
+    part = require(registry, options['type'], f'{where}.type')
+    check_arguments(part, options, where, kind)
+    if hasattr(part, 'check_options'):  # what its signature does not say
+        part.check_options(options, where)
 
 
 def check_arguments(part: Any, options: Mapping[str, Any], where: str, kind: str) -> None:

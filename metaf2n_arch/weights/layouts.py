@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,9 @@ def in_names_of(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -
     Raises:
         DataError: the file subtracts other mean colours than `net` does, or holds such a network twice.
     """
+    own_names: Any = getattr(net, 'in_own_names', None)
+    if own_names is not None:  # networks of spandrel know what their files look like
+        return dict(own_names(state, path))
     wanted = net.state_dict().keys()
     state = without_prefix(state, wanted, path)
     for rules in LAYOUTS.values():

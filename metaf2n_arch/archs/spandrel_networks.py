@@ -1,0 +1,212 @@
+"""Networks of spandrel as networks that train: built by name, of any input size, under the names of their own files.
+
+spandrel holds some forty architectures of super-resolution, made to run what others have trained. Here they are made
+ready to be trained, and to be adapted: each takes inputs of any size and several images at once, and none computes in
+evaluation what cannot be differentiated. Its tensors keep their names, so that every program that reads spandrel's
+networks reads what was trained here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+
+# Modules that, out of training, write over their inputs or merged weights, or take one image only. In training they
+# compute the same values by differentiable operations, so they stay there.
+SAME_IN_TRAINING = ('Conv3XC', 'PLKConv2d', 'RectSparsePLKConv2d', 'SparsePLKConv2d', 'MoELayer')
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an architecture asks of its inputs, and what it makes of them."""
+
+    scale: int
+    """Side of an output over side of its input."""
+    multiple: int
+    """What the sides of an input must be multiples of."""
+    least: int
+    """Shortest side of an input, a multiple of `multiple`."""
+    square: bool
+    """Whether inputs must be square."""
+    call: Callable[[Any, Tensor], Tensor]
+    """How spandrel calls the network: some want a noise map, some return more than the image."""
+    one_by_one: bool
+    """Whether `call` is one of an architecture's own, which may take one image only."""
+
+
+@functools.cache
+def architectures() -> dict[str, tuple[Any, type[nn.Module]]]:
+    """Returns spandrel's architectures and their networks, by the networks' names: ``SPAN``, ``RealPLKSR``, ``HAT``."""
+    import spandrel
+
+    found: dict[str, tuple[Any, type[nn.Module]]] = {}
+    for support in spandrel.MAIN_REGISTRY.architectures():
+        architecture = support.architecture
+        module = importlib.import_module(type(architecture).__module__)
+        for name, part in vars(module).items():
+            if inspect.isclass(part) and issubclass(part, nn.Module):
+                found[name] = (architecture, part)
+    return found
+
+
+def check_network(options: Mapping[str, Any], where: str) -> None:
+    """Checks ``{type: Spandrel, arch: SPAN, ...}`` without building anything.
+
+    Raises:
+        OptionError: no such network, or an argument that it does not take or lacks: one line with the nearest name.
+    """
+    known = architectures()
+    name = options.get('arch')
+    if name not in known:
+        hint = nearest(str(name), known) or f' Known: {", ".join(sorted(known))}.'
+        raise OptionError(f'{where}.arch is {name!r}, expected a network of spandrel.{hint}')
+    parameters = inspect.signature(known[str(name)][1]).parameters
+    taken = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+    for key in options:
+        if key not in ('type', 'arch', *taken) and not open_ended:
+            hint = nearest(key, taken) or f' Known keys: {", ".join(taken)}.'
+            raise OptionError(f'{where}.{key}: unknown key of {name}.{hint}')
+    for key in taken:
+        if parameters[key].default is inspect.Parameter.empty and key not in options:
+            raise OptionError(f'{where}.{key}: missing; {name} needs it.')
+
+
+def build_spandrel(arch: str, **hyperparameters: Any) -> nn.Module:
+    """Builds a network of spandrel, ready to be trained.
+
+    Args:
+        arch: its name, one of `architectures`.
+        hyperparameters: arguments of its constructor, by its own names.
+
+    Raises:
+        OptionError: see `check_network`, or values with which the network cannot be built.
+    """
+    check_network({'arch': arch, **hyperparameters}, 'Spandrel')
+    architecture, kind = architectures()[arch]
+    try:
+        net = kind(**hyperparameters)
+        described = architecture.load({name: x.clone() for name, x in net.state_dict().items()})
+    except Exception as error:  # each network of spandrel fails in its own way on values that do not fit
+        reason = (str(error).splitlines() or [''])[0][:160] or type(error).__name__
+        raise OptionError(f'Spandrel: {arch} cannot be built with {hyperparameters}: {reason}.') from None
+    return made_trainable(net, described)
+
+
+def made_trainable(net: nn.Module, described: Any) -> nn.Module:
+    """Returns a network of spandrel, itself, with a `forward` that takes any size.
+
+    Args:
+        net: the network.
+        described: its `spandrel.ImageModelDescriptor`, or that of another of these options.
+
+    Raises:
+        OptionError: it does not map images to images.
+    """
+    import spandrel
+
+    if not isinstance(described, spandrel.ImageModelDescriptor):
+        raise OptionError(f'{type(net).__name__} does not map images to images; take another network.')
+    sizes = described.size_requirements
+    kind: Any = type(net)
+    made: Any = net
+    made.__class__ = _trainable(kind)
+    call = described._call_fn
+    own = not call.__module__.endswith('model_descriptor')
+    made.needs = Needs(described.scale, sizes.multiple_of, max(1, sizes.minimum), sizes.square, call, own)
+    made.architecture = described.architecture
+    return net.train(net.training)
+
+
+@functools.cache
+def _trainable(kind: Any) -> Any:
+    return type(kind.__name__, (_Trainable, kind), {'__module__': kind.__module__, '__doc__': kind.__doc__})
+
+
+class _Trainable(nn.Module):
+    """What is put before a network of spandrel, see `made_trainable`."""
+
+    needs: Needs
+    architecture: Any
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, h, w) in [0, 1] -> (B, C, s·h, s·w), whatever h and w."""
+        height, width = image.shape[-2:]
+        bare = _Bare(self, super().forward)
+        given = self.padded(image)
+        given = given.clone() if given is image else given  # RCAN writes into its input
+        if self.needs.one_by_one:
+            output = torch.cat([self.needs.call(bare, one) for one in given.split(1)])
+        else:
+            output = self.needs.call(bare, given)
+        return output[..., : height * self.needs.scale, : width * self.needs.scale]
+
+    def padded(self, image: Tensor) -> Tensor:
+        """The image at a size that the network takes: mirrored at the bottom and right, repeated where too small."""
+        needs = self.needs
+        height, width = image.shape[-2:]
+        down, right = (max(needs.least, -(-side // needs.multiple) * needs.multiple) for side in (height, width))
+        if needs.square:
+            down = right = max(down, right)
+        down, right = down - height, right - width
+        if not down and not right:
+            return image
+        mirrored = down < height and right < width
+        return F.pad(image, (0, right, 0, down), mode='reflect' if mirrored else 'replicate')
+
+    def train(self, mode: bool = True) -> _Trainable:
+        super().train(mode)
+        for module in self.modules():
+            if type(module).__name__ in SAME_IN_TRAINING:
+                module.training = True
+        return self
+
+    def in_own_names(self, state: Mapping[str, Tensor], path: object = 'the file') -> dict[str, Tensor]:
+        """The tensors of a file that spandrel recognises, under the names that this network has for them.
+
+        Raises:
+            DataError: it is a file of another architecture.
+        """
+        own = self.state_dict()
+        if state.keys() == own.keys():
+            return dict(state)
+        import spandrel
+
+        try:
+            found = spandrel.ModelLoader(device='cpu').load_from_state_dict(dict(state))
+        except Exception:  # not recognised: what it lacks is said where it is loaded
+            return dict(state)
+        if found.architecture.id != self.architecture.id:
+            mine = self.architecture.name
+            raise DataError(f'{path} holds a {found.architecture.name}, but the option file names a network of {mine}.')
+        return dict(found.model.state_dict())
+
+
+class _Bare:
+    """A network as spandrel knows it: what spandrel's own call asks it for, and how it is called."""
+
+    def __init__(self, net: nn.Module, forward: Callable[..., Any]) -> None:
+        self._net = net
+        self._forward = forward
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self._forward(*inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._net, name)
+
+
+def scale_of(net: nn.Module) -> int | None:
+    """The scale of a network of spandrel; None for any other."""
+    needs = getattr(net, 'needs', None)
+    return needs.scale if isinstance(needs, Needs) else None
