@@ -1,4 +1,4 @@
-"""Pages made from the source: the Python API, the benchmarks, the changelog and the guide for contributors."""
+"""Pages made from the source: the options, the Python API, the benchmarks and the changelog."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 import mkdocs_gen_files
+
+from metaf2n_arch.config.explain import Explained, all_options
+from metaf2n_arch.config.schema import option_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'metaf2n_arch'
@@ -58,5 +61,27 @@ def _as_path(match: re.Match[str]) -> str:
     return match.group(0) if match.group(2).endswith('.md') else match.group(1)
 
 
+def options() -> None:
+    """The reference of the option files: a table for every block and every part, from their JSON schema."""
+    tables: dict[str, list[Explained]] = {}
+    for option in all_options(option_schema()):
+        place = option.place.rpartition('.')[0]
+        tables.setdefault(place, []).append(option)
+    with mkdocs_gen_files.open('options.md', 'w') as out:
+        out.write(
+            '# Options\n\nEvery key of an option file, as `metaf2n options explain KEY` says it. `~` is YAML for nothing.\n'
+        )
+        for place in sorted(tables, key=lambda place: (place.partition(' (')[0].partition('.')[0], place)):
+            out.write(f'\n## `{place or "the file itself"}`\n\n| key | values and default | meaning |\n|---|---|---|\n')
+            out.writelines(_row(option) for option in tables[place])
+
+
+def _row(option: Explained) -> str:
+    first, meaning = option.lines()
+    cells = [f'`{option.key}`', first.removeprefix(option.place).lstrip(': '), meaning.strip()]
+    return '| ' + ' | '.join(' '.join(cell.replace('|', r'\|').split()) for cell in cells) + ' |\n'
+
+
+options()
 api()
 copies()
