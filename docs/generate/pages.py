@@ -68,9 +68,7 @@ def options() -> None:
         place = option.place.rpartition('.')[0]
         tables.setdefault(place, []).append(option)
     with mkdocs_gen_files.open('options.md', 'w') as out:
-        out.write(
-            '# Options\n\nEvery key of an option file, as `metaf2n options explain KEY` says it. `~` is YAML for nothing.\n'
-        )
+        out.write(out.write('# Options\n\nEvery key of an option file; `metaf2n options explain KEY` says the same.\n'))
         for place in sorted(tables, key=lambda place: (place.partition(' (')[0].partition('.')[0], place)):
             out.write(f'\n## `{place or "the file itself"}`\n\n| key | values and default | meaning |\n|---|---|---|\n')
             out.writelines(_row(option) for option in tables[place])
@@ -79,7 +77,7 @@ def options() -> None:
 def _row(option: Explained) -> str:
     first, meaning = option.lines()
     cells = [f'`{option.key}`', first.removeprefix(option.place).lstrip(': '), meaning.strip()]
-    return '| ' + ' | '.join(' '.join(cell.replace('|', r'\|').split()) for cell in cells) + ' |\n'
+    return '| ' + ' | '.join(' '.join(re.sub(r'([|\[\]])', r'\\\1', cell).split()) for cell in cells) + ' |\n'
 
 
 options()
