@@ -68,7 +68,7 @@ def options() -> None:
         place = option.place.rpartition('.')[0]
         tables.setdefault(place, []).append(option)
     with mkdocs_gen_files.open('options.md', 'w') as out:
-        out.write(out.write('# Options\n\nEvery key of an option file; `metaf2n options explain KEY` says the same.\n'))
+        out.write('# Options\n\nEvery key of an option file; `metaf2n options explain KEY` says the same.\n')
         for place in sorted(tables, key=lambda place: (place.partition(' (')[0].partition('.')[0], place)):
             out.write(f'\n## `{place or "the file itself"}`\n\n| key | values and default | meaning |\n|---|---|---|\n')
             out.writelines(_row(option) for option in tables[place])
