@@ -229,7 +229,7 @@ def test_an_option_file_without_metrics_is_named(sets):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'\xff\xd8', 'cannot be read as an option file'),
+        (b'\xff\xd8', 'not UTF-8 at byte 0'),
         (b'val: [1]', 'val.metrics is missing'),
         (b'val: {metrics: [psnr]}', 'val.metrics is missing'),
         (b'val: {metrics: {a: 5}}', r'val.metrics.a is 5'),
