@@ -55,6 +55,7 @@ def paste(images: Tensor, others: Tensor, box: Box, outside: bool = False) -> Te
         box: inside the images.
         outside: swaps both roles.
 
+    >>> import torch
     >>> paste(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2), Box(0, 1, 2, 1))[0, 0].tolist()
     [[0.0, 1.0], [0.0, 1.0]]
     """

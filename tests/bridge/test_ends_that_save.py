@@ -95,7 +95,8 @@ def test_a_dead_worker_ends_training_after_saving(tmp_path, opt, finished):
     for pid in children(stopped.process.pid):
         os.kill(pid, signal.SIGKILL)
     assert stopped.wait() != 0
-    assert 'is killed by signal' in stopped.said
+    # PyTorch tells of the dead worker, or of the connection that died with it, whichever it notices first.
+    assert 'is killed by signal' in stopped.said or 'Connection' in stopped.said
     assert f'iteration {newest(stopped)} is saved' in stopped.said
     opt['datasets']['train']['num_worker_per_gpu'] = 0
     assert_bitwise_equal(Training(tmp_path, opt, '--auto_resume').finish().networks(), finished.networks())
