@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from metaf2n_arch.faces.detector import Detector, DetectorOptions
@@ -19,91 +16,26 @@ from metaf2n_arch.faces.pairs import FacePair, face_pairs
 from metaf2n_arch.faces.pasting import pasted_strips
 from metaf2n_arch.faces.restorer import Restorer, RestorerOptions
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.functional.color_fix import ColorFix, ColorFixName, pooled_noise
+from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.functional.low_frequency import SHARPEST, drift
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.kinds import as_rgb, output_size
 from metaf2n_arch.images.resize import resized_strips
-from metaf2n_arch.images.tiles import check_tile, fitting_overlap, tiled_strips
-from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
-from metaf2n_arch.meta.params import Params, functional, select
+from metaf2n_arch.images.tiles import check_tile
+from metaf2n_arch.inference.networks import Probed, SharedNetworks
+from metaf2n_arch.inference.restoration import Opened, Restoration
+from metaf2n_arch.inference.restore_options import RestoreOptions
+from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, Guard, adapt_guarded
+from metaf2n_arch.meta.params import Params
 from metaf2n_arch.meta.photo import FaceAdaptation
 from metaf2n_arch.models.inner_rates import InnerRates
-from metaf2n_arch.restoration import STRIP, Opened, Restoration
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.modules import pick_device, shell
-from metaf2n_arch.utils.options import Strict, parse_block
+from metaf2n_arch.utils.modules import pick_device
+from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
-from metaf2n_arch.weights.loading import AnySize, Generator, load_generator, load_mask_net
+from metaf2n_arch.weights.loading import Generator, load_generator, load_mask_net
 from metaf2n_arch.weights.needs import needs_of_photos
 from metaf2n_arch.weights.search import locate, locate_all
-
-PROBES = (2, 12)
-"""Least and largest number of patches, all over the photo, that are restored first."""
-
-_REMEDIES = {
-    'float32': 'its weights are damaged or do not belong to it: give other --weights',
-    'bfloat16': 'restore in float32, without --bf16',
-    'float16': 'it does not take float16: restore without --half, or with --bf16',
-}
-
-PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-
-
-class RestoreOptions(Strict):
-    """How photos are adapted to and restored."""
-
-    inner_lr: float | Literal['auto'] = 'auto'
-    """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries a few on patches that take no
-    part in the step, and does not adapt where nothing is gained.
-    """
-    force_adapt: bool = False
-    """Whether a given step size is kept although the loss grows on patches that take no part in the step."""
-    color_fix: ColorFixName = 'lowfreq'
-    """How the result gets the photo's own tones back: ``lowfreq`` (`low_frequency_fix`), ``wavelet`` (StableSR's), or
-    ``none``.
-    """
-    learned_rates: bool = False
-    """Whether to take, instead of `inner_lr`, the rate of each tensor that training with ``inner_lr: learned`` has left
-    in the generator's file.
-    """
-    inner_steps: int = Field(1, ge=0)
-    """Steps of the inner loop; 1 in the paper, 0 does not adapt."""
-    skip_faces: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Numbers of faces that are left out, counted from 0 from left to right, as `metaf2n restore --list-faces` shows
-    them.
-    """
-    paste_faces: float = Field(0, ge=0, le=1)
-    """How much of the restorer's faces is blended into the result: 0 nothing, 1 all."""
-    patches: int = Field(16, ge=1)
-    """Random patches per face; 16 in the authors' program. At most 32 in all, spread over the faces."""
-    patch_size: int = Field(64, ge=4)
-    """Side of these patches, in pixels of the restored photo; 64 in the authors' program."""
-    adapted: tuple[str, ...] | None = None
-    """Name patterns of the generator's tensors that may move; all if None."""
-    seed: int = Field(0, ge=0)
-    """Seed of the patches' places."""
-    tile: int = Field(512, ge=0)
-    """Longest side, in pixels of the photo, of what the generator is given at once; 0 gives it the whole photo."""
-    overlap: int = Field(24, ge=0)
-    """Pixels of surroundings that a tile sees beyond what it contributes."""
-    precision: Literal['float32', 'bfloat16', 'float16'] = 'float32'
-    """Arithmetic of the photo's pass through the generator; the inner loop always runs in float32, because its steps
-    are smaller than what half precision resolves.
-    """
-
-    @field_validator('inner_lr', mode='before')
-    @classmethod
-    def _a_rate(cls, value: object) -> object:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value != 'auto' and not (number and 0 <= value < math.inf):  # type: ignore[operator]  # a number by now
-            raise ValueError('expected a number from 0 on, or auto')
-        return value
-
-    @property
-    def adapts(self) -> bool:
-        """Whether there is an inner loop at all; without, no face is looked for."""
-        return self.inner_steps > 0 and (self.learned_rates or self.inner_lr != 0)
 
 
 class MetaF2N:
@@ -133,22 +65,14 @@ class MetaF2N:
         check_tile(options.tile, options.overlap)
         if options.precision == 'float16' and device.type == 'cpu':
             raise OptionError('precision float16 needs a GPU; on a CPU take bfloat16 or float32.')
-        self.generator = generator
-        self.mask = mask
         if options.adapts and (detector is None or restorer is None):
             raise OptionError('adaptation needs a detector and a restorer; give both, or inner_steps 0.')
         self.detector = None if detector is None else detector.to(device)
         self.restorer = None if restorer is None else restorer.to(device)
-        self.device = device
+        self.networks = SharedNetworks(generator, mask, device)
+        self.generator, self.mask, self.device = generator, mask, device
         self.options = options
-        # Convolutions of many channels are faster so, by a third on CPUs.
-        for net in (generator.net, self.mask):
-            if net is not None:
-                net.to(device).to(memory_format=torch.channels_last)
-        # A wrapped network's tensors are still called as in its file.
-        self._inside = 'net.' if isinstance(generator.net, AnySize) else ''
-        names = [name.removeprefix(self._inside) for name, _ in generator.net.named_parameters()]
-        self.adapted = [self._inside + name for name in select(names, options.adapted)]
+        self.adapted = self.networks.names(options.adapted)
         record = generator.record if generator.record is not None and generator.record.meta_trained else None
         self.meta_trained = record is not None
         self.steps = options.inner_steps
@@ -160,7 +84,6 @@ class MetaF2N:
             self.rates = given if isinstance(given, float) else PAPER_LR
         else:
             self.rates = options.inner_lr
-        self._own = threading.local()
 
     @classmethod
     def load(
@@ -238,9 +161,10 @@ class MetaF2N:
         return cls.load(download(repo, file, revision), **arguments)
 
     def _learn_rates(self, path: Path) -> None:
-        learned = InnerRates([name.removeprefix(self._inside) for name in self.adapted], PAPER_LR)
+        prefix = self.networks.prefix
+        learned = InnerRates([name.removeprefix(prefix) for name in self.adapted], PAPER_LR)
         learned.load(path, required=True)
-        self.rates = {self._inside + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
+        self.rates = {prefix + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
 
     @property
     def about(self) -> str:
@@ -295,7 +219,7 @@ class MetaF2N:
             inner_lr=opened.inner_lr,
             reason=opened.reason,
             unadapted=plain,
-            _confide=self._confide,
+            _confide=self.networks.confidence,
         )
 
     def open(
@@ -318,14 +242,14 @@ class MetaF2N:
         if require_face and not faces:
             raise DataError('no face found.')
         x = to_tensor(photo)[None].to(self.device)
-        probed = self._probe(x) if faces or self.options.color_fix == 'lowfreq' else None
-        fix = ColorFix(self.options.color_fix, noise=None if probed is None else pooled_noise(*probed))
+        probed = self.networks.probe(x) if faces or self.options.color_fix == 'lowfreq' else None
+        fix = ColorFix(self.options.color_fix, noise=None if probed is None else probed.noise())
         found = self.adapt(faces, self.options.seed if seed is None else seed, probed, fix)
         params = found.fast_params if found is not None and found.kept else None
         size = output_size(image, self.scale if outscale is None else outscale)
 
         def restore(with_params: bool, tile: int | None) -> Iterator[Tensor]:
-            plain = self._restore(params if with_params else None, x, tile)
+            plain = self.networks.strips(params if with_params else None, x, self.options, tile)
             paste = self.options.paste_faces
             pasted = pasted_strips(plain, faces, (x.shape[-2], x.shape[-1]), self.scale, paste) if paste else plain
             strips = fix.in_strips(pasted, x)
@@ -355,7 +279,7 @@ class MetaF2N:
         self,
         faces: Sequence[FacePair],
         seed: int = 0,
-        probed: tuple[Tensor, Tensor] | None = None,
+        probed: Probed | None = None,
         fix: ColorFix | None = None,
     ) -> FaceAdaptation | None:
         """The generator's parameters after the inner loop on these faces; None if there is nothing to adapt to.
@@ -363,16 +287,16 @@ class MetaF2N:
         Args:
             faces: from `find_faces`.
             seed: decides where patches lie.
-            probed: patches from all over the photo, restored without adaptation, and as they are.
+            probed: patches from all over the photo, on which tones are looked at.
             fix: what becomes of the generator's output.
         """
         options = self.options
         if not faces or not options.adapts:
             return None
-        net, mask = self._own_networks()
-        pairs = [(self._move(face.lq), self._move(face.hq)) for face in faces]
+        net, mask = self.networks.own()
+        pairs = [(face.lq.to(self.device), face.hq.to(self.device)) for face in faces]
         guard = Guard(
-            None if probed is None else probed[1],
+            None if probed is None else probed.patches,
             lambda y, x: drift(y, x, SHARPEST),
             ColorFix('none') if fix is None else fix,
             FRACTIONS if options.inner_lr == 'auto' else (1.0,),
@@ -390,56 +314,3 @@ class MetaF2N:
             inner_steps=self.steps,
             adapted=self.adapted,
         )
-
-    @torch.no_grad()
-    def _probe(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches from all over the photo: restored with the weights as they are, and as they are in the photo."""
-        count = min(max(round(x.shape[-2] * x.shape[-1] / (10 * PROBE**2)), PROBES[0]), PROBES[1])
-        patches = probes_of(x, PROBE, count, numpy_generator(0))
-        output = functional(self._own_networks()[0], torch.channels_last)({}, patches)
-        return output.nan_to_num().clamp(0, 1), patches
-
-    @torch.no_grad()
-    def _restore(self, params: Params | None, image: Tensor, tile: int | None) -> Iterator[Tensor]:
-        """The whole photo through the generator; (1, 3, H, W) -> strips (1, 3, h, s·W), float32 in [0, 1], in place."""
-        net, _ = self._own_networks()
-        options = self.options
-        dtype = PRECISIONS[options.precision]
-        state = dict(params or {})
-        if dtype != torch.float32:
-            tensors = {**dict(net.named_parameters()), **dict(net.named_buffers()), **state}
-            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-        call = functional(net, torch.channels_last)
-
-        def run(x: Tensor) -> Tensor:
-            return call(state, x.to(dtype)).float()
-
-        tile, overlap = (
-            (options.tile, options.overlap) if tile is None else (tile, fitting_overlap(tile, options.overlap))
-        )
-        for strip in tiled_strips(run, image.to(self.device), scale=self.scale, tile=tile, overlap=overlap):
-            # In parts, and in place: a strip of a large photo takes half a gigabyte.
-            if not all(bool(torch.isfinite(part).all()) for part in strip.split(STRIP, -2)):
-                raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
-            yield strip.clamp_(0, 1)
-
-    @torch.no_grad()
-    def _confide(self, face: FacePair) -> np.ndarray:
-        if self.mask is None:
-            return np.ones(face.hq.shape[-2:], np.float32)
-        mask = self._own_networks()[1]
-        assert mask is not None
-        return mask(self._move(face.lq)[None], self._move(face.hq)[None])[0, 0].float().cpu().numpy()
-
-    def _own_networks(self) -> tuple[nn.Module, nn.Module | None]:
-        """This thread's own shells of the networks, round the shared weights.
-
-        Calling a module with other parameters puts them in its place for the time of the call: another thread that used
-        the same module meanwhile would run with them, and might leave them there.
-        """
-        if not hasattr(self._own, 'networks'):
-            self._own.networks = shell(self.generator.net), None if self.mask is None else shell(self.mask)
-        return self._own.networks
-
-    def _move(self, image: Tensor) -> Tensor:
-        return image.to(self.device)
