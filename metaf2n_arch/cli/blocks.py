@@ -10,7 +10,7 @@ import typer
 from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
-    from metaf2n_arch.inference import MetaF2N
+    from metaf2n_arch.inference import MetaF2N, RestoreOptions
     from metaf2n_arch.utils.shard import Shard
 
 Weights = Annotated[str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')]
@@ -29,7 +29,12 @@ MaskArchitecture = Annotated[
 Detector = Annotated[
     str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.')
 ]
-Restorer = Annotated[str, typer.Option(help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}.')]
+Restorer = Annotated[
+    str | None,
+    typer.Option(
+        help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}; gpen, or that of the training.'
+    ),
+]
 Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')]
 
 
@@ -39,7 +44,7 @@ def load(
     mask_weights: str | None,
     mask_architecture: str | None,
     detector: str | dict[str, Any],
-    restorer: str,
+    restorer: str | None,
     device: str | None,
     **options: Any,
 ) -> MetaF2N:
@@ -52,10 +57,18 @@ def load(
         mask_weights=mask_weights,
         mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
         detector=part(detector, '--detector') if isinstance(detector, str) else detector,
-        restorer=part(restorer, '--restorer'),
+        restorer=None if restorer is None else part(restorer, '--restorer'),
         device=device,
         **options,
     )
+
+
+def restore_options(**options: Any) -> RestoreOptions:
+    """`RestoreOptions` of what the command line gives, checked before torch is loaded; None stands for not given."""
+    from metaf2n_arch.inference.restore_options import RestoreOptions
+    from metaf2n_arch.utils.options import parse_block
+
+    return parse_block(RestoreOptions, {name: value for name, value in options.items() if value is not None}, '')
 
 
 def device_of(device: str | None, share: Shard) -> str | None:

@@ -23,19 +23,19 @@ from metaf2n_arch.images.kinds import as_rgb, output_size
 from metaf2n_arch.images.resize import resized_strips
 from metaf2n_arch.images.tiles import check_tile
 from metaf2n_arch.inference.networks import Probed, SharedNetworks
+from metaf2n_arch.inference.recorded import learned_rates, recorded_restorer
 from metaf2n_arch.inference.restoration import Opened, Restoration
 from metaf2n_arch.inference.restore_options import RestoreOptions
 from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, Guard, adapt_guarded
 from metaf2n_arch.meta.params import Params
 from metaf2n_arch.meta.photo import FaceAdaptation
-from metaf2n_arch.models.inner_rates import InnerRates
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import Generator, load_generator, load_mask_net
 from metaf2n_arch.weights.needs import needs_of_photos
-from metaf2n_arch.weights.search import locate, locate_all
+from metaf2n_arch.weights.search import is_here, locate, locate_all
 
 
 class MetaF2N:
@@ -50,7 +50,8 @@ class MetaF2N:
         detector: finds faces; None where nothing is adapted.
         restorer: restores them; None where nothing is adapted.
         device: where the networks run.
-        options: of `RestoreOptions`.
+        options: of `RestoreOptions`; what they leave open is as in the generator's training, where its file says so.
+        learned: a step size for each tensor, where training has learned them.
     """
 
     def __init__(
@@ -61,29 +62,37 @@ class MetaF2N:
         restorer: Restorer | None,
         device: torch.device,
         options: RestoreOptions,
+        learned: Params | None = None,
     ) -> None:
         check_tile(options.tile, options.overlap)
         if options.precision == 'float16' and device.type == 'cpu':
             raise OptionError('precision float16 needs a GPU; on a CPU take bfloat16 or float32.')
-        if options.adapts and (detector is None or restorer is None):
+        self._given, self._learned = options, learned
+        record = generator.record
+        options = options.completed(record)
+        if options.finds_faces and (detector is None or restorer is None):
             raise OptionError('adaptation needs a detector and a restorer; give both, or inner_steps 0.')
+        if options.learned_rates and learned is None:
+            raise OptionError('learned_rates needs the rates themselves; give `learned`, or use MetaF2N.load.')
         self.detector = None if detector is None else detector.to(device)
         self.restorer = None if restorer is None else restorer.to(device)
         self.networks = SharedNetworks(generator, mask, device)
         self.generator, self.mask, self.device = generator, mask, device
         self.options = options
         self.adapted = self.networks.names(options.adapted)
-        record = generator.record if generator.record is not None and generator.record.meta_trained else None
-        self.meta_trained = record is not None
-        self.steps = options.inner_steps
-        if record is not None and record.inner_steps and 'inner_steps' not in options.model_fields_set:
-            self.steps = record.inner_steps
-        self.rates: float | Params
-        if options.inner_lr == 'auto':
-            given = None if record is None else record.inner_lr
-            self.rates = given if isinstance(given, float) else PAPER_LR
-        else:
+        self.meta_trained = record is not None and record.meta_trained
+        trained_with = record.inner_lr if record is not None and record.meta_trained else None
+        self.rates: float | Params = PAPER_LR
+        if options.learned_rates or (options.inner_lr == 'auto' and trained_with == 'learned' and learned is not None):
+            assert learned is not None
+            self.rates = {self.networks.prefix + name: rate.detach().to(device) for name, rate in learned.items()}
+        elif options.inner_lr != 'auto':
             self.rates = options.inner_lr
+        elif isinstance(trained_with, float):
+            self.rates = trained_with
+        # Inside the generator only where training had it there, and nothing else is asked for.
+        self._fix_inside = record is not None and record.color_fix == options.color_fix
+        self._fix_sigma = record.color_fix_sigma if record is not None and self._fix_inside else None
 
     @classmethod
     def load(
@@ -95,7 +104,7 @@ class MetaF2N:
         mask_weights: str | Path | None = None,
         mask_architecture: Mapping[str, Any] | None = None,
         detector: Mapping[str, Any] | DetectorOptions | Detector | str = 'retinaface_resnet50',
-        restorer: Mapping[str, Any] | RestorerOptions | Restorer | str = 'gpen',
+        restorer: Mapping[str, Any] | RestorerOptions | Restorer | str | None = None,
         device: str | torch.device | None = None,
         **options: Any,
     ) -> MetaF2N:
@@ -108,7 +117,7 @@ class MetaF2N:
             mask_weights: of MaskNet; without them W = 1, every pixel of a restored face is trusted alike.
             mask_architecture: of MaskNet, ``{upsample: authors}``, where its file does not record it.
             detector: its type or option block, see `DetectorOptions`.
-            restorer: its type or option block, see `RestorerOptions`.
+            restorer: its type or option block, see `RestorerOptions`; None takes that of the training, else GPEN.
             device: ``cuda``, ``cuda:1``, ``cpu``, ...; None takes a GPU where there is one.
             options: fields of `RestoreOptions`.
 
@@ -118,28 +127,28 @@ class MetaF2N:
         """
         parsed = parse_block(RestoreOptions, options, '')
         place = pick_device(device)
-        if not parsed.adapts:
-            return cls(load_generator(weights, architecture), None, None, None, place, parsed)
-        locate_all(
-            needs_of_photos(
-                weights,
-                mask_weights,
-                None if isinstance(detector, Detector) else detector,
-                None if isinstance(restorer, Restorer) else restorer,
-            )
-        )
-        sr = cls(
-            load_generator(weights, architecture, param_key),
-            None if mask_weights is None else load_mask_net(mask_weights, mask_architecture),
+        generator = None
+        if is_here(weights):
+            generator = load_generator(weights, architecture, param_key)
+        if restorer is None:
+            restorer = recorded_restorer(generator.record) if generator is not None else 'gpen'
+        if parsed.finds_faces:
+            ready_detector, ready_restorer = isinstance(detector, Detector), isinstance(restorer, Restorer)
+            found = None if ready_detector else detector, None if ready_restorer else restorer
+            locate_all(needs_of_photos(weights, mask_weights if parsed.adapts else None, *found))
+        if generator is None:
+            generator = load_generator(weights, architecture, param_key)
+        if not parsed.finds_faces:
+            return cls(generator, None, None, None, place, parsed)
+        return cls(
+            generator,
+            load_mask_net(mask_weights, mask_architecture) if mask_weights is not None and parsed.adapts else None,
             detector if isinstance(detector, Detector) else build_detector(detector, place),
             restorer if isinstance(restorer, Restorer) else build_restorer(restorer),
             place,
             parsed,
+            learned_rates(generator, locate(weights), parsed),
         )
-        record = sr.generator.record
-        if parsed.learned_rates or (parsed.inner_lr == 'auto' and record is not None and record.inner_lr == 'learned'):
-            sr._learn_rates(locate(weights))
-        return sr
 
     @classmethod
     def from_pretrained(
@@ -160,11 +169,19 @@ class MetaF2N:
 
         return cls.load(download(repo, file, revision), **arguments)
 
-    def _learn_rates(self, path: Path) -> None:
-        prefix = self.networks.prefix
-        learned = InnerRates([name.removeprefix(prefix) for name in self.adapted], PAPER_LR)
-        learned.load(path, required=True)
-        self.rates = {prefix + name: rate.detach().to(self.device) for name, rate in learned.by_name().items()}
+    def with_options(self, **options: Any) -> MetaF2N:
+        """The same networks under other options; what is not named stays as it was given.
+
+        Args:
+            options: fields of `RestoreOptions`.
+
+        Raises:
+            OptionError: a wrong option, or one that needs what was not loaded.
+        """
+        given = {name: getattr(self._given, name) for name in self._given.model_fields_set}
+        parsed = parse_block(RestoreOptions, {**given, **options}, '')
+        parts = self.generator, self.mask, self.detector, self.restorer
+        return MetaF2N(*parts, self.device, parsed, self._learned)
 
     @property
     def about(self) -> str:
@@ -173,7 +190,9 @@ class MetaF2N:
             return 'adaptation is off'
         rate = 'learned' if isinstance(self.rates, dict) else f'{self.rates:g}'
         auto = ' or less' if self.options.inner_lr == 'auto' else ''
-        step = f'step size {rate}{auto}, {self.steps} step{"" if self.steps == 1 else "s"}'
+        steps = self.options.inner_steps
+        step = f'step size {rate}{auto}, {steps} step{"" if steps == 1 else "s"}'
+        step += f', colour fix {self.options.color_fix} inside the generator' if self._fix_inside else ''
         if self.meta_trained:
             return f'the weights are meta-trained; {step}'
         return f'the weights are not meta-trained (or do not say so), adaptation gains little; {step}'
@@ -236,14 +255,14 @@ class MetaF2N:
             As `__call__`.
         """
         photo = as_rgb(image)
-        if require_face and self.detector is None:
+        if require_face and not self.options.finds_faces:
             raise OptionError('a face is required, but nothing adapts to it; let the inner loop take a step.')
         faces = self.find_faces(photo)
         if require_face and not faces:
             raise DataError('no face found.')
         x = to_tensor(photo)[None].to(self.device)
         probed = self.networks.probe(x) if faces or self.options.color_fix == 'lowfreq' else None
-        fix = ColorFix(self.options.color_fix, noise=None if probed is None else probed.noise())
+        fix = ColorFix(self.options.color_fix, self._fix_sigma, None if probed is None else probed.noise())
         found = self.adapt(faces, self.options.seed if seed is None else seed, probed, fix)
         params = found.fast_params if found is not None and found.kept else None
         size = output_size(image, self.scale if outscale is None else outscale)
@@ -269,8 +288,8 @@ class MetaF2N:
         )
 
     def find_faces(self, photo: np.ndarray) -> list[FacePair]:
-        """The face pairs of an (H, W, 3) photo; none where nothing would adapt to them."""
-        if self.detector is None or self.restorer is None:
+        """The face pairs of an (H, W, 3) photo; none where nothing asks for them."""
+        if self.detector is None or self.restorer is None or not self.options.finds_faces:
             return []
         skipped, paste = self.options.skip_faces, self.options.paste_faces
         return face_pairs(photo, self.detector, self.restorer, self.scale, skipped=skipped, keep_aligned=paste > 0)
@@ -299,6 +318,7 @@ class MetaF2N:
             None if probed is None else probed.patches,
             lambda y, x: drift(y, x, SHARPEST),
             ColorFix('none') if fix is None else fix,
+            self._fix_inside and fix is not None,
             FRACTIONS if options.inner_lr == 'auto' else (1.0,),
             options.force_adapt,
         )
@@ -311,6 +331,6 @@ class MetaF2N:
             patches=options.patches,
             patch_size=max(1, options.patch_size // self.scale),
             inner_lr=self.rates,
-            inner_steps=self.steps,
+            inner_steps=options.inner_steps,
             adapted=self.adapted,
         )

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from metaf2n_arch.functional.color_fix import ColorFixName
+from metaf2n_arch.functional.methods import ColorFixName
 from metaf2n_arch.utils.options import Strict
+
+if TYPE_CHECKING:
+    from metaf2n_arch.weights.records import TrainingRecord
 
 
 class RestoreOptions(Strict):
-    """How photos are adapted to and restored."""
+    """How photos are adapted to and restored.
+
+    What is not given is that with which the weights were trained, where their file says so (`completed`).
+    """
 
     inner_lr: float | Literal['auto'] = 'auto'
     """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries a few on patches that take no
@@ -63,5 +69,27 @@ class RestoreOptions(Strict):
 
     @property
     def adapts(self) -> bool:
-        """Whether there is an inner loop at all; without, no face is looked for."""
+        """Whether there is an inner loop at all."""
         return self.inner_steps > 0 and (self.learned_rates or self.inner_lr != 0)
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether faces are looked for and restored: to adapt to them, or to paste them."""
+        return self.adapts or self.paste_faces > 0
+
+    def completed(self, record: TrainingRecord | None) -> RestoreOptions:
+        """With what the weights were trained with, wherever nothing is given.
+
+        ``inner_lr: auto`` stays, and begins at the recorded rate.
+
+        Args:
+            record: from the file of the weights; None leaves everything as it is.
+        """
+        known: dict[str, Any] = {}
+        if record is not None and record.color_fix in get_args(ColorFixName):
+            known['color_fix'] = record.color_fix
+        if record is not None and record.meta_trained:
+            names = 'inner_steps', 'patches', 'patch_size', 'adapted'
+            known |= {name: getattr(record, name) for name in names}
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return RestoreOptions(**{**{name: value for name, value in known.items() if value is not None}, **given})
