@@ -14,7 +14,7 @@ from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
-    from metaf2n_arch.photos import Job
+    from metaf2n_arch.photos.jobs import Job
     from metaf2n_arch.photos.register import Register
     from metaf2n_arch.photos.report import Report
 
@@ -103,6 +103,8 @@ def restore(
     settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if half and bf16:
         raise typer.BadParameter('--half and --bf16 exclude each other.')
+    from metaf2n_arch.images.sizes import check_outscale, fitting_overlap
+
     wanted, skipped = blocks.of_faces(detector, faces, min_confidence), blocks.numbers(skip_faces, '--skip-faces')
     options = blocks.restore_options(
         inner_lr=number_or_auto(inner_lr),
@@ -115,15 +117,15 @@ def restore(
         patches=patches,
         seed=seed,
         tile=tile,
-        overlap=overlap,
+        overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
         precision='float16' if half else 'bfloat16' if bf16 else 'float32',
     )
     for name, asked in (('--require-face', require_face), ('--save-faces', save_faces)):
         if asked and not list_faces and not options.finds_faces:
             raise OptionError(f'{name} asks for faces, which nothing looks for without an inner step; leave out one.')
     from metaf2n_arch.images.formats import allow_pixels
-    from metaf2n_arch.images.kinds import check_outscale
-    from metaf2n_arch.photos import collect, remove_done
+    from metaf2n_arch.photos.jobs import collect, remove_done, why_none_opens
+    from metaf2n_arch.photos.outcomes import Outcome
     from metaf2n_arch.photos.report import Report
     from metaf2n_arch.utils.shard import shard_of
 
@@ -134,11 +136,13 @@ def restore(
     jobs = share.of(collect(paths, out, format_, compare, passed))
     todo = remove_done(jobs) if skip_existing else jobs
     report = Report(results, share, share.of(sorted(passed.items())), set(jobs) - set(todo) if skip_existing else ())
+    if reasons := why_none_opens(todo):  # told before torch is imported
+        for job, reason in zip(todo, reasons):
+            report.add(Outcome(job, reason))
+        todo = []
     if todo and list_faces:
         _list(wanted, todo, report, skipped, device)
     elif todo:
-        from metaf2n_arch.images.tiles import fitting_overlap
-
         sr = blocks.load(
             weights,
             architecture,
@@ -148,8 +152,7 @@ def restore(
             restorer,
             blocks.device_of(device, share),
             param_key=param_key,
-            **options.model_dump(exclude_unset=True, exclude={'overlap'}),
-            overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
+            **options.model_dump(exclude_unset=True),
         )
         typer.echo(sr.about)
         _run(
@@ -209,7 +212,7 @@ def _run(
     outscale: float | None,
     save_faces: Path | None,
 ) -> None:
-    from metaf2n_arch.photos import restore_photos
+    from metaf2n_arch.photos.restoring import restore_photos
 
     options: dict[str, Any] = {'compare': compare, 'require_face': require_face, 'outscale': outscale}
     options['save_faces_to'] = save_faces

@@ -19,9 +19,9 @@ from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.functional.low_frequency import SHARPEST, drift
 from metaf2n_arch.images.arrays import to_tensor
-from metaf2n_arch.images.kinds import as_rgb, output_size
+from metaf2n_arch.images.kinds import as_rgb
 from metaf2n_arch.images.resize import resized_strips
-from metaf2n_arch.images.tiles import check_tile
+from metaf2n_arch.images.sizes import check_tile, output_size
 from metaf2n_arch.inference.networks import Probed, SharedNetworks
 from metaf2n_arch.inference.recorded import learned_rates, recorded_restorer
 from metaf2n_arch.inference.restoration import Opened, Restoration

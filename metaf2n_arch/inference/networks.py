@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from metaf2n_arch.faces.pairs import FacePair
 from metaf2n_arch.functional.color_fix import pooled_noise
-from metaf2n_arch.images.tiles import fitting_overlap, tiled_strips
+from metaf2n_arch.images.sizes import fitting_overlap
+from metaf2n_arch.images.tiles import tiled_strips
 from metaf2n_arch.inference.restoration import STRIP
 from metaf2n_arch.inference.restore_options import RestoreOptions
 from metaf2n_arch.meta.guarded import PROBE, probes_of

@@ -37,6 +37,7 @@ def loaded(*arguments: object) -> tuple[int, set[str]]:
         (['restore', 'photo.jpg'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--require-face', '--steps', '0'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--inner-lr', 'fast'], 2),
+        (['restore', 'photo.jpg', '-o', 'out'], 1),
         (['export', 'net.pth', '-o', 'net.safetensors', '--push', 'me/net'], 2),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) else str(value),
