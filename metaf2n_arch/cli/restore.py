@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metaf2n_arch.cli import blocks
-from metaf2n_arch.cli.progress import bar
+from metaf2n_arch.cli.progress import PhotoBar, bar
 from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
@@ -216,8 +216,10 @@ def _run(
 
     options: dict[str, Any] = {'compare': compare, 'require_face': require_face, 'outscale': outscale}
     options['save_faces_to'] = save_faces
+    shown = PhotoBar(len(jobs), 'restoring')
+    options['progress'] = lambda job, *what: shown.inside(job.source, *what)
     try:
-        for outcome in bar(restore_photos(sr, jobs, register=register, **options), len(jobs), 'restoring'):
+        for outcome in shown.track(restore_photos(sr, jobs, register=register, **options)):
             report.add(outcome)
     except KeyboardInterrupt:
         report.end()
