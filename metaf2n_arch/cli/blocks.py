@@ -49,18 +49,36 @@ def load(
     **options: Any,
 ) -> MetaF2N:
     """`MetaF2N.load` with the arguments as the command line spells them; the others are `options`."""
+    network_g = network_block(architecture, 'network_g', '--architecture')
+    network_m = network_block(mask_architecture, 'network_m', '--mask-architecture')
+    detector = part(detector, '--detector') if isinstance(detector, str) else detector
+    restorer = None if restorer is None else part(restorer, '--restorer')
+    _locate(weights, mask_weights, detector, restorer, restore_options(**options))
     from metaf2n_arch.inference import MetaF2N
 
     return MetaF2N.load(
         weights,
-        architecture=network_block(architecture, 'network_g', '--architecture'),
+        architecture=network_g,
         mask_weights=mask_weights,
-        mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
-        detector=part(detector, '--detector') if isinstance(detector, str) else detector,
-        restorer=None if restorer is None else part(restorer, '--restorer'),
+        mask_architecture=network_m,
+        detector=detector,
+        restorer=restorer,
         device=device,
         **options,
     )
+
+
+def _locate(weights: str, mask_weights: str | None, detector: Any, restorer: Any, options: RestoreOptions) -> None:
+    """Names missing weights before torch is loaded; which restorer a generator's file asks for, needs torch to read."""
+    from metaf2n_arch.weights.needs import needs_of_photos
+    from metaf2n_arch.weights.search import is_here, locate_all
+
+    if restorer is None and is_here(weights):
+        return
+    if options.finds_faces:
+        locate_all(needs_of_photos(weights, mask_weights if options.adapts else None, detector, restorer or 'gpen'))
+    else:
+        locate_all({weights: 'the generator'})
 
 
 def restore_options(**options: Any) -> RestoreOptions:
