@@ -31,6 +31,7 @@ FLOORS = {
     'photos': 4,
     'config': 4,
     'run': 5,
+    'web': 5,
     'report': 6,
     'cli': 7,
     'bridge': 7,
