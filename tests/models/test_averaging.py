@@ -219,7 +219,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, astronaut_tensor, 
     }
     torch.save(state, tmp_path / '6.state')
     for label in ('g', 'd', 'g_ema'):
-        if hasattr(begun, f'net_{label}'):
+        if getattr(begun, f'net_{label}', None) is not None:
             getattr(resumed, f'net_{label}').load_state_dict(getattr(begun, f'net_{label}').state_dict())
     resume_training(resumed, read_checkpoint(tmp_path / '6.state'), type(resumed).update_learning_rate)
     go_on(resumed, range(7, 9))
