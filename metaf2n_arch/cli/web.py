@@ -36,9 +36,9 @@ def web(
 ) -> None:
     """Open a local page: drop a photo, see its faces, compare before and after, not adapted and adapted."""
     from metaf2n_arch.web.keeping import place_for_files
-    from metaf2n_arch.web.serving import load_gradio, serve, signals_end_the_block
+    from metaf2n_arch.web.serving import ended_by_signals, load_gradio, serve
 
-    with signals_end_the_block(), place_for_files() as place:
+    with ended_by_signals(), place_for_files() as place:
         load_gradio(place)
         sr = blocks.load(
             weights, architecture, mask_weights, mask_architecture, detector, restorer, device, param_key=param_key

@@ -120,7 +120,8 @@ def answer(
         line = (str(error).splitlines() or [type(error).__name__])[0]
         return Answer(f'Error: {line.replace(str(path), path.name)}')
     panels = face_panels(result, sr.options.skip_faces, sr.mask is not None)
-    return Answer(describe(result), before_and_after(photo.pixels, result), both_steps(result), panels, str(target))
+    text = describe(result) if sr.options.finds_faces else 'Restored without adaptation.'
+    return Answer(text, before_and_after(photo.pixels, result), both_steps(result), panels, str(target))
 
 
 def describe(result: Restoration) -> str:

@@ -105,14 +105,14 @@ def build_page(sr: MetaF2N, place: str | Path, max_pixels: float) -> gr.Blocks:
                 upload = gr.File(label='photo', type='filepath', file_count='single', height=140)
                 controls = _controls(sr)
                 with gr.Row():
-                    again = gr.Button('Restore again', variant='primary', min_width=80)
+                    again = gr.Button('Restore', variant='primary', min_width=80)
                     clear = gr.Button('Clear', min_width=80)
             with gr.Column(scale=3, min_width=480):
                 text = gr.Textbox(label='result', interactive=False, max_lines=3)
                 slider = gr.ImageSlider(label='photo | result', interactive=False, visible=False)
                 steps = gr.ImageSlider(label='not adapted | adapted', interactive=False, visible=False)
                 columns = 3 if sr.mask is not None else 2
-                faces = gr.Gallery(label='faces', columns=columns, object_fit='contain', height='auto', visible=False)
+                faces = gr.Gallery(label='faces', columns=columns, object_fit='contain', height=260, visible=False)
                 file = gr.File(label='restored photo', interactive=False, visible=False)
         outputs = [text, slider, steps, faces, file]
         _wire(page, blocks, upload, controls, outputs, again, clear)

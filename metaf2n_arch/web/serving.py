@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -45,7 +46,7 @@ def serve(
     allowed: Collection[str] = (),
     wait: bool = True,
 ) -> Any:
-    """Serves the page until Ctrl-C (or, without `wait`, until it is closed).
+    """Serves the page until `Ended` (or, without `wait`, until it is closed).
 
     Args:
         page: from `build_page`.
@@ -59,6 +60,7 @@ def serve(
 
     Raises:
         OptionError: the port is in use, or the address is none of this machine's.
+        Ended: by Ctrl-C.
     """
     from starlette.middleware import Middleware
 
@@ -85,30 +87,35 @@ def serve(
         )
     except OSError as error:
         raise OptionError(f'the page cannot be served at {host}:{port} ({error}); give another --port.') from None
-    if wait:
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                time.sleep(3600)
-        page.close()
+    try:
+        while wait:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        raise Ended(0) from None
     return served
 
 
+class Ended(SystemExit):
+    """Somebody has ended the page: by Ctrl-C, which is no failure, or by a signal."""
+
+
 @contextlib.contextmanager
-def signals_end_the_block() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end the block as an exception does, so that what is to be removed is removed."""
+def ended_by_signals() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the block as an exception does, so that what is to be removed is removed.
+
+    Then the process ends at once: a photo in work would take its time, and write into a folder that is gone.
+    """
     names = [name for name in ('SIGTERM', 'SIGHUP', 'SIGBREAK') if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def leave(number: int, frame: Any) -> None:
         for name in names:  # a second one does not end the clearing up
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-        raise SystemExit(128 + number)
+        raise Ended(128 + number)
 
-    before = {name: signal.signal(getattr(signal, name), leave) for name in names}
+    for name in names if threading.current_thread() is threading.main_thread() else ():
+        signal.signal(getattr(signal, name), leave)
     try:
         yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+    except Ended as ended:
+        sys.stdout.flush()
+        os._exit(int(str(ended.code)))

@@ -40,6 +40,7 @@ class FaceInWidePhotos(Detector):
 def sr() -> MetaF2N:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2)).requires_grad_(False)
+    torch.nn.init.dirac_(net[0].weight[:3])
     mask = MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False)
     options = RestoreOptions(patch_size=16, inner_lr=0.1, force_adapt=True)
     parts = Generator(net, 2), mask, FaceInWidePhotos(), build_restorer('identity')
@@ -115,9 +116,11 @@ def test_controls_are_the_options_of_the_library(sr, upload, tmp_path, astronaut
 
 
 def test_a_step_that_is_not_taken_says_why(sr, upload, tmp_path):
-    found = answer(sr.with_options(force_adapt=False), upload, tmp_path, 1.0, Wishes(step='fixed', inner_lr=1e8))
+    far = Wishes(step='fixed', inner_lr=1e38)
+    found = answer(sr.with_options(force_adapt=False), upload, tmp_path, 1.0, far)
     assert found.text == '1 face found, restored without adaptation: no gain on the faces.'
     assert found.steps is None
+    assert answer(sr, upload, tmp_path, 1.0, Wishes(step='none')).text == 'Restored without adaptation.'
 
 
 def test_without_a_mask_net_there_is_no_blank_panel(sr, upload, tmp_path):
@@ -144,6 +147,7 @@ def test_every_network_option_of_the_command_reaches_the_network_it_names(monkey
         return SimpleNamespace(about='about the weights')
 
     monkeypatch.setattr(MetaF2N, 'load', load)
+    monkeypatch.setattr('metaf2n_arch.cli.blocks._locate', lambda *arguments: None)  # no such files
     given_to_page: list = []
     for name in ('load_gradio', 'serve'):
         monkeypatch.setattr(f'metaf2n_arch.web.serving.{name}', lambda *arguments: given_to_page.append(arguments))
@@ -160,19 +164,8 @@ def test_every_network_option_of_the_command_reaches_the_network_it_names(monkey
         '--device': 'cpu',
     }
     words = [text for pair in options.items() for text in pair]
-    words += [
-        '--port',
-        '7999',
-        '--max-mb',
-        '3',
-        '--max-total-mb',
-        '9',
-        '--allow-host',
-        'a.lan',
-        '--allow-host',
-        'b.lan',
-    ]
-    result = CliRunner().invoke(app, ['web', *words])
+    more = '--port 7999 --max-mb 3 --max-total-mb 9 --allow-host a.lan --allow-host b.lan'
+    result = CliRunner().invoke(app, ['web', *words, *more.split()])
     assert result.exit_code == 0
     assert 'about the weights\nhttp://127.0.0.1:7999' in result.output
     [(folder,), (shown, host, port, place, *limits)] = given_to_page

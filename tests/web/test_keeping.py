@@ -19,8 +19,8 @@ from metaf2n_arch.web.keeping import PREFIX, Sessions, place_for_files, sweep
 PROGRAM = """
 import tempfile, time
 from metaf2n_arch.web.keeping import place_for_files
-from metaf2n_arch.web.serving import signals_end_the_block
-with signals_end_the_block(), place_for_files() as place:
+from metaf2n_arch.web.serving import ended_by_signals
+with ended_by_signals(), place_for_files() as place:
     (place / 'photo.png').write_bytes(bytes(100))
     tempfile.NamedTemporaryFile(delete=False).close()
     print(place, flush=True)
