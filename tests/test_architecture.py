@@ -162,6 +162,7 @@ def test_what_is_imported_is_required_by_name():
     optional = {
         'av',
         'gradio',
+        'starlette',  # gradio's own
         'spandrel_extra_arches',
         'tensorflow',
         'triton',
