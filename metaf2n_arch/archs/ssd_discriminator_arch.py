@@ -11,10 +11,10 @@ from torch.nn.utils import spectral_norm
 
 from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
 from metaf2n_arch.utils.checks import OptionError, require_image_batch
-from metaf2n_arch.utils.registries import build
+from metaf2n_arch.utils.registries import build, register
 
 
-@ARCH_REGISTRY.register()
+@register(ARCH_REGISTRY)
 class SSDDiscriminator(nn.Module):
     """Spatial and spectral discriminator (Chen et al., "SSD-GAN", AAAI 2021).
 

@@ -17,6 +17,7 @@ from metaf2n_arch.data.visits import Visits
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import register
 
 
 class DegradationDatasetOptions(DegradedOptions):
@@ -40,7 +41,7 @@ class DegradationDatasetOptions(DegradedOptions):
         return self
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class DegradationDataset(Dataset):
     """One item is one clean image and the draw that the model degrades it by, on its device.
 

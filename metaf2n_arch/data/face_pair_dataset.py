@@ -19,6 +19,7 @@ from metaf2n_arch.images.listing import scan_images
 from metaf2n_arch.images.reading import image_size, read_image
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import register
 
 _FACE_NAME = re.compile(r'^(?P<image>.+)_(?P<number>\d+)$')
 
@@ -39,7 +40,7 @@ class Entry:
     faces: tuple[tuple[Path, Path], ...]
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class FacePairDataset(Dataset):
     """Reads the authors' layout of test sets: ``GT/ LQ/ Face_LQ/ Face_HQ/``, faces named ``<image>_<i>.png``.
 

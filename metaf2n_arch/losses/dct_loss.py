@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import dct_distance
 from metaf2n_arch.losses.pair import full_precision, require_order, require_pair
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class DCTLoss(nn.Module):
     """L = ‖T(x) - T(y)‖ / max(‖T(x)‖, ‖T(y)‖), T the orthonormal type-II discrete cosine transform of both axes.
 

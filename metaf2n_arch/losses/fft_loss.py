@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import fft_distance
 from metaf2n_arch.losses.pair import full_precision, require_order, require_pair
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class FFTLoss(nn.Module):
     """L = ‖F(x) - F(y)‖ / max(‖F(x)‖, ‖F(y)‖), F the Fourier transform; 0 where both images are 0.
 

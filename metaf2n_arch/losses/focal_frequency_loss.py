@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from metaf2n_arch.functional.frequency import focal_frequency_distance
 from metaf2n_arch.losses.pair import full_precision, require_pair
 from metaf2n_arch.utils.checks import OptionError, require_number
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class FocalFrequencyLoss(nn.Module):
     """Focal frequency loss (Jiang et al., ICCV 2021, eq. 8 and 9): frequencies that are hard to restore weigh more.
 

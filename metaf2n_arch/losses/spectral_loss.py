@@ -11,9 +11,10 @@ from metaf2n_arch.functional.frequency import spectral_distance
 from metaf2n_arch.functional.spectrum import luminance
 from metaf2n_arch.losses.pair import full_precision, require_pair
 from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class SpectralLoss(nn.Module):
     """Spectral loss (Durall et al., "Watch Your Up-Convolution", CVPR 2020, eq. 2 and 3).
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.published_networks import load_published
 
 SIDE = 299
@@ -82,7 +83,7 @@ def prepare(image: np.ndarray, mode: str, device: str = 'cpu') -> Tensor:
     return (torch.from_numpy(np.stack(channels))[None].to(device).clamp(0, 255) - 128) / 128
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 class FID(SummedSetMetric):
     """Fréchet inception distance of results and references (Heusel et al., NeurIPS 2017), from 0; lower is better.
 
