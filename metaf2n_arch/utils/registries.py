@@ -70,6 +70,12 @@ def names(registry: Registry) -> list[str]:
     )
 
 
+def spellings(registry: Registry, name: str) -> list[str]:
+    """Returns the names by which option files may call the part `name`: the long one too where it is ours."""
+    part = find(registry, name)
+    return [n for n in dict.fromkeys((name, f'{PREFIX}{name}')) if find(registry, n) is part]
+
+
 def find(registry: Registry, name: object) -> Any:
     """Returns what `name` stands for, or None."""
     parts = dict(iter(registry))  # it has keys, but is no mapping
