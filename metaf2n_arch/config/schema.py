@@ -19,7 +19,7 @@ from metaf2n_arch.config import stock
 from metaf2n_arch.config.signatures import Schema, part_schema
 from metaf2n_arch.data.augmentations import KINDS
 from metaf2n_arch.losses.terms import TermOptions
-from metaf2n_arch.models.options import (
+from metaf2n_arch.models.model_options import (
     ColorFixOptions,
     FaceOptions,
     GANTrainOptions,

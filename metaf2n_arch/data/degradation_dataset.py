@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch.utils.data import Dataset
 
 from metaf2n_arch.data import patches
-from metaf2n_arch.data.options import DegradedOptions, require_storage
+from metaf2n_arch.data.data_set_options import DegradedOptions, require_storage
 from metaf2n_arch.data.sources import ImageSource
 from metaf2n_arch.data.visits import Visits
 from metaf2n_arch.images.arrays import to_tensor

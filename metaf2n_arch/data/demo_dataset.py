@@ -9,9 +9,9 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 from pydantic import Field, model_validator
 
+from metaf2n_arch.data.data_set_options import DegradedOptions
 from metaf2n_arch.data.face_pair_dataset import FacePairDataset, FacePairDatasetOptions
 from metaf2n_arch.data.metaf2n_dataset import MetaF2NDataset, MetaF2NDatasetOptions
-from metaf2n_arch.data.options import DegradedOptions
 from metaf2n_arch.data.prepare.demo import folder_of, prepare_training, prepare_validation, validation_settings
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.registries import register

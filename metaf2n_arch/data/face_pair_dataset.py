@@ -12,7 +12,7 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from metaf2n_arch.data.options import DatasetOptions
+from metaf2n_arch.data.data_set_options import DatasetOptions
 from metaf2n_arch.data.sources import first_few, logger, report_ignored
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.listing import scan_images

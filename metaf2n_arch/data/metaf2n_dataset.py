@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metaf2n_arch.data import patches
-from metaf2n_arch.data.options import DegradedOptions, require_storage
+from metaf2n_arch.data.data_set_options import DegradedOptions, require_storage
 from metaf2n_arch.data.sources import ImageSource, first_few
 from metaf2n_arch.data.visits import Visits
 from metaf2n_arch.images.arrays import to_tensor

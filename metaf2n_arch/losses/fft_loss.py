@@ -8,7 +8,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import fft_distance
-from metaf2n_arch.losses.pair import full_precision, require_order, require_pair
+from metaf2n_arch.losses.pair import at_least_float32, require_order, require_pair
 from metaf2n_arch.utils.registries import register
 
 
@@ -45,4 +45,4 @@ class FFTLoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
         require_pair(pred, target)
-        return self.loss_weight * fft_distance(full_precision(pred), full_precision(target), self.order).mean()
+        return self.loss_weight * fft_distance(at_least_float32(pred), at_least_float32(target), self.order).mean()

@@ -7,7 +7,8 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.functional.spectrum import normalised_spectrum
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import OptionError, require_choice

@@ -27,8 +27,8 @@ from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
 from metaf2n_arch.models.critic import SharedCritic
+from metaf2n_arch.models.model_options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
-from metaf2n_arch.models.options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import DataError, OptionError

@@ -33,7 +33,7 @@ from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
 from metaf2n_arch.models.critic import mixes_images
 from metaf2n_arch.models.inner_rates import KEY, InnerRates
-from metaf2n_arch.models.options import FaceOptions, MetaOptions
+from metaf2n_arch.models.model_options import FaceOptions, MetaOptions
 from metaf2n_arch.models.outer_loss import OuterLoss
 from metaf2n_arch.models.tasks import Task, make_tasks
 from metaf2n_arch.utils.checks import DataError, OptionError
