@@ -74,6 +74,11 @@ class MetaF2NModel(BaseGANSRModel):
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
                 'leave it out.'
             )
+        if self.is_train and self.performance.options.autocast == 'fp16':
+            raise OptionError(
+                'performance.autocast is fp16, whose small range the second derivatives of MetaF2NModel leave; '
+                'take bf16.'
+            )
         if self.is_train and self.meta.inner_lr == 'auto':
             raise OptionError('meta.inner_lr is auto, which is for test time; train with a number, or learned.')
         if self.is_train and mixes_images(self.net_g):
@@ -278,7 +283,8 @@ class MetaF2NModel(BaseGANSRModel):
         }
         if self.meta.inner_lr == 'auto':
             probes = probes_of(self.lq, PROBE, PROBES, numpy_generator(0))
-            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed)
+            tones = self.color_fix.in_training
+            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed, inside=tones)
             result = adapt_guarded(net, self.net_m, self.faces, rng, guard, **options)
         else:
             finish = partial(self.fixed, training=True)
