@@ -33,6 +33,7 @@ FLOORS = {
     'config': 4,
     'run': 5,
     'report': 6,
+    'doctor': 6,
     'cli': 7,
     'bridge': 7,
 }

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from metaf2n_arch import __version__
-from metaf2n_arch.cli import evaluate, export, options, prepare, report, restore, web, weights
+from metaf2n_arch.cli import doctor, evaluate, export, options, prepare, report, restore, web, weights
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 INTERRUPTED = 130
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(weights.app, name='weights')
 app.add_typer(prepare.app, name='prepare')
 app.add_typer(options.app, name='options')
+app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
 app.command()(report.report)
