@@ -22,9 +22,10 @@ from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.functional.color_fix import ColorFix, ColorFixName, pooled_noise
 from metaf2n_arch.functional.low_frequency import SHARPEST, drift
 from metaf2n_arch.images.arrays import to_tensor
-from metaf2n_arch.images.kinds import as_rgb, output_size
+from metaf2n_arch.images.kinds import as_rgb
 from metaf2n_arch.images.resize import resized_strips
-from metaf2n_arch.images.tiles import check_tile, fitting_overlap, tiled_strips
+from metaf2n_arch.images.sizes import check_tile, fitting_overlap, output_size
+from metaf2n_arch.images.tiles import tiled_strips
 from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.params import Params, functional, select
 from metaf2n_arch.meta.photo import FaceAdaptation
@@ -196,7 +197,7 @@ class MetaF2N:
         parsed = parse_block(RestoreOptions, options, '')
         place = pick_device(device)
         if not parsed.adapts:
-            return cls(load_generator(weights, architecture), None, None, None, place, parsed)
+            return cls(load_generator(weights, architecture, param_key), None, None, None, place, parsed)
         locate_all(
             needs_of_photos(
                 weights,

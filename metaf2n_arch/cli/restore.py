@@ -13,7 +13,7 @@ from metaf2n_arch.cli.progress import bar
 
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
-    from metaf2n_arch.photos import Job
+    from metaf2n_arch.photos.jobs import Job
     from metaf2n_arch.photos.register import Register
     from metaf2n_arch.photos.report import Report
 
@@ -98,9 +98,9 @@ def restore(
     if half and bf16:
         raise typer.BadParameter('--half and --bf16 exclude each other.')
     from metaf2n_arch.images.formats import allow_pixels
-    from metaf2n_arch.images.kinds import check_outscale
-    from metaf2n_arch.images.tiles import fitting_overlap
-    from metaf2n_arch.photos import collect, remove_done
+    from metaf2n_arch.images.sizes import check_outscale, fitting_overlap
+    from metaf2n_arch.photos.jobs import collect, remove_done, why_none_opens
+    from metaf2n_arch.photos.outcomes import Outcome
     from metaf2n_arch.photos.report import Report
     from metaf2n_arch.utils.shard import shard_of
 
@@ -112,6 +112,10 @@ def restore(
     jobs = share.of(collect(paths, out, format_, compare, passed))
     todo = remove_done(jobs) if skip_existing else jobs
     report = Report(results, share, share.of(sorted(passed.items())), set(jobs) - set(todo) if skip_existing else ())
+    if reasons := why_none_opens(todo):  # told before torch is imported
+        for job, reason in zip(todo, reasons):
+            report.add(Outcome(job, reason))
+        todo = []
     if todo and list_faces:
         _list(wanted, todo, report, skipped, device)
     elif todo:
@@ -195,7 +199,7 @@ def _run(
     outscale: float | None,
     save_faces: Path | None,
 ) -> None:
-    from metaf2n_arch.photos import restore_photos
+    from metaf2n_arch.photos.restoring import restore_photos
 
     options: dict[str, Any] = {'compare': compare, 'require_face': require_face, 'outscale': outscale}
     options['save_faces_to'] = save_faces

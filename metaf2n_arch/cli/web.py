@@ -161,7 +161,7 @@ def before_and_after(photo: np.ndarray, result: Restoration) -> tuple[np.ndarray
     """The photo enlarged, and its result, as RGB bytes."""
     import cv2
 
-    from metaf2n_arch.photos import shown
+    from metaf2n_arch.photos.sheet import shown
 
     after = shown(result.image)
     return cv2.resize(shown(photo), after.shape[1::-1], interpolation=cv2.INTER_CUBIC), after

@@ -62,7 +62,9 @@ class DegradationDataset(Dataset):
         self.options = parse_block(DegradationDatasetOptions, opt, where)
         self.opt = opt
         require_storage(self.options, {'dataroot_gt': self.options.dataroot_gt}, where)
-        self.images = ImageSource(self.options.dataroot_gt, self.options.meta_info, f'{where}.dataroot_gt')
+        self.images = ImageSource(
+            self.options.dataroot_gt, self.options.meta_info, f'{where}.dataroot_gt', self.options.skips
+        )
         least = self.options.gt_size or self.options.scale
         self.images.require_at_least(least, least, 'the gt_size' if self.options.gt_size else 'the scale')
         self._visits = Visits(self.options.seed, self.options.phase == 'train')

@@ -87,8 +87,8 @@ class MetaF2NDataset(Dataset):
         self.opt = opt
         o = self.options
         require_storage(o, {'dataroot_face': o.dataroot_face, 'dataroot_gt': o.dataroot_gt}, where)
-        self.faces = ImageSource(o.dataroot_face, o.meta_info_face, f'{where}.dataroot_face')
-        self.naturals = ImageSource(o.dataroot_gt, o.meta_info_gt, f'{where}.dataroot_gt')
+        self.faces = ImageSource(o.dataroot_face, o.meta_info_face, f'{where}.dataroot_face', o.skips)
+        self.naturals = ImageSource(o.dataroot_gt, o.meta_info_gt, f'{where}.dataroot_gt', o.skips)
         self.faces.require_at_least(o.face_size, o.face_size, 'the face_size')
         self.naturals.require_at_least(o.query_size, o.query_size, 'the query_size')
         self._refuse_oblong(self.faces.unfit(lambda h, w: h == w))

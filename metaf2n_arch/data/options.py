@@ -47,7 +47,7 @@ class LoaderOptions(Strict):
     pin_memory: bool = False
     """Whether batches lie in page-locked memory, from which copies to a GPU are faster."""
     skip_unreadable: bool = False
-    """Whether another image is taken for one that cannot be read; the experiment's ``unreadable.txt`` lists them."""
+    """In training: whether another image is taken for one that cannot be read; ``unreadable.txt`` lists them."""
     persistent_workers: bool = False
     """Whether loader processes live on from epoch to epoch."""
 
@@ -57,6 +57,11 @@ class DatasetOptions(LoaderOptions):
 
     seed: int = Field(default=0, ge=0)
     """What all draws are derived from; the runner hands on the top-level ``manual_seed``."""
+
+    @property
+    def skips(self) -> bool:
+        """Whether unreadable images are passed over: where asked, in training alone."""
+        return self.skip_unreadable and self.phase == 'train'
 
 
 class DegradedOptions(DatasetOptions):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,14 +31,22 @@ class ImageSource:
         meta_info: text file with one picture a line, relative to `root`: ``name.png (h,w,c) ...``; of a pair
             ``gt/a.png, lq/a.png`` the first counts. Sizes are optional.
         where: key path of the option that names `root`, for errors.
+        skip_unreadable: whether headers that cannot be read are passed over; the loader then meets and lists them.
 
     Raises:
-        DataError: the folder or file is missing, or there is no picture.
+        DataError: the folder or file is missing or cut off, or there is no picture.
     """
 
-    def __init__(self, root: str | os.PathLike[str], meta_info: str | os.PathLike[str] | None, where: str) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        meta_info: str | os.PathLike[str] | None,
+        where: str,
+        skip_unreadable: bool = False,
+    ) -> None:
         self.root = Path(root).expanduser()
         self.where = where
+        self.skip_unreadable = skip_unreadable
         self.is_lmdb = self.root.suffix == '.lmdb'
         if not self.root.is_dir():
             kind = 'a file' if self.root.exists() else 'missing'
@@ -50,6 +59,8 @@ class ImageSource:
             self.sizes = [None] * len(self.names)
         if not self.names:
             raise DataError(f'{where}: there is no image in {self.root if meta_info is None else meta_info}.')
+        if self.is_lmdb:
+            check_lmdb(self.root, where)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,7 +88,9 @@ class ImageSource:
         unknown = [i for i, size in enumerate(self.sizes) if size is None]
         suspects = [i for i, size in enumerate(self.sizes) if size is not None and not fits(*size)]
         suspects += unknown[:: max(1, -(-len(unknown) // MAX_HEADERS))]
-        sizes = {index: self.size(index) for index in sorted(suspects)}
+        sizes = readable(
+            {index: partial(self.size, index) for index in sorted(suspects)}, self.where, self.skip_unreadable
+        )
         return [f'{self.path(index)} ({h}x{w})' for index, (h, w) in sizes.items() if not fits(h, w)]
 
     def require_at_least(self, height: int, width: int, why: str) -> None:
@@ -97,23 +110,75 @@ class ImageSource:
         return bytes(data)
 
 
+Key = TypeVar('Key')
+Header = TypeVar('Header')
+
+
+def readable(
+    headers: Mapping[Key, Callable[[], Header]], where: str, skip_unreadable: bool = False
+) -> dict[Key, Header]:
+    """Returns what each function has read from the header of an image, without those that cannot be read.
+
+    Args:
+        headers: functions that raise `DataError` where there is no header.
+        where: key path of the option, for messages.
+        skip_unreadable: whether some may be left out; how many is logged.
+
+    Raises:
+        DataError: a header cannot be read and none may be left out, or none can be read.
+    """
+    found: dict[Key, Header] = {}
+    faults: list[str] = []
+    for key, header in headers.items():
+        try:
+            found[key] = header()
+        except DataError as error:
+            faults.append(str(error))
+    if faults and not (skip_unreadable and found):
+        more = f' {len(faults) - 1} more cannot be read.' if len(faults) > 1 else ''
+        skip = ' To pass over such images, set datasets.train.skip_unreadable: true.' if found else ''
+        raise DataError(faults[0] + more + (skip if where.startswith('datasets.train') else ''))
+    if faults:
+        logger.warning(
+            '%s: %d of %d headers cannot be read; these images are skipped.', where, len(faults), len(headers)
+        )
+    return found
+
+
 # LMDB refuses to open a folder twice in a process, and an environment must not cross a fork.
 _environments: dict[str, tuple[int, Any]] = {}
 
 
-def _open_lmdb(root: str, where: str) -> Any:
-    """Returns the one environment of this process for `root`."""
+def check_lmdb(root: Path, where: str) -> None:
+    """Looks whether a folder is an LMDB and whole, and closes it again.
+
+    Raises:
+        DataError: it is no LMDB, or cut off.
+    """
+    if _environments.get(str(root), (-1, None))[0] == os.getpid():
+        return  # looked at when it was opened
+    open_whole(root, where).close()
+
+
+def open_whole(root: Path, where: str) -> Any:
+    """Opens an LMDB for reading; raises `DataError` if it is none, or cut off."""
     import lmdb
 
+    try:
+        environment = lmdb.open(str(root), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise DataError(f'{where}: {root} cannot be opened as LMDB: {error}.') from None
+    require_whole(environment, root, where)
+    return environment
+
+
+def _open_lmdb(root: str, where: str) -> Any:
+    """Returns the one environment of this process for `root`."""
     process, environment = _environments.get(root, (-1, None))
     if process != os.getpid():
         if environment is not None:
             environment.close()
-        try:
-            environment = lmdb.open(root, readonly=True, lock=False, readahead=False)
-            require_whole(environment, Path(root), where)
-        except lmdb.Error as error:
-            raise DataError(f'{where}: {root} cannot be opened as LMDB: {error}.') from None
+        environment = open_whole(Path(root), where)
         _environments[root] = os.getpid(), environment
     return environment
 

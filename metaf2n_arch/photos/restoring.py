@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metaf2n_arch.images.kinds import output_size
 from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.sizes import output_size
 from metaf2n_arch.images.writing import check_target, write_strips
 from metaf2n_arch.inference import MetaF2N, Opened
 from metaf2n_arch.photos.faces_found import save_faces

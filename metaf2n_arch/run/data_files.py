@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from metaf2n_arch.utils.checks import DataError
+
 # (identity of the bytes, path) of the files read last by this thread; identities, so that no file is kept in memory.
 _recent = threading.local()
 
@@ -27,6 +29,14 @@ def name_of(content: Any) -> str:
     """Returns the file that `content` was read from."""
     files = _recent.__dict__.get('files', ())
     return next((name for identity, name in files if identity == id(content)), 'an image given as bytes')
+
+
+def no_image(content: Any, name: str | None = None) -> DataError:
+    """The error for bytes that OpenCV, which the host reads with, cannot decode."""
+    return DataError(
+        f'{name or name_of(content)}: not an image that OpenCV can read ({len(content)} bytes); replace the file or '
+        'take it out.'
+    )
 
 
 def without_partner(folders: Sequence[str], names: Sequence[Iterable[str]], template: str) -> list[str]:

@@ -12,6 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from metaf2n_arch.utils.files import write_whole
+
 STALE = 900.0
 """Seconds without a sign of life after which a claim of another machine's process counts as left behind."""
 
@@ -67,10 +71,8 @@ class Claims:
         """Takes `name`, a file name; False if another has it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
-        if not self._create(path):
-            holder = _read(path)
-            if holder is None or _is_alive(holder, path) or not self._bury(path, holder) or not self._create(path):
-                return False
+        if not self._create(path) and not self._take_over(path):
+            return False
         self._refreshed[name] = time.monotonic()
         return True
 
@@ -95,34 +97,24 @@ class Claims:
             return False
         return True
 
-    def _bury(self, path: Path, holder: str) -> bool:
-        """Removes a claim, if it is still that of `holder`."""
-        grave = path.with_name(f'.{secrets.token_hex(8)}')
-        try:
-            os.rename(path, grave)
-        except OSError:  # another was quicker
+    def _take_over(self, path: Path) -> bool:
+        """Replaces the claim of a dead process; one process at a time, so that no living claim is ever replaced."""
+        if _is_alive(path):
             return False
-        same = _read(grave) == holder
-        if not same:  # another has taken it over meanwhile: put it back
-            with contextlib.suppress(OSError):
-                os.link(grave, path)
-        with contextlib.suppress(OSError):
-            grave.unlink()
-        return same
+        with FileLock(self.folder.with_name(f'{self.folder.name}.lock')):
+            if _is_alive(path):  # another was quicker
+                return False
+            write_whole(path, self._mine.encode())
+            return True
 
 
-def _read(path: Path) -> str | None:
+def _is_alive(path: Path) -> bool:
+    """Whether the holder of a claim is at work; a claim that was given back meanwhile is left to the next look."""
     try:
-        return path.read_text(encoding='utf-8')
-    except OSError:
-        return None
-
-
-def _is_alive(holder: str, path: Path) -> bool:
-    try:
+        holder = path.read_text(encoding='utf-8')
         silent = time.time() - path.stat().st_mtime
     except OSError:
-        return False
+        return True
     try:
         who = json.loads(holder)
         if who['host'] == host():

@@ -218,6 +218,21 @@ def test_a_missing_lmdb_key_is_named(data_dir, tmp_path):
         client.get('nothing', 'gt')
 
 
+def test_an_lmdb_that_is_cut_off_is_one_line_and_no_bus_error(data_dir, tmp_path):
+    """By itself the host dies of SIGBUS, seen with lmdb 1.4 to 2.3."""
+    from basicsr.utils import FileClient
+
+    shutil.copytree(data_dir / 'pairs_x4' / 'gt.lmdb', tmp_path / 'gt.lmdb')
+    file = tmp_path / 'gt.lmdb' / 'data.mdb'
+    whole = file.read_bytes()
+    for length in (len(whole) - 1, len(whole) // 2, 8192):
+        file.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=rf'data\.mdb is cut off: {length} of {len(whole)} bytes are there'):
+            FileClient('lmdb', db_paths=str(tmp_path / 'gt.lmdb'), client_keys='gt')
+    file.write_bytes(whole)
+    assert FileClient('lmdb', db_paths=str(tmp_path / 'gt.lmdb'), client_keys='gt').get('baboon', 'gt')
+
+
 def test_a_data_set_without_images_is_named(pairs):
     options, folder = pairs
     for side in ('gt', 'lq'):

@@ -73,9 +73,9 @@ def test_a_bad_image_ends_training_after_saving_and_is_named(tmp_path, photos, o
 def test_unreadable_images_are_skipped_counted_and_listed_where_asked(tmp_path, photos, opt):
     copy = tmp_path / 'photos'
     shutil.copytree(photos, copy)
-    for number in (2, 4):
-        photo = copy / 'naturals' / f'{number}.png'
-        photo.write_bytes(photo.read_bytes()[:200])  # its size can still be read
+    photo = copy / 'naturals' / '2.png'
+    photo.write_bytes(photo.read_bytes()[:200])  # its size can still be read
+    (copy / 'naturals' / '4.png').write_text('not an image')
     opt['datasets']['train'].update(
         dataroot_face=str(copy / 'faces'), dataroot_gt=str(copy / 'naturals'), skip_unreadable=True
     )
@@ -83,6 +83,7 @@ def test_unreadable_images_are_skipped_counted_and_listed_where_asked(tmp_path, 
     listed = (once.experiment / 'unreadable.txt').read_text().splitlines()
     assert sorted(re.search(r'(\d\.png)', line)[1] for line in listed) == ['2.png', '4.png']
     assert '2 images could not be read so far and are skipped' in once.said
+    assert 'dataroot_gt: 1 of 7 headers cannot be read; these images are skipped.' in once.said
     opt['datasets']['train']['num_worker_per_gpu'] = 2
     again = Training(tmp_path / 'again', opt).finish()
     assert_bitwise_equal(again.networks(), once.networks())

@@ -36,6 +36,7 @@ def loaded(*arguments: object) -> tuple[int, set[str]]:
         (['weights', 'fetch', '--for', 'absent.yml'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--half', '--bf16'], 2),
         (['restore', 'photo.jpg'], 2),
+        (['restore', 'photo.jpg', '-o', 'out'], 1),
         (['export', 'net.pth', '-o', 'net.safetensors', '--push', 'me/net'], 2),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) else str(value),

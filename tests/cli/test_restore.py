@@ -23,7 +23,10 @@ from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.reading import read_photo
 from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
-from metaf2n_arch.photos import Summary, collect, comparison, remove_done, restore_photos
+from metaf2n_arch.photos.jobs import collect, remove_done
+from metaf2n_arch.photos.outcomes import Summary
+from metaf2n_arch.photos.restoring import restore_photos
+from metaf2n_arch.photos.sheet import comparison
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.weights.loading import Generator
 

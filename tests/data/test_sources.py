@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -52,6 +53,33 @@ def test_a_corrupt_image_is_named_before_training_when_its_header_is_broken(fold
         source.require_at_least(10, 10, 'asked for')
     with pytest.raises(DataError, match=r'c\.png'):
         source.read(source.names.index('c.png'))
+
+
+def test_broken_headers_are_counted_and_passed_over_where_asked(folder, monkeypatch):
+    logged = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', lambda text, *values: logged.append(text % values))
+    (folder / 'c.png').write_text('not an image')
+    (folder / 'd.png').write_bytes(b'')
+    with pytest.raises(DataError, match=r'c\.png cannot be read .* 1 more cannot be read\. .*skip_unreadable: true\.$'):
+        ImageSource(folder, None, 'datasets.train.x').require_at_least(10, 10, 'asked for')
+    source = ImageSource(folder, None, 'here', skip_unreadable=True)
+    source.require_at_least(10, 10, 'asked for')
+    assert logged[-1] == 'here: 2 of 4 headers cannot be read; these images are skipped.'
+    assert len(source) == 4, 'whatever reads one lists it'
+    with pytest.raises(DataError, match=r'a\.JPG \(40x40\) is smaller than 41x41'):
+        source.require_at_least(41, 41, 'asked for')
+    for name in ('b.png', 'sub/a.JPG'):
+        (folder / name).write_bytes(b'')
+    with pytest.raises(DataError, match='3 more cannot be read'):
+        source.require_at_least(10, 10, 'asked for')
+
+
+def test_an_lmdb_that_is_cut_off_is_refused_when_the_set_is_built(data_dir, tmp_path):
+    shutil.copytree(data_dir / 'pairs_x4' / 'gt.lmdb', tmp_path / 'gt.lmdb')
+    file = tmp_path / 'gt.lmdb' / 'data.mdb'
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r'here: \S+data\.mdb is cut off'):
+        ImageSource(tmp_path / 'gt.lmdb', None, 'here')
 
 
 def test_too_small_images_are_named_with_their_size(folder):

@@ -1,11 +1,15 @@
-"""`basicsr.utils.file_client`: in runs of ours `FileClient.get` remembers what its bytes are called."""
+"""`basicsr.utils.file_client`: in runs of ours `FileClient.get` remembers what its bytes are called, and an LMDB is
+looked at before it is read.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace_for_ours
+from metaf2n_arch.data.sources import require_whole
 from metaf2n_arch.run import data_files
 from metaf2n_arch.utils.checks import DataError
 
@@ -28,9 +32,24 @@ def get(self: Any, filepath: Any, client_key: str = 'default') -> Any:
     return content
 
 
-def _apply(module: ModuleType) -> bool:
+def open_lmdb(self: Any, *arguments: Any, **named: Any) -> None:
+    """Opens LMDBs like the host; raises `DataError` if one is cut off: reading it would end the process (SIGBUS)."""
+    ORIGINALS['basicsr.utils.file_client.LmdbBackend.__init__'](self, *arguments, **named)
+    for environment, folder in zip(self._client.values(), self.db_paths):
+        require_whole(environment, Path(folder), 'io_backend')
+
+
+def _names(module: ModuleType) -> bool:
     replace_for_ours(module.FileClient, 'get', get)
     return True
 
 
-REPAIRS = [Repair('names-of-files', 'basicsr.utils.file_client', _apply, 'forgets where bytes came from')]
+def _lmdb(module: ModuleType) -> bool:
+    replace_for_ours(module.LmdbBackend, '__init__', open_lmdb)
+    return True
+
+
+REPAIRS = [
+    Repair('names-of-files', 'basicsr.utils.file_client', _names, 'forgets where bytes came from'),
+    Repair('whole-lmdb', 'basicsr.utils.file_client', _lmdb, 'dies of a bus error where an LMDB is cut off'),
+]

@@ -9,7 +9,6 @@ import numpy as np
 
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace_for_ours
 from metaf2n_arch.run import data_files
-from metaf2n_arch.utils.checks import DataError
 
 
 def imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> np.ndarray:
@@ -27,10 +26,7 @@ def imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> n
     except cv2.error:
         image = None
     if image is None:
-        raise DataError(
-            f'{data_files.name_of(content)}: not an image that OpenCV can read ({len(content)} bytes); replace the '
-            'file or take it out.'
-        )
+        raise data_files.no_image(content)
     return image.astype(np.float32) / 255.0
 
 

@@ -23,7 +23,7 @@ import torch
 
 from metaf2n_arch.bridge import circle
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours
-from metaf2n_arch.run import beginning, folders, rescue, resume
+from metaf2n_arch.run import beginning, folders, headers, rescue, resume
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.lock import release_folders
 from metaf2n_arch.utils.checks import DataError
@@ -40,13 +40,15 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple[Any, Any, list[Any], int, int]:
-    """Builds the loaders like the host; counts the epochs from where the run goes on.
+    """Builds the loaders like the host; looks at headers, and counts the epochs from where the run goes on.
 
     Raises:
-        DataError: the training set does not fill a single batch.
+        DataError: the training set does not fill a single batch, or see `headers.check_headers`.
     """
     original = ORIGINALS['basicsr.train.create_train_val_dataloader']
     train_loader, train_sampler, val_loaders, _, total_iters = original(opt, logger)
+    for loader in (train_loader, *val_loaders):
+        headers.check_headers(loader.dataset)
     epoch, iteration = course.resumed
     if len(train_loader) == 0:
         raise DataError(
