@@ -28,7 +28,6 @@ FLOORS = {
     'data': 3,
     'models': 4,
     'inference': 4,
-    'restoration': 4,
     'photos': 4,
     'config': 4,
     'run': 5,

@@ -39,7 +39,7 @@ def web(
     mask_weights: blocks.MaskWeights = None,
     mask_architecture: blocks.MaskArchitecture = None,
     detector: blocks.Detector = 'retinaface_resnet50',
-    restorer: blocks.Restorer = 'gpen',
+    restorer: blocks.Restorer = None,
     device: blocks.Device = None,
     host: Annotated[
         str, typer.Option(help='Address to listen on; by default only this machine can connect.')

@@ -265,6 +265,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             scale=self.opt['scale'],
             iteration=max(0, current_iter),
             color_fix=self.color_fix.type if self.color_fix.in_training else None,
+            color_fix_sigma=self.color_fix.sigma if self.color_fix.in_training else None,
             program=f'metaf2n_arch {__version__}',
         )
 

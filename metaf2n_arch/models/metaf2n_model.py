@@ -277,7 +277,8 @@ class MetaF2NModel(BaseGANSRModel):
         }
         if self.meta.inner_lr == 'auto':
             probes = probes_of(self.lq, PROBE, PROBES, numpy_generator(0))
-            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed)
+            tones = self.color_fix.in_training
+            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed, inside=tones)
             result = adapt_guarded(net, self.net_m, self.faces, rng, guard, **options)
         else:
             finish = partial(self.fixed, training=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from metaf2n_arch.faces.restorer import RestorerOptions
-from metaf2n_arch.functional.color_fix import ColorFixName
+from metaf2n_arch.functional.methods import ColorFixName
 from metaf2n_arch.utils.options import Strict
 
 

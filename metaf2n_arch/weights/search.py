@@ -80,6 +80,11 @@ def locate(name_or_path: str | Path, what: str | None = None) -> Path:
     )
 
 
+def is_here(name_or_path: str | Path) -> bool:
+    """Whether `locate` finds a file."""
+    return _find(name_or_path) is not None
+
+
 def locate_all(wanted: Mapping[str, str], also: Mapping[str, str] | None = None) -> None:
     """Finds out whether all weights files of a run are here, so that one message names all that are not.
 

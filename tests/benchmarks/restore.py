@@ -89,7 +89,9 @@ def one_photo(side: int, repeats: int) -> list[str]:
     sr = every['identity']
     faces = sr.find_faces(photo)
     x = to_tensor(photo)[None]
-    calls: dict[str, Callable[[], object]] = {'restoration alone': lambda: sr._restore(None, x)}
+    calls: dict[str, Callable[[], object]] = {
+        'restoration alone': lambda: list(sr.networks.strips(None, x, sr.options))
+    }
     for kind, whole in every.items():
         calls[f'all: `sr(photo)`, restorer {kind}'] = lambda whole=whole: whole(photo)
     for kind, whole in every.items():

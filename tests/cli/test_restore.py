@@ -298,14 +298,15 @@ def test_every_option_reaches_the_network(data_dir, real, tmp_path, monkeypatch)
     file = tmp_path / 'options.yml'
     file.write_text('network_g: {type: MSRResNet, upscale: 4}', encoding='utf-8')
     given = '--steps 3 --inner-lr 0.5 --patches 8 --seed 9 --tile 100 --overlap 10 --half --learned-rates'
-    given = [*given.split(), '--mask-weights', 'm.pth', '--architecture', file]
+    (tmp_path / 'm.pth').touch()
+    given = [*given.split(), '--mask-weights', tmp_path / 'm.pth', '--architecture', file]
     CliRunner().invoke(app, command(data_dir, real, '-o', tmp_path / 'out', *given))
     assert seen['architecture'] == {'type': 'MSRResNet', 'upscale': 4}
     assert seen['detector']['type'] == 'yunet'
     wanted = {'inner_steps': 3, 'inner_lr': 0.5, 'patches': 8, 'seed': 9, 'tile': 100, 'overlap': 10}
     wanted |= {
         'precision': 'float16',
-        'mask_weights': 'm.pth',
+        'mask_weights': str(tmp_path / 'm.pth'),
         'learned_rates': True,
         'device': 'cpu',
         'restorer': 'identity',
