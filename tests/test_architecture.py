@@ -34,6 +34,7 @@ FLOORS = {
     'run': 5,
     'web': 5,
     'report': 6,
+    'doctor': 6,
     'cli': 7,
     'bridge': 7,
 }

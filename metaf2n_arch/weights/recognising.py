@@ -128,8 +128,6 @@ def _compact(state: State) -> Built | None:
 def _by_spandrel(state: State, path: str | Path) -> Recognised:
     import spandrel
 
-    from metaf2n_arch.archs.spandrel_networks import made_trainable
-
     words = {word for rank in RANKS for word in rank}
     reason = ''
     for head, part in variants(state):
