@@ -9,8 +9,16 @@ repairs are looked up the moment the first module of BasicSR is searched for.
     METAF2N_BRIDGE_SKIP=a,b     leaves single repairs out, see `python -m metaf2n_arch.bridge`
 """
 
+from __future__ import annotations
+
 import os
 import sys
+
+TYPE_CHECKING = False  # not from `typing`, which is not loaded yet
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 PARTS = tuple(f'metaf2n_arch.{floor}.' for floor in ('archs', 'losses', 'metrics', 'data', 'models'))
 SHIM = 'torchvision.transforms.functional_tensor'
@@ -22,7 +30,9 @@ class BridgeFinder:
     Whoever imports a name from that module later gets the repaired one, so that no copies have to be chased.
     """
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if not (name == 'basicsr' or name.startswith(('basicsr.', *PARTS)) or name == SHIM):
             return None
         for finder in sys.meta_path:
