@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from metaf2n_arch import __version__
-from metaf2n_arch.cli import evaluate, export, options, prepare, report, restore, web, weights
+from metaf2n_arch.cli import doctor, evaluate, export, options, prepare, report, restore, web, weights
 from metaf2n_arch.utils.allocator import keep_freed_memory
 from metaf2n_arch.utils.checks import DataError, OptionError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(weights.app, name='weights')
 app.add_typer(prepare.app, name='prepare')
 app.add_typer(options.app, name='options')
+app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
 app.command()(report.report)

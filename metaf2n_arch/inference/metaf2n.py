@@ -170,10 +170,11 @@ class MetaF2N:
 
         return cls.load(download(repo, file, revision), **arguments)
 
-    def with_options(self, **options: Any) -> MetaF2N:
+    def with_options(self, *, max_faces: int | None = None, **options: Any) -> MetaF2N:
         """The same networks under other options; what is not named stays as it was given.
 
         Args:
+            max_faces: most faces that are found, the largest ones; None leaves the detector as it is.
             options: fields of `RestoreOptions`.
 
         Raises:
@@ -181,7 +182,8 @@ class MetaF2N:
         """
         given = {name: getattr(self._given, name) for name in self._given.model_fields_set}
         parsed = parse_block(RestoreOptions, {**given, **options}, '')
-        parts = self.generator, self.mask, self.detector, self.restorer
+        detector = self.detector if max_faces is None or self.detector is None else self.detector.limited(max_faces)
+        parts = self.generator, self.mask, detector, self.restorer
         return MetaF2N(*parts, self.device, parsed, self._learned)
 
     @property

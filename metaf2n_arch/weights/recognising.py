@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.archs.published_networks import RRDB, Compact
+from metaf2n_arch.archs.spandrel_networks import made_trainable
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.layouts import renamed_rrdb
 from metaf2n_arch.weights.plain import first_names, shortened
@@ -127,8 +128,6 @@ def _compact(state: State) -> Built | None:
 def _by_spandrel(state: State, path: str | Path) -> Recognised:
     import spandrel
 
-    from metaf2n_arch.archs.spandrel_networks import made_trainable
-
     words = {word for rank in RANKS for word in rank}
     reason = ''
     for head, part in variants(state):
@@ -142,6 +141,7 @@ def _by_spandrel(state: State, path: str | Path) -> Recognised:
         colours = isinstance(found, spandrel.ImageModelDescriptor) and (found.input_channels, found.output_channels)
         if colours != (3, 3):
             raise DataError(f'{path} holds a {found.architecture.name}, which does not map RGB images to RGB images.')
+        # So that it can be adapted, and takes any size.
         net = made_trainable(found.model.float(), found).requires_grad_(False).eval()
         check_finite(dict(net.named_parameters()), path)
         return Recognised(net, found.scale, {'type': found.architecture.id})
