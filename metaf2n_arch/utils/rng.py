@@ -6,8 +6,7 @@ workers or processes, and another draw each time an item is visited.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
