@@ -265,7 +265,7 @@ class MetaF2N:
             raise DataError('no face found.')
         x = to_tensor(photo)[None].to(self.device)
         probed = self.networks.probe(x) if faces or self.options.color_fix == 'lowfreq' else None
-        fix = ColorFix(self.options.color_fix, self._fix_sigma, None if probed is None else probed.noise())
+        fix = ColorFix(self.options.color_fix, self._fix_sigma, None if probed is None else probed.traits())
         if faces and self.options.adapts:
             progress('adaptation', 0, 1)
         found = self.adapt(faces, self.options.seed if seed is None else seed, probed, fix)
