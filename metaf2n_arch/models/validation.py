@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from metaf2n_arch.images.writing import write_image
-from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, to_images, write_json
+from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, better_of, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
 from metaf2n_arch.models.optimizers import at_average
 
@@ -76,7 +76,10 @@ class Validation:
         self.current_iter = current_iter
         self.tb_logger = tb_logger
         self.save_img = save_img
-        self.evaluator = Evaluator(self.options.get('metrics') or {})
+        metrics = self.options.get('metrics') or {}
+        for entry in metrics.values():  # where the host's record of the best looks
+            entry.setdefault('better', better_of(entry))
+        self.evaluator = Evaluator(metrics)
 
     def run(self) -> None:
         """Restores and evaluates this process's share, gathers, and reports on rank 0."""
