@@ -34,8 +34,7 @@ from metaf2n_arch.config.shapes import shown_line
 from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.learning_rates import parts
-from metaf2n_arch.models.optimizers import optimizer_class
-from metaf2n_arch.models.options import (
+from metaf2n_arch.models.model_options import (
     ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
@@ -44,6 +43,7 @@ from metaf2n_arch.models.options import (
     PerformanceOptions,
     ValOptions,
 )
+from metaf2n_arch.models.optimizers import optimizer_class
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.registries import find, require

@@ -14,6 +14,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image, read_pair
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.registries import PREFIX, register
 
 OF_SETS = ('fid', 'sfid', 'fid_dinov2', 'inception_score')
 """Metrics of pyiqa that no single image has; a set is measured by our own FID."""
@@ -37,6 +38,11 @@ def registered(name: str) -> Mapping[str, Any]:
     if name in OF_SETS:
         raise OptionError(f"pyiqa's {name} measures folders, not images; take {{type: FID}}.")
     return DEFAULT_CONFIGS[name]
+
+
+def is_of_pyiqa(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``val.metrics`` names a metric of pyiqa, ``{type: pyiqa, name: ...}``."""
+    return str(entry.get('type')).removeprefix(PREFIX) == 'pyiqa'
 
 
 def known_names() -> list[str]:
@@ -100,7 +106,7 @@ def create(name: str, device: str | None = None) -> Any:
     return made
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def pyiqa(
     img: np.ndarray,
@@ -148,7 +154,9 @@ def check_options(options: Mapping[str, Any], where: str) -> None:
         raise OptionError(f'{where}.better is {options["better"]!r}, and {better} is better by pyiqa; leave it out.')
 
 
-pyiqa.check_options = check_options  # asked by the check of option files
-pyiqa.direction = lambda entry: direction(entry['name'])
-pyiqa.score_range = lambda entry: registered(entry['name']).get('score_range')
-pyiqa.needs_reference = lambda entry: registered(entry['name'])['metric_mode'] == 'FR'
+# What is asked before and beside measuring: by the check of option files, and by `models.evaluation`.
+_asked: Any = pyiqa
+_asked.check_options = check_options
+_asked.direction = lambda entry: direction(entry['name'])
+_asked.score_range = lambda entry: registered(entry['name']).get('score_range')
+_asked.needs_reference = lambda entry: registered(entry['name'])['metric_mode'] == 'FR'

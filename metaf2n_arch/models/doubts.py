@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from metaf2n_arch.models.averaging import remaining
-from metaf2n_arch.models.options import AverageOptions
+from metaf2n_arch.models.model_options import AverageOptions
 
 FLAT = 1e-3
 """Standard deviation of an image in [0, 1] below which it shows nothing: a quarter of a level of 8 bits."""

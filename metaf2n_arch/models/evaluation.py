@@ -150,14 +150,14 @@ def without_weights(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[list[str]
     Args:
         metrics: entries of ``val.metrics`` by name. Those of pyiqa are created, whose weights pyiqa fetches by itself.
     """
-    from metaf2n_arch.metrics.pyiqa_metric import create
+    from metaf2n_arch.metrics.pyiqa_metric import create, is_of_pyiqa
 
     wanted: dict[str, str] = {}
     names, reasons = [], []
     for name, entry in metrics.items():
         files = [file for file in needs_of({'val': {'metrics': {name: entry}}}).optional if not is_here(file)]
         wanted.update(dict.fromkeys(files, f'the metric {name}'))
-        if entry['type'] == 'pyiqa':
+        if is_of_pyiqa(entry):
             try:
                 create(entry['name'], entry.get('device'))
             except DataError as error:

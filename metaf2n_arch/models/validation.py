@@ -154,9 +154,10 @@ class Validation:
                 for metric, value in values.items():
                     label = metric if variant == RESULT else f'{metric}_{variant}'
                     self.tb_logger.add_scalar(f'metrics/{self.name}/{label}', value, self.current_iter)
-        root = self.opt['path']['experiments_root' if self.opt['is_train'] else 'results_root']
-        content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
-        write_json(Path(root) / f'metrics_{self.name}.json', {**content, 'images': self.evaluator.table.values})
+        root = self.opt['path'].get('experiments_root' if self.opt['is_train'] else 'results_root')
+        if root is not None:  # a program of somebody else may validate without a folder of its own
+            content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
+            write_json(Path(root) / f'metrics_{self.name}.json', {**content, 'images': self.evaluator.table.values})
 
     def _metric_line(self, result: Mapping[str, Mapping[str, float]], metric: str) -> str:
         value = result[RESULT][metric]

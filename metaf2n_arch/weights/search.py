@@ -126,6 +126,11 @@ def find_published(entry: PublishedFile) -> Path | None:
     return None
 
 
+def find_here(entry: PublishedFile) -> Path | None:
+    """Where a file of that name is on the search path, whether it is the published one or not."""
+    return next((folder / entry.file for folder in folders() if (folder / entry.file).is_file()), None)
+
+
 def entry_of(name: str) -> PublishedFile:
     """The published file of that name, or whose file is called so.
 
@@ -146,7 +151,7 @@ def state(entry: PublishedFile) -> str:
     >>> state(PublishedFile('x', 'never.pth', '', None, None, '', ''))
     '-'
     """
-    path = next((folder / entry.file for folder in folders() if (folder / entry.file).is_file()), None)
+    path = find_here(entry)
     if path is None:
         return '-'
     published = is_published(path, entry)

@@ -31,6 +31,7 @@ def loaded(*arguments: object) -> tuple[int, set[str]]:
         (['restore', '--help'], 0),
         (['prepare', '--help'], 0),
         (['weights', 'list'], 0),
+        (['doctor', 'restor'], 2),
         (['weights', 'path', 'gpen_bfr_25'], 2),
         (['weights', 'fetch', '--for', 'absent.yml'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--half', '--bf16'], 2),
