@@ -31,6 +31,7 @@ FLOORS = {
     'photos': 4,
     'config': 4,
     'run': 5,
+    'web': 5,
     'report': 6,
     'doctor': 6,
     'cli': 7,
@@ -162,6 +163,7 @@ def test_what_is_imported_is_required_by_name():
     optional = {
         'av',
         'gradio',
+        'starlette',  # gradio's own
         'spandrel_extra_arches',
         'tensorflow',
         'triton',

@@ -46,6 +46,7 @@ def load(
     detector: str | dict[str, Any],
     restorer: str | None,
     device: str | None,
+    param_key: str | None = None,
     **options: Any,
 ) -> MetaF2N:
     """`MetaF2N.load` with the arguments as the command line spells them; the others are `options`."""
@@ -64,6 +65,7 @@ def load(
         detector=detector,
         restorer=restorer,
         device=device,
+        param_key=param_key,
         **options,
     )
 

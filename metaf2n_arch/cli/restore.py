@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metaf2n_arch.cli import blocks
-from metaf2n_arch.cli.progress import bar
+from metaf2n_arch.cli.progress import PhotoBar, bar
 from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def restore(
     settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if half and bf16:
         raise typer.BadParameter('--half and --bf16 exclude each other.')
+    from metaf2n_arch.images.sizes import check_outscale, fitting_overlap
+
     wanted, skipped = blocks.of_faces(detector, faces, min_confidence), blocks.numbers(skip_faces, '--skip-faces')
     options = blocks.restore_options(
         inner_lr=number_or_auto(inner_lr),
@@ -115,14 +117,13 @@ def restore(
         patches=patches,
         seed=seed,
         tile=tile,
-        overlap=overlap,
+        overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
         precision='float16' if half else 'bfloat16' if bf16 else 'float32',
     )
     for name, asked in (('--require-face', require_face), ('--save-faces', save_faces)):
         if asked and not list_faces and not options.finds_faces:
             raise OptionError(f'{name} asks for faces, which nothing looks for without an inner step; leave out one.')
     from metaf2n_arch.images.formats import allow_pixels
-    from metaf2n_arch.images.sizes import check_outscale, fitting_overlap
     from metaf2n_arch.photos.jobs import collect, remove_done, why_none_opens
     from metaf2n_arch.photos.outcomes import Outcome
     from metaf2n_arch.photos.report import Report
@@ -151,8 +152,7 @@ def restore(
             restorer,
             blocks.device_of(device, share),
             param_key=param_key,
-            **options.model_dump(exclude_unset=True, exclude={'overlap'}),
-            overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
+            **options.model_dump(exclude_unset=True),
         )
         typer.echo(sr.about)
         _run(
@@ -216,8 +216,10 @@ def _run(
 
     options: dict[str, Any] = {'compare': compare, 'require_face': require_face, 'outscale': outscale}
     options['save_faces_to'] = save_faces
+    shown = PhotoBar(len(jobs), 'restoring')
+    options['progress'] = lambda job, *what: shown.inside(job.source, *what)
     try:
-        for outcome in bar(restore_photos(sr, jobs, register=register, **options), len(jobs), 'restoring'):
+        for outcome in shown.track(restore_photos(sr, jobs, register=register, **options)):
             report.add(outcome)
     except KeyboardInterrupt:
         report.end()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.images.sizes import check_tile, mixed_by_tiles, shared_by_tiles
+from metaf2n_arch.utils.progress import Progress, silent
 
 
 def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, tile: int, overlap: int) -> Tensor:
@@ -41,15 +42,29 @@ def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, til
 
 
 def tiled_strips(
-    run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, tile: int, overlap: int
+    run: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    scale: int,
+    tile: int,
+    overlap: int,
+    progress: Progress = silent,
 ) -> Iterator[Tensor]:
-    """The same as `run_tiled`, in strips of the result from top to bottom: one row of tiles is in memory at a time."""
+    """The same as `run_tiled`, in strips of the result from top to bottom: one row of tiles is in memory at a time.
+
+    `progress` counts ``tiles``.
+    """
     height, width = image.shape[-2:]
     if tile == 0 or max(height, width) <= tile:
-        yield run(image)
+        progress('tiles', 0, 1)
+        whole = run(image)
+        progress('tiles', 1, 1)
+        yield whole
         return
     check_tile(tile, overlap)
     rows, columns = _windows(height, tile, overlap, scale), _windows(width, tile, overlap, scale)
+    done, total = 0, len(rows) * len(columns)
+    progress('tiles', done, total)
     kept = None  # what earlier tiles contribute to the rows that the next ones contribute to as well
     for number, (top, row_weight) in enumerate(rows):
         band = None
@@ -59,6 +74,8 @@ def tiled_strips(
                 band = part.new_zeros(*part.shape[:-1], width * scale)
             weight = torch.outer(row_weight, column_weight).to(part)
             band[..., left * scale :][..., : part.shape[-1]] += part * weight
+            done += 1
+            progress('tiles', done, total)
         assert band is not None
         if kept is not None:
             band[..., : kept.shape[-2], :] += kept

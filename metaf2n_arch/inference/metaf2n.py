@@ -32,6 +32,7 @@ from metaf2n_arch.meta.photo import FaceAdaptation
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.progress import Progress, silent
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import Generator, load_generator, load_mask_net
 from metaf2n_arch.weights.needs import needs_of_photos
@@ -169,10 +170,11 @@ class MetaF2N:
 
         return cls.load(download(repo, file, revision), **arguments)
 
-    def with_options(self, **options: Any) -> MetaF2N:
+    def with_options(self, *, max_faces: int | None = None, **options: Any) -> MetaF2N:
         """The same networks under other options; what is not named stays as it was given.
 
         Args:
+            max_faces: most faces that are found, the largest ones; None leaves the detector as it is.
             options: fields of `RestoreOptions`.
 
         Raises:
@@ -180,7 +182,8 @@ class MetaF2N:
         """
         given = {name: getattr(self._given, name) for name in self._given.model_fields_set}
         parsed = parse_block(RestoreOptions, {**given, **options}, '')
-        parts = self.generator, self.mask, self.detector, self.restorer
+        detector = self.detector if max_faces is None or self.detector is None else self.detector.limited(max_faces)
+        parts = self.generator, self.mask, detector, self.restorer
         return MetaF2N(*parts, self.device, parsed, self._learned)
 
     @property
@@ -210,6 +213,7 @@ class MetaF2N:
         require_face: bool = False,
         outscale: float | None = None,
         seed: int | None = None,
+        progress: Progress = silent,
     ) -> Restoration:
         """Finds the faces, adapts to them, restores the photo.
 
@@ -220,16 +224,14 @@ class MetaF2N:
             require_face: a photo without a face is an error.
             outscale: size of the result in sizes of the photo, instead of the generator's own.
             seed: instead of that of the options.
+            progress: called now and then with what is counted, how many are done, and of how many, see `Progress`.
 
         Raises:
             DataError: no face in it, if one is required.
             ValueError: another shape, dtype, or values that are not finite.
         """
-        opened = self.open(image, require_face=require_face, outscale=outscale, seed=seed)
-        result = opened.image()
-        plain = None
-        if unadapted:
-            plain = opened.image(adapted=False) if opened.adapted else result
+        opened = self.open(image, require_face=require_face, outscale=outscale, seed=seed, progress=progress)
+        plain, result = opened.images() if unadapted else (None, opened.image())
         return Restoration(
             image=result,
             faces=opened.faces,
@@ -248,6 +250,7 @@ class MetaF2N:
         require_face: bool = False,
         outscale: float | None = None,
         seed: int | None = None,
+        progress: Progress = silent,
     ) -> Opened:
         """Finds the faces and adapts to them; what it returns restores the photo, strip by strip.
 
@@ -257,18 +260,20 @@ class MetaF2N:
         photo = as_rgb(image)
         if require_face and not self.options.finds_faces:
             raise OptionError('a face is required, but nothing adapts to it; let the inner loop take a step.')
-        faces = self.find_faces(photo)
+        faces = self.find_faces(photo, progress)
         if require_face and not faces:
             raise DataError('no face found.')
         x = to_tensor(photo)[None].to(self.device)
         probed = self.networks.probe(x) if faces or self.options.color_fix == 'lowfreq' else None
         fix = ColorFix(self.options.color_fix, self._fix_sigma, None if probed is None else probed.noise())
+        if faces and self.options.adapts:
+            progress('adaptation', 0, 1)
         found = self.adapt(faces, self.options.seed if seed is None else seed, probed, fix)
         params = found.fast_params if found is not None and found.kept else None
         size = output_size(image, self.scale if outscale is None else outscale)
 
-        def restore(with_params: bool, tile: int | None) -> Iterator[Tensor]:
-            plain = self.networks.strips(params if with_params else None, x, self.options, tile)
+        def restore(with_params: bool, tile: int | None, progress: Progress) -> Iterator[Tensor]:
+            plain = self.networks.strips(params if with_params else None, x, self.options, tile, progress)
             paste = self.options.paste_faces
             pasted = pasted_strips(plain, faces, (x.shape[-2], x.shape[-1]), self.scale, paste) if paste else plain
             strips = fix.in_strips(pasted, x)
@@ -285,14 +290,23 @@ class MetaF2N:
             inner_lr=taken,
             reason=found.reason if found is not None else None,
             _restore=restore,
+            _progress=progress,
         )
 
-    def find_faces(self, photo: np.ndarray) -> list[FacePair]:
+    def find_faces(self, photo: np.ndarray, progress: Progress = silent) -> list[FacePair]:
         """The face pairs of an (H, W, 3) photo; none where nothing asks for them."""
         if self.detector is None or self.restorer is None or not self.options.finds_faces:
             return []
         skipped, paste = self.options.skip_faces, self.options.paste_faces
-        return face_pairs(photo, self.detector, self.restorer, self.scale, skipped=skipped, keep_aligned=paste > 0)
+        return face_pairs(
+            photo,
+            self.detector,
+            self.restorer,
+            self.scale,
+            skipped=skipped,
+            keep_aligned=paste > 0,
+            progress=progress,
+        )
 
     def adapt(
         self,

@@ -19,6 +19,7 @@ from metaf2n_arch.meta.guarded import PROBE, probes_of
 from metaf2n_arch.meta.params import Params, functional, select
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.modules import shell
+from metaf2n_arch.utils.progress import Progress, silent
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import AnySize, Generator
 
@@ -89,7 +90,12 @@ class SharedNetworks:
 
     @torch.no_grad()
     def strips(
-        self, params: Params | None, image: Tensor, options: RestoreOptions, tile: int | None = None
+        self,
+        params: Params | None,
+        image: Tensor,
+        options: RestoreOptions,
+        tile: int | None = None,
+        progress: Progress = silent,
     ) -> Iterator[Tensor]:
         """The whole photo through the generator; (1, 3, H, W) -> strips (1, 3, h, s·W), float32 in [0, 1], in place.
 
@@ -98,6 +104,7 @@ class SharedNetworks:
             image: the photo.
             options: tiles and arithmetic.
             tile: instead of that of the options; its surroundings are made to fit.
+            progress: counts the ``tiles``.
 
         Raises:
             DataError: the generator's values are not finite.
@@ -116,7 +123,8 @@ class SharedNetworks:
         side, overlap = options.tile, options.overlap
         if tile is not None:
             side, overlap = tile, fitting_overlap(tile, options.overlap)
-        for strip in tiled_strips(run, image.to(self.device), scale=self.generator.scale, tile=side, overlap=overlap):
+        scale, photo = self.generator.scale, image.to(self.device)
+        for strip in tiled_strips(run, photo, scale=scale, tile=side, overlap=overlap, progress=progress):
             # In parts, and in place: a strip of a large photo takes half a gigabyte.
             if not all(bool(torch.isfinite(part).all()) for part in strip.split(STRIP, -2)):
                 raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')

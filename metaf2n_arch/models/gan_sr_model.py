@@ -60,7 +60,7 @@ class GANSRModel(BaseGANSRModel):
         if critic is not None:
             values.update(self.teach_critic(pred, targets, critic, current_iter))
         if total.requires_grad:  # not while every term still waits for its start_iter
-            total.backward(inputs=self.trained_parameters())
+            self.step_g.scaled(total).backward(inputs=self.trained_parameters())
         return {**values, 'l_g_total': total.detach()}
 
     def test(self) -> None:

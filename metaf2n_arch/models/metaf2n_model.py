@@ -73,6 +73,11 @@ class MetaF2NModel(BaseGANSRModel):
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
                 'leave it out.'
             )
+        if self.is_train and self.performance.options.autocast == 'fp16':
+            raise OptionError(
+                'performance.autocast is fp16, whose small range the second derivatives of MetaF2NModel leave; '
+                'take bf16.'
+            )
         if self.is_train and self.meta.inner_lr == 'auto':
             raise OptionError('meta.inner_lr is auto, which is for test time; train with a number, or learned.')
         if self.is_train and mixes_images(self.net_g):

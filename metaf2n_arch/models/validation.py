@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
+from metaf2n_arch.models.optimizers import at_average
 
 MAX_GRIDS = 8
 """How many images of a set tensorboard shows at each validation."""
@@ -80,11 +81,15 @@ class Validation:
     def run(self) -> None:
         """Restores and evaluates this process's share, gathers, and reports on rank 0."""
         self._hook('start_validation')
-        for number, data in enumerate(self._shown(self._share())):
-            self._image(number, data)
+        with at_average(getattr(self.model, 'optimizers', [])):
+            for number, data in enumerate(self._shown(self._share())):
+                self._image(number, data)
         result = self.evaluator.finish(gather=not self.alone)
         notes = self._hook('validation_notes') or {}
         notes = notes if self.alone else summed_over_processes(notes)
+        for schedule in getattr(self.model, 'schedulers', []):
+            if hasattr(schedule, 'observe'):
+                schedule.observe(self.name, result[RESULT], self.current_iter)
         if self.rank == 0:
             self._report(result, notes)
 

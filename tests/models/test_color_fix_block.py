@@ -51,6 +51,7 @@ def test_in_training_the_loss_sees_the_fixed_image(tmp_path, astronaut_tensor):
     record = made.training_record(1)
     assert (record.color_fix, record.color_fix_sigma) == ('lowfreq', 2)
     outside = {'color_fix': {'type': 'lowfreq', 'sigma': 2}}
+    train = {**options(tmp_path)['train'], 'losses': [{'type': 'L1Loss', 'target': 'gt'}]}
     record = model(GANSRModel, tmp_path, model_type='GANSRModel', train=train, **outside).training_record(1)
     assert (record.color_fix, record.color_fix_sigma) == (None, None)
 
