@@ -1,4 +1,4 @@
-"""One line on stderr, where the bridge could not do what it is for; never an exception, never twice."""
+"""Messages of the bridge: one line on stderr where a repair failed; never an exception, never twice."""
 
 from __future__ import annotations
 

@@ -28,9 +28,11 @@ def evaluate(
     option_file: Annotated[
         Path | None, typer.Option('--opt', help='Take the metrics of an option file (val.metrics) instead.')
     ] = None,
-    no_reference: Annotated[bool, typer.Option('--no-reference', help='All folders are results; no truth.')] = False,
-    mod_crop: Annotated[int, typer.Option(min=1, help='Cut the truth to a multiple of this.')] = 1,
-    json: Annotated[Path | None, typer.Option(help='Write all values, of each image too, to this file.')] = None,
+    no_reference: Annotated[
+        bool, typer.Option('--no-reference', help='All folders hold results; there is no truth to compare with.')
+    ] = False,
+    mod_crop: Annotated[int, typer.Option(min=1, help='Crop the truth to a multiple of this number of pixels.')] = 1,
+    json: Annotated[Path | None, typer.Option(help='Write the values of all images to this JSON file.')] = None,
     shard: Annotated[
         str | None,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Checks a whole option file before anything is built: every wrong key is one line that names its place.
+"""Check of a whole option file before anything is built: every wrong key is one line that names its place.
 
 The host lets unknown keys pass in silence, so that ``ema_deacy: 0.999`` trains for days without an average. Files whose
 ``model_type`` is ours are checked in full. In files of other models that name a part of ours this part is checked, and
@@ -34,8 +34,7 @@ from metaf2n_arch.config.shapes import shown_line
 from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
 from metaf2n_arch.models.learning_rates import parts
-from metaf2n_arch.models.optimizers import optimizer_class
-from metaf2n_arch.models.options import (
+from metaf2n_arch.models.model_options import (
     ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
@@ -44,6 +43,7 @@ from metaf2n_arch.models.options import (
     PerformanceOptions,
     ValOptions,
 )
+from metaf2n_arch.models.optimizers import optimizer_class
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.registries import find, require

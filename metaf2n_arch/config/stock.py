@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from metaf2n_arch.data.options import LoaderOptions
-from metaf2n_arch.models.options import SCHEDULER, OptimizerOptions
+from metaf2n_arch.data.data_set_options import LoaderOptions
+from metaf2n_arch.models.model_options import SCHEDULER, OptimizerOptions
 from metaf2n_arch.utils.options import Strict
 
 

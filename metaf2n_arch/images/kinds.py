@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaf2n_arch.images.alpha import bleed
-from metaf2n_arch.images.arrays import luminance, to_tensor
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.images.resize import resized_rows
 
 

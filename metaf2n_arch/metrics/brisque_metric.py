@@ -10,6 +10,7 @@ import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.files import read_checkpoint
 from metaf2n_arch.weights.search import locate
 
@@ -22,7 +23,7 @@ def _network(path: Path, device: str) -> Any:
     return pyiqa.create_metric('brisque', device=device, pretrained_model_path=str(path))
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_brisque(
     img: np.ndarray,

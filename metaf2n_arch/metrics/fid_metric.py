@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.published_networks import load_published
 
 SIDE = 299
@@ -114,7 +115,7 @@ def reference_features(image: np.ndarray, mode: str, device: str) -> Tensor:
     return _references[key]
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 class FID(SummedSetMetric):
     """Fréchet inception distance of results and references (Heusel et al., NeurIPS 2017), from 0; lower is better.
 

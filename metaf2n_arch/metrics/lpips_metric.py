@@ -11,6 +11,7 @@ from torch import nn
 
 from metaf2n_arch.archs.lpips_network import TRUNKS, build_lpips
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
+from metaf2n_arch.utils.registries import register
 
 
 @lru_cache(maxsize=3)
@@ -18,7 +19,7 @@ def _network(net: str, device: str) -> nn.Module:
     return build_lpips(net).to(device)
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_lpips(
     img: np.ndarray,

@@ -11,6 +11,7 @@ from basicsr.metrics.niqe import calculate_niqe
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.search import locate
 
 BLOCK = 96
@@ -23,7 +24,7 @@ def _require_blocks(image: np.ndarray) -> None:
         raise ValueError(f'an image of {height}x{width} has fewer than two blocks of {BLOCK}x{BLOCK}')
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_niqe_y(
     img: np.ndarray, img2: np.ndarray | None = None, crop_border: int = 0, better: str = 'lower'
@@ -54,7 +55,7 @@ def _pyiqa_niqe(path: Path, device: str) -> Any:
     return pyiqa.create_metric('niqe', device=device, pretrained_model_path=str(path))
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_niqe_pyiqa(
     img: np.ndarray,

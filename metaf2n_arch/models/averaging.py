@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from metaf2n_arch.models.options import AverageOptions
+from metaf2n_arch.models.model_options import AverageOptions
 
 
 class Average:

@@ -29,9 +29,9 @@ from metaf2n_arch.losses.terms import Data, LossTerms, Shares
 from metaf2n_arch.models.averaging import Average
 from metaf2n_arch.models.critic import SharedCritic
 from metaf2n_arch.models.learning_rates import build_schedulers
+from metaf2n_arch.models.model_options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.optimization import Accumulation, GuardedStep, broadcast_from_first, trained_by
 from metaf2n_arch.models.optimizers import build_optimizer, switches
-from metaf2n_arch.models.options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import DataError, OptionError

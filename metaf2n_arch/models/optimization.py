@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from metaf2n_arch.models.options import SafetyOptions
+from metaf2n_arch.models.model_options import SafetyOptions
 from metaf2n_arch.utils.checks import TrainingDiverged
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from metaf2n_arch.meta import functional
 from metaf2n_arch.meta.concatenation import saved_in_parts
-from metaf2n_arch.models.options import PerformanceOptions
+from metaf2n_arch.models.model_options import PerformanceOptions
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 

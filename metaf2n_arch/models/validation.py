@@ -151,9 +151,10 @@ class Validation:
                 for metric, value in values.items():
                     label = metric if variant == RESULT else f'{metric}_{variant}'
                     self.tb_logger.add_scalar(f'metrics/{self.name}/{label}', value, self.current_iter)
-        root = self.opt['path']['experiments_root' if self.opt['is_train'] else 'results_root']
-        content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
-        write_json(Path(root) / f'metrics_{self.name}.json', {**content, 'images': self.evaluator.table.values})
+        root = self.opt['path'].get('experiments_root' if self.opt['is_train'] else 'results_root')
+        if root is not None:  # a program of somebody else may validate without a folder of its own
+            content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
+            write_json(Path(root) / f'metrics_{self.name}.json', {**content, 'images': self.evaluator.table.values})
 
     def _metric_line(self, result: Mapping[str, Mapping[str, float]], metric: str) -> str:
         value = result[RESULT][metric]
@@ -164,7 +165,7 @@ class Validation:
             before = result[UNADAPTED][metric]
             lower_is_better = self.options['metrics'][metric].get('better') == 'lower'
             gain = before - value if lower_is_better else value - before
-            line += f' (before adaptation {before:.4f}, gain {gain:+.4f})'
+            line += f' (before adaptation {before:.4f}, gain {round(gain, 4) + 0.0:+.4f})'
         missing = self.evaluator.table.missing(RESULT, metric)
         if missing:
             line += f' (missing for {missing} images)'

@@ -105,13 +105,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     course.saved = current_iter
     if model.opt.get('rank', 0) != 0:
         return
-    state = {
-        'epoch': epoch,
-        'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
-        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
-        **further,
-    }
+    state = {**_state_of_host(model, epoch, current_iter), **further}
     path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
     record.note(current_iter)
     keep = (model.opt.get('logger') or {}).get('keep_last')
@@ -127,6 +121,16 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         then()
     else:
         saver.commit(current_iter, epoch, state, path, then)
+
+
+def _state_of_host(model: Any, epoch: int, current_iter: int) -> dict[str, Any]:
+    """What the host writes into a state."""
+    return {
+        'epoch': epoch,
+        'iter': current_iter,
+        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
+    }
 
 
 def _saver_of(model: Any) -> SetSaver | None:
@@ -161,14 +165,8 @@ def save_training_state_as_the_host(model: Any, epoch: int, current_iter: int) -
 
     if current_iter == -1 or get_dist_info()[0] != 0:
         return
-    state = {
-        'epoch': epoch,
-        'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
-        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
-    }
     path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
-    _write_or_go_on(state, path, 'training state')
+    _write_or_go_on(_state_of_host(model, epoch, current_iter), path, 'training state')
 
 
 def _write_or_go_on(content: Any, path: Path, what: str) -> None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,10 @@ def options(photos: Path) -> dict[str, Any]:
     }
 
 
-def _train(folder: Path, arguments: tuple[str, ...], log: Path, environment: dict[str, str]) -> None:
-    """What `python -m basicsr.train <arguments>` does in `folder`."""
+def _train(
+    folder: Path, arguments: tuple[str, ...], log: Path, environment: dict[str, str], prepare: Callable[[], None] | None
+) -> None:
+    """What `python -m basicsr.train <arguments>` does in `folder`, after `prepare`."""
     os.chdir(folder)
     os.environ.update(environment)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -112,6 +115,8 @@ def _train(folder: Path, arguments: tuple[str, ...], log: Path, environment: dic
     import basicsr
     from basicsr.train import train_pipeline
 
+    if prepare is not None:
+        prepare()
     try:
         train_pipeline(str(Path(basicsr.__file__).parents[1]))
     finally:
@@ -122,7 +127,14 @@ def _train(folder: Path, arguments: tuple[str, ...], log: Path, environment: dic
 class Training:
     """One process of the stock runner in `folder`, with what it has said so far."""
 
-    def __init__(self, folder: Path, opt: dict[str, Any], *arguments: str, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        opt: dict[str, Any],
+        *arguments: str,
+        prepare: Callable[[], None] | None = None,
+        **environment: str,
+    ) -> None:
         folder.mkdir(exist_ok=True)
         # At once, because the other process may be reading it.
         (folder / 'new.yml').write_text(yaml.safe_dump(opt), encoding='utf-8')
@@ -134,7 +146,9 @@ class Training:
         context.set_forkserver_preload(['basicsr.train', 'metaf2n_arch.models.metaf2n_model'])
         command = ('-opt', 'small.yml', *arguments)
         asked = {'METAF2N_BRIDGE': 'all' if opt['model_type'] == 'SRModel' else ''}
-        self.process = context.Process(target=_train, args=(folder, command, self.log, {**asked, **environment}))
+        self.process = context.Process(
+            target=_train, args=(folder, command, self.log, {**asked, **environment}, prepare)
+        )
         self.process.start()
 
     @property

@@ -159,6 +159,25 @@ def test_what_a_run_made_is_taken_back_only_before_it_began(tmp_path, capsys):
     assert len(list(old.parent.iterdir())) == 2
 
 
+def test_two_archives_of_one_second_have_two_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(folders.time, 'strftime', lambda form: '20260101_000000')
+    for number in range(4):
+        folders.archive_and_make(tmp_path / 'a', remember=False)
+        (tmp_path / 'a' / 'number').write_text(str(number))
+    kept = {f'a_archived_20260101_000000{end}': str(i) for i, end in enumerate(('', '_2', '_3'))}
+    assert {f.name: (f / 'number').read_text() for f in tmp_path.iterdir()} == {**kept, 'a': '3'}
+
+
+@pytest.mark.parametrize('name', ['a\x1b[31mb', 'a\nb', '../b', 'a\\b', '..', ''])
+def test_a_name_that_is_no_plain_folder_is_refused(name):
+    from metaf2n_arch.config.checks import check_keys
+
+    opt = {'name': name, 'model_type': 'x', 'num_gpu': 0, 'datasets': {}, 'path': {}, 'val': {'save_img': False}}
+    with pytest.raises(OptionError, match='expected the name of a folder') as caught:
+        check_keys(opt, False, 'a.yml')
+    assert str(caught.value).isprintable(), 'nothing of it reaches the terminal'
+
+
 def test_a_root_chosen_by_a_script_is_kept_and_that_of_the_host_is_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert folders.working_root(Path(basicsr.__file__).parents[1]) == tmp_path

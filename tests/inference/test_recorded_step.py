@@ -75,7 +75,7 @@ def test_auto_takes_the_recorded_rates_steps_patches_and_colour_fix(photo, tmp_p
     assert sr.meta_trained
     [face] = sr.find_faces(photo)
     probed = sr.networks.probe(torch.from_numpy(photo / np.float32(255)).permute(2, 0, 1)[None])
-    inside = ColorFix('lowfreq', 1.5, probed.noise())
+    inside = ColorFix('lowfreq', 1.5, probed.traits())
     found = sr.adapt([face], seed=5, fix=inside)
     lq, hq = random_patches([(face.lq, face.hq)], 3, 12, numpy_generator(5))
     theta = {name: p.detach().requires_grad_() for name, p in net.named_parameters()}

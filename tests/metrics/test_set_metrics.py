@@ -12,7 +12,8 @@ import pytest
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.functional.spectrum import normalised_spectrum
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.metrics import fid_metric
 from metaf2n_arch.metrics.fid_metric import FID, frechet_distance
 from metaf2n_arch.metrics.measure import as_tensor

@@ -99,7 +99,8 @@ class ColorFixOptions(Strict):
     type: ColorFixName = 'none'
     """``lowfreq`` puts the low frequencies back, ``wavelet`` is StableSR's fix, ``none`` changes nothing."""
     sigma: float | None = Field(None, gt=0)
-    """Standard deviation of ``lowfreq`` in low-quality pixels; None chooses 1 to 2 by the noise of each image."""
+    """Standard deviation of ``lowfreq`` in low-quality pixels; None mixes bands, the finer
+    the less, by the noise and the blur of each image."""
     in_training: bool = False
     """Whether the fix is part of the generator in training, too: losses, the inner loop and the discriminator see its
     output, so that nothing can be learned about tones. Else validation and test apply it, and training does not.

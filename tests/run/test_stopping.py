@@ -1,0 +1,83 @@
+"""Signals: each that ends a job saves first, and those that somebody else handles or ignores stay theirs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from metaf2n_arch.run import stopping
+
+
+class Model:
+    """Remembers what it was asked to save."""
+
+    opt: dict[str, int] = {'rank': 1}
+
+    def __init__(self) -> None:
+        self.saved: list[tuple[int, int]] = []
+
+    def save(self, epoch: int, iteration: int) -> None:
+        self.saved.append((epoch, iteration))
+
+
+@pytest.fixture
+def listening(monkeypatch):
+    """The handlers of a run, and those from before afterwards; a run that has saved nothing yet."""
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    course = SimpleNamespace(saved=None, epoch=3, checkpoints=None, tb_logger=None)
+    monkeypatch.setattr(stopping, 'course', course)
+    yield course
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    stopping._asked.clear()
+
+
+def name_of(number: int) -> str:
+    return signal.Signals(number).name
+
+
+@pytest.mark.parametrize('number', stopping.SIGNALS, ids=name_of)
+def test_each_signal_lets_the_iteration_finish_saves_and_leaves_with_its_number(listening, number, capfd):
+    if number not in stopping.ALWAYS:
+        signal.signal(number, signal.SIG_DFL)
+    stopping.listen()
+    model = Model()
+    stopping.leave_if_asked(model, 6)
+    assert model.saved == []
+    os.kill(os.getpid(), number)
+    assert f'{name_of(number)}: finishing the iteration, then saving. Press Ctrl-C again' in capfd.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        stopping.leave_if_asked(model, 7)
+    assert end.value.code == 128 + number
+    assert model.saved == [(3, 6)]
+
+
+def test_these_are_the_signals_by_which_jobs_are_ended():
+    named = {name_of(number) for number in stopping.SIGNALS}
+    assert named == {'SIGINT', 'SIGTERM', 'SIGHUP', 'SIGXCPU', 'SIGUSR1', 'SIGUSR2'}
+
+
+def test_what_is_saved_already_is_not_saved_again(listening):
+    listening.saved = 6
+    stopping.listen()
+    model = Model()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        stopping.leave_if_asked(model, 7)
+    assert model.saved == []
+
+
+@pytest.mark.parametrize('number', [n for n in stopping.SIGNALS if n not in stopping.ALWAYS], ids=name_of)
+def test_a_signal_that_somebody_ignores_or_handles_stays_theirs(listening, number):
+    """`nohup` ignores SIGHUP; torchrun and debuggers use SIGUSR1 and SIGUSR2."""
+    got = []
+    for handler in (signal.SIG_IGN, lambda *_: got.append(number)):
+        signal.signal(number, handler)
+        stopping.listen()
+        assert signal.getsignal(number) is handler
+        os.kill(os.getpid(), number)
+        stopping.leave_if_asked(SimpleNamespace(), 7)
+    assert got == [number]
