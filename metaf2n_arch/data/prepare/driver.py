@@ -1,4 +1,4 @@
-"""Driver of the preparations: one thing for every image of a folder; parallel, restartable, not ended by a bad image."""
+"""Driver of the preparations: one thing for every image of a folder, in parallel, restartable, past bad images."""
 
 from __future__ import annotations
 
