@@ -222,7 +222,7 @@ class MetaF2N:
                 [0, 1]. Alpha is enlarged on its own, bicubically.
             unadapted: also restores the photo without adaptation, at the cost of another pass.
             require_face: a photo without a face is an error.
-            outscale: size of the result in sizes of the photo, instead of the generator's own.
+            outscale: upscaling factor of the result, instead of the generator's own.
             seed: instead of that of the options.
             progress: called now and then with what is counted, how many are done, and of how many, see `Progress`.
 

@@ -24,7 +24,7 @@ from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import AnySize, Generator
 
 PROBES = (2, 12)
-"""Least and largest number of patches, all over the photo, that are restored first."""
+"""Minimum and maximum number of patches, all over the photo, that are restored first."""
 
 _REMEDIES = {
     'float32': 'its weights are damaged or do not belong to it: give other --weights',

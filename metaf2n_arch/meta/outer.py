@@ -189,7 +189,9 @@ def _join_outer_loss(
             at, at_phi = leaves(theta, theta), leaves(phi, phi)
             loss = term(at, at_phi, step)
             if not loss.requires_grad:
-                raise ValueError('The outer loss depends neither on theta nor on phi, so it teaches nothing.')
+                raise ValueError(
+                    'The outer loss depends neither on theta nor on phi, so that there is no gradient; check the loss.'
+                )
             found = gradient_of(weight * loss, [*at.values(), *at_phi.values()])
         total = loss.detach() if total is None else total + loss.detach()
         sums.add(dict(zip(theta, found)), dict(zip(phi, found[len(theta) :])))

@@ -42,7 +42,7 @@ class Gain:
 
     @property
     def finite(self) -> bool:
-        """Whether the step led anywhere; with far too large a rate it does not."""
+        """Whether both losses are finite; with too large an inner_lr they diverge."""
         return math.isfinite(self.loss_before) and math.isfinite(self.loss_after)
 
 

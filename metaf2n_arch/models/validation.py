@@ -174,7 +174,7 @@ class Validation:
             before = result[UNADAPTED][metric]
             lower_is_better = self.options['metrics'][metric].get('better') == 'lower'
             gain = before - value if lower_is_better else value - before
-            line += f' (before adaptation {before:.4f}, gain {gain:+.4f})'
+            line += f' (before adaptation {before:.4f}, gain {round(gain, 4) + 0.0:+.4f})'
         missing = self.evaluator.table.missing(RESULT, metric)
         if missing:
             line += f' (missing for {missing} images)'
