@@ -5,8 +5,8 @@
 Writes one file of float16 outputs per case and arm into OUT and passes over those that are there, so that it can be
 stopped and started. `adaptation_study.py` and `meta_training_table.py` measure what it leaves. Outputs are computed in
 float32; the gradient of the fixed step in bfloat16 (autocast) unless `--exact`, which an idle machine can afford. With
-`--auto` the guarded step of `restore` as well, all of it in float32: trials in bfloat16 would mislead, because rounding
-breaks ties between weights in the direction of the step, whatever its size.
+`--auto` the guarded step of `restore` as well, all of it in float32: trials in bfloat16 mislead, because rounding
+moves the outputs more than such a step does.
 """
 
 from __future__ import annotations
