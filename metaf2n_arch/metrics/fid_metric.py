@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
+from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.weights.published_networks import load_published
 
 SIDE = 299
@@ -46,7 +47,7 @@ def _without_rounding(eigenvalues: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def inception_features(device: str) -> nn.Module:
+def inception_features(device: torch.device) -> nn.Module:
     """Returns the Inception network of the original FID: (B, 3, 299, 299) in [-1, 1] to (B, 2048). Not downloaded.
 
     Raises:
@@ -68,7 +69,7 @@ def inception_features(device: str) -> nn.Module:
     return network.to(device).eval().requires_grad_(False)
 
 
-def prepare(image: np.ndarray, mode: str, device: str = 'cpu') -> Tensor:
+def prepare(image: np.ndarray, mode: str, device: torch.device | str = 'cpu') -> Tensor:
     """Returns an (H, W, 3) BGR image of 8 bits as Inception's input (1, 3, 299, 299); see `FID` for the modes."""
     if mode == 'legacy':
         small = F.interpolate(as_tensor(image, device), size=(SIDE, SIDE), mode='bilinear', align_corners=False)
@@ -119,7 +120,7 @@ class FID(SummedSetMetric):
             pair = [read_image(name, x, self.crop_border) for name, x in (('result', img), ('reference', img2))]
             with torch.inference_mode():
                 batch = torch.cat([prepare(image, self.mode, self.device) for image in pair])
-                features = inception_features(self.device)(batch).double().cpu()
+                features = inception_features(self.device)(batch).cpu().double()  # Apple's GPUs know no float64
         except Exception as error:  # whatever it is, hours of training must not end with it
             missing('FID of an image', error)
             return
