@@ -16,6 +16,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
+OPTIMIZERS = ['schedulefree>=1.3', 'pytorch_optimizer>=3.1']
 STARTUP = ROOT / 'metaf2n_arch' / 'bridge' / 'metaf2n_bridge.pth'
 
 
@@ -87,7 +88,15 @@ setup(
     package_data={'': ['*.pth', '*.md', 'py.typed']},
     install_requires=requirements(),
     extras_require={
-        'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'mypy>=1.10', 'jsonschema>=4'],
+        'test': [
+            'pytest>=8',
+            'hypothesis>=6',
+            'ruff>=0.6',
+            'mypy>=1.10',
+            'jsonschema>=4',
+            'schedulefree>=1.3',
+            'pytorch_optimizer>=3.1',
+        ],
         'formats': ['pillow-heif>=0.20', 'pillow-jxl-plugin>=1.3'],
         'ray': ['ray[data]>=2.30'],
         'web': ['gradio>=5.30'],
@@ -103,6 +112,7 @@ setup(
         'onnx': ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.2'],
         'hub': ['huggingface_hub>=0.25'],
         'video': ['av>=12'],
+        'optimizers': OPTIMIZERS,
     },
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},
     cmdclass={'build_py': BuildWithStartup, 'editable_wheel': EditableWithStartup},

@@ -368,7 +368,7 @@ def test_a_face_whose_colours_are_wrong_does_not_move_the_photo(photo):
     faces = sr.find_faces(photo)
     cast = [replace(face, hq=(face.hq + 0.2).clamp(0, 1)) for face in faces]
     x = tensor(photo)
-    found = sr.adapt(cast, probed=sr._probe(x))
+    found = sr.adapt(cast, probed=sr.networks.probe(x))
     assert found.gain.loss > 0
     assert not found.kept
     assert found.reason == 'adaptation would shift the tones of the photo'

@@ -1,4 +1,4 @@
-"""Pages made from the source: the options, the Python API, the benchmarks and the changelog."""
+"""Pages made from the source: the options, the Python API, the benchmarks, and what a project says of itself."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def copies() -> None:
     _copy(benchmarks / 'README.md', 'benchmarks/index.md')
     for file in sorted((benchmarks / 'results').glob('*.md')):
         _copy(file, f'benchmarks/results/{file.name}')
-    _copy(ROOT / 'CHANGELOG.md', 'project/changelog.md')
+    for name in ('CHANGELOG', 'CONTRIBUTING', 'SECURITY'):
+        _copy(ROOT / f'{name}.md', f'project/{name.lower()}.md')
     _copy(ROOT / 'datasets' / 'README.md', 'data.md')
     similarity = PACKAGE / 'functional' / 'self_similarity' / 'README.md'
     _copy(similarity, 'parts/self_similarity_derivation.md')

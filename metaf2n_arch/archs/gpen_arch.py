@@ -16,6 +16,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.utils.checks import OptionError, require_image_batch
+from metaf2n_arch.utils.registries import register
 
 STYLE_DIM = 512
 MAPPING_LAYERS = 8
@@ -260,7 +261,7 @@ class Decoder(nn.Module):
         return rgb
 
 
-@ARCH_REGISTRY.register()
+@register(ARCH_REGISTRY)
 class GPEN(nn.Module):
     """GAN prior embedded network (Yang et al. 2021, section 3.2): an encoder whose features steer a StyleGAN2 decoder.
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metaf2n_arch.utils.checks import require_choice, require_image_batch
+from metaf2n_arch.utils.registries import register
 
 GRIDS = ('half_pixel', 'authors')
 
 
-@ARCH_REGISTRY.register()
+@register(ARCH_REGISTRY)
 class MaskNet(nn.Module):
     """Confidence map ``W = relu(MaskNet([up(X_face), Y_face]))`` (MetaF2N, Yin et al. 2023, §3.3).
 

@@ -8,9 +8,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from metaf2n_arch.archs.spandrel_networks import build_spandrel, check_network
+from metaf2n_arch.utils.registries import register
 
 
-@ARCH_REGISTRY.register()
+@register(ARCH_REGISTRY)
 def Spandrel(arch: str, **hyperparameters: Any) -> nn.Module:
     """Network of spandrel: (B, C, h, w) in [0, 1] -> (B, C, s·h, s·w), for training, adapting and restoring.
 
@@ -24,4 +25,4 @@ def Spandrel(arch: str, **hyperparameters: Any) -> nn.Module:
     return build_spandrel(arch, **hyperparameters)
 
 
-Spandrel.check_options = check_network  # asked before anything is built
+Spandrel.check_options = check_network  # type: ignore[attr-defined]  # asked of a part before anything is built

@@ -154,6 +154,8 @@ class _Trainable(nn.Module):
     def padded(self, image: Tensor) -> Tensor:
         """The image at a size that the network takes: mirrored at the bottom and right, repeated where too small."""
         needs = self.needs
+        if needs.multiple == needs.least == 1 and not needs.square:
+            return image
         height, width = image.shape[-2:]
         down, right = (max(needs.least, -(-side // needs.multiple) * needs.multiple) for side in (height, width))
         if needs.square:

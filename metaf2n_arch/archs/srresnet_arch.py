@@ -6,8 +6,10 @@ from basicsr.archs.arch_util import ResidualBlockNoBN, default_init_weights, mak
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from metaf2n_arch.utils.registries import register
 
-@ARCH_REGISTRY.register()
+
+@register(ARCH_REGISTRY)
 class SRResNet(nn.Module):
     """SRResNet (Ledig et al., CVPR 2017) without batch norms, as RankSRGAN (Zhang et al., ICCV 2019) trains it.
 

@@ -9,12 +9,13 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.functional.spectrum import normalised_spectrum
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.utils.checks import OptionError, require_image_batch
-from metaf2n_arch.utils.registries import build
+from metaf2n_arch.utils.registries import build, register
 
 
-@ARCH_REGISTRY.register()
+@register(ARCH_REGISTRY)
 class SSDDiscriminator(nn.Module):
     """Spatial and spectral discriminator (Chen et al., "SSD-GAN", AAAI 2021).
 

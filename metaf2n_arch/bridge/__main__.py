@@ -1,4 +1,5 @@
-"""`python -m metaf2n_arch.bridge`: what the bridge does here, for whom, why, and how to switch it off."""
+"""`python -m metaf2n_arch.bridge [--brief | option file]`: what the bridge does here, for whom, why, and how to switch
+it off; with ``--brief`` in one line, and exit code 1 if something failed."""
 
 from __future__ import annotations
 
@@ -18,8 +19,11 @@ def main() -> None:
         return
     from metaf2n_arch.bridge import circle, decision, hooks, registration
     from metaf2n_arch.bridge.circle import SKIP
-    from metaf2n_arch.bridge.table import report
+    from metaf2n_arch.bridge.table import brief, report
 
+    if sys.argv[1:] == ['--brief']:
+        _brief(*((True, f'leaves BasicSR alone: {hooks.foreign["why"]}') if hooks.foreign['why'] else brief()))
+        return
     folder = os.path.dirname(getattr(basicsr, '__file__', None) or 'an unknown place')
     print(f'BasicSR {getattr(basicsr, "__version__", "of unknown version")} at {folder}')
     if hooks.foreign['why']:
@@ -43,6 +47,15 @@ def main() -> None:
         'ours or lists `plugins`, and in all runs with METAF2N_BRIDGE=all.\n'
         f'Switch off: METAF2N_BRIDGE=0 (everything), {SKIP}=name,name (single repairs).'
     )
+
+
+def _brief(well: bool, line: str) -> None:
+    from metaf2n_arch.bridge import registration
+
+    failed = [f'{name} cannot be registered: {error}' for name, error in registration.failed.items()]
+    print('; '.join([line, *failed]))
+    if failed or not well:
+        sys.exit(1)
 
 
 if __name__ == '__main__':

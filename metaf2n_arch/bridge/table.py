@@ -37,3 +37,13 @@ def report() -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ['  '.join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
     return '\n'.join(lines)
+
+
+def brief() -> tuple[bool, str]:
+    """Returns whether no repair failed, and how many were applied, for whom, in one line."""
+    counts = {who: [item for item in REPAIRS if item.circle == who] for who in ('everybody', 'ours')}
+    applied = {who: f'{sum(bool(item.applied) for item in items)} of {len(items)}' for who, items in counts.items()}
+    trouble = [f'{item.name} {item.trouble}' for item in REPAIRS if item.trouble]
+    line = f'on; repairs applied: {applied["everybody"]} for every run, {applied["ours"]} for runs with parts of ours'
+    failed = any(item.trouble.startswith('failed') for item in REPAIRS)
+    return not failed, '; '.join([line, *trouble])

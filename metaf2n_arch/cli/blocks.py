@@ -10,7 +10,7 @@ import typer
 from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
-    from metaf2n_arch.inference import MetaF2N
+    from metaf2n_arch.inference import MetaF2N, RestoreOptions
     from metaf2n_arch.utils.shard import Shard
 
 Weights = Annotated[str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')]
@@ -29,7 +29,12 @@ MaskArchitecture = Annotated[
 Detector = Annotated[
     str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.')
 ]
-Restorer = Annotated[str, typer.Option(help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}.')]
+Restorer = Annotated[
+    str | None,
+    typer.Option(
+        help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}; gpen, or that of the training.'
+    ),
+]
 Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, xpu, mps, cpu; a GPU if there is one.')]
 
 
@@ -39,23 +44,51 @@ def load(
     mask_weights: str | None,
     mask_architecture: str | None,
     detector: str | dict[str, Any],
-    restorer: str,
+    restorer: str | None,
     device: str | None,
+    param_key: str | None = None,
     **options: Any,
 ) -> MetaF2N:
     """`MetaF2N.load` with the arguments as the command line spells them; the others are `options`."""
+    network_g = network_block(architecture, 'network_g', '--architecture')
+    network_m = network_block(mask_architecture, 'network_m', '--mask-architecture')
+    detector = part(detector, '--detector') if isinstance(detector, str) else detector
+    restorer = None if restorer is None else part(restorer, '--restorer')
+    _locate(weights, mask_weights, detector, restorer, restore_options(**options))
     from metaf2n_arch.inference import MetaF2N
 
     return MetaF2N.load(
         weights,
-        architecture=network_block(architecture, 'network_g', '--architecture'),
+        architecture=network_g,
         mask_weights=mask_weights,
-        mask_architecture=network_block(mask_architecture, 'network_m', '--mask-architecture'),
-        detector=part(detector, '--detector') if isinstance(detector, str) else detector,
-        restorer=part(restorer, '--restorer'),
+        mask_architecture=network_m,
+        detector=detector,
+        restorer=restorer,
         device=device,
+        param_key=param_key,
         **options,
     )
+
+
+def _locate(weights: str, mask_weights: str | None, detector: Any, restorer: Any, options: RestoreOptions) -> None:
+    """Names missing weights before torch is loaded; which restorer a generator's file asks for, needs torch to read."""
+    from metaf2n_arch.weights.needs import needs_of_photos
+    from metaf2n_arch.weights.search import is_here, locate_all
+
+    if restorer is None and is_here(weights):
+        return
+    if options.finds_faces:
+        locate_all(needs_of_photos(weights, mask_weights if options.adapts else None, detector, restorer or 'gpen'))
+    else:
+        locate_all({weights: 'the generator'})
+
+
+def restore_options(**options: Any) -> RestoreOptions:
+    """`RestoreOptions` of what the command line gives, checked before torch is loaded; None stands for not given."""
+    from metaf2n_arch.inference.restore_options import RestoreOptions
+    from metaf2n_arch.utils.options import parse_block
+
+    return parse_block(RestoreOptions, {name: value for name, value in options.items() if value is not None}, '')
 
 
 def device_of(device: str | None, share: Shard) -> str | None:

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from metaf2n_arch import __version__
-from metaf2n_arch.cli import evaluate, export, options, prepare, report, restore, web, weights
+from metaf2n_arch.cli import doctor, evaluate, export, options, prepare, report, restore, web, weights
+from metaf2n_arch.utils.allocator import keep_freed_memory
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 INTERRUPTED = 130
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(weights.app, name='weights')
 app.add_typer(prepare.app, name='prepare')
 app.add_typer(options.app, name='options')
+app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
 app.command()(report.report)
@@ -67,6 +69,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name or an arrow that a terminal cannot show must end no run
             stream.reconfigure(errors='backslashreplace')
+    keep_freed_memory()
     # What is wrong with a file is told in one line of ours, in this process and in those it starts.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'OFF')
     warnings.filterwarnings('ignore', 'Image size .* could be decompression bomb')

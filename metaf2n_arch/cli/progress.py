@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,6 +24,46 @@ def bar(items: Iterable[Any], total: int, what: str = 'images') -> Iterable[Any]
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, total=total, description=what)
+
+
+class PhotoBar:
+    """A bar of photos with a line below for what happens inside the one at hand; where stderr is no terminal, a plain
+    line now and then.
+
+    Args:
+        total: number of photos.
+        what: what is done to them.
+        every: seconds between two plain lines.
+        clock: tells seconds.
+    """
+
+    def __init__(self, total: int, what: str, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._photos = self._bars.add_task(what, total=total)
+        self._inside = self._bars.add_task('', visible=False)
+        self._every, self._clock, self._last = every, clock, clock()
+
+    def track(self, outcomes: Iterable[Any]) -> Iterator[Any]:
+        """Passes outcomes on and counts them."""
+        with self._bars:
+            for outcome in outcomes:
+                self._last = self._clock()
+                yield outcome
+                self._bars.advance(self._photos)
+
+    def inside(self, photo: Path, what: str, done: int, total: int) -> None:
+        """What happens to a photo, as `Progress` tells it."""
+        if not self._bars.disable:
+            name = f'{photo.name}: {what}'
+            self._bars.update(self._inside, description=name, completed=done, total=total, visible=total > 1)
+        elif self._clock() - self._last >= self._every:
+            self._last = self._clock()
+            typer.echo(f'{photo}: {what}' + (f' {done} of {total}' if total > 1 else ''), err=True)
 
 
 def conclude(summary: Summary, dry_run: bool = False) -> None:

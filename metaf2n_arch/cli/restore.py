@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metaf2n_arch.cli import blocks
-from metaf2n_arch.cli.progress import bar
+from metaf2n_arch.cli.progress import PhotoBar, bar
+from metaf2n_arch.utils.checks import OptionError
 
 if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
-    from metaf2n_arch.photos import Job
+    from metaf2n_arch.photos.jobs import Job
     from metaf2n_arch.photos.register import Register
     from metaf2n_arch.photos.report import Report
 
@@ -27,8 +28,10 @@ def restore(
     mask_weights: blocks.MaskWeights = None,
     mask_architecture: blocks.MaskArchitecture = None,
     detector: blocks.Detector = 'retinaface_resnet50',
-    restorer: blocks.Restorer = 'gpen',
-    steps: Annotated[int, typer.Option(min=0, help='Steps of the inner loop; 0 does not adapt.')] = 1,
+    restorer: blocks.Restorer = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help='Steps of the inner loop; 1, or as the weights were trained; 0: none.')
+    ] = None,
     inner_lr: Annotated[
         str, typer.Option(help='Step size of the inner loop, 0.01 in the paper; auto: the best of a few, or none.')
     ] = 'auto',
@@ -36,8 +39,9 @@ def restore(
         bool, typer.Option('--force-adapt', help='Keep the step although the loss grows on patches it has not seen.')
     ] = False,
     color_fix: Annotated[
-        str, typer.Option(help="How the photo's own tones are kept: lowfreq, wavelet, none.")
-    ] = 'lowfreq',
+        str | None,
+        typer.Option(help="How the photo's own tones are kept: lowfreq, wavelet, none; lowfreq if not given."),
+    ] = None,
     learned_rates: Annotated[
         bool, typer.Option('--learned-rates', help="The step sizes in the generator's file, instead of --inner-lr.")
     ] = False,
@@ -57,7 +61,9 @@ def restore(
     paste_faces: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the restorer's faces blended into the result.")
     ] = 0.0,
-    patches: Annotated[int, typer.Option(min=1, help='Random patches per face.')] = 16,
+    patches: Annotated[
+        int | None, typer.Option(min=1, help='Random patches per face; 16, or as the weights were trained.')
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help='Decides where the patches lie.')] = 0,
     outscale: Annotated[
         float | None, typer.Option(help="Size of the results in sizes of the photos; the generator's own if not given.")
@@ -97,21 +103,43 @@ def restore(
     settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if half and bf16:
         raise typer.BadParameter('--half and --bf16 exclude each other.')
+    from metaf2n_arch.images.sizes import check_outscale, fitting_overlap
+
+    wanted, skipped = blocks.of_faces(detector, faces, min_confidence), blocks.numbers(skip_faces, '--skip-faces')
+    options = blocks.restore_options(
+        inner_lr=number_or_auto(inner_lr),
+        force_adapt=force_adapt,
+        color_fix=color_fix,
+        learned_rates=learned_rates,
+        inner_steps=steps,
+        skip_faces=skipped,
+        paste_faces=paste_faces,
+        patches=patches,
+        seed=seed,
+        tile=tile,
+        overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
+        precision='float16' if half else 'bfloat16' if bf16 else 'float32',
+    )
+    for name, asked in (('--require-face', require_face), ('--save-faces', save_faces)):
+        if asked and not list_faces and not options.finds_faces:
+            raise OptionError(f'{name} asks for faces, which nothing looks for without an inner step; leave out one.')
     from metaf2n_arch.images.formats import allow_pixels
-    from metaf2n_arch.images.kinds import check_outscale
-    from metaf2n_arch.images.tiles import fitting_overlap
-    from metaf2n_arch.photos import collect, remove_done
+    from metaf2n_arch.photos.jobs import collect, remove_done, why_none_opens
+    from metaf2n_arch.photos.outcomes import Outcome
     from metaf2n_arch.photos.report import Report
     from metaf2n_arch.utils.shard import shard_of
 
     check_outscale(outscale)
     allow_pixels(max_pixels)
-    wanted, skipped = blocks.of_faces(detector, faces, min_confidence), blocks.numbers(skip_faces, '--skip-faces')
     share = shard_of(shard)
     passed: dict[str, str] = {}
     jobs = share.of(collect(paths, out, format_, compare, passed))
     todo = remove_done(jobs) if skip_existing else jobs
     report = Report(results, share, share.of(sorted(passed.items())), set(jobs) - set(todo) if skip_existing else ())
+    if reasons := why_none_opens(todo):  # told before torch is imported
+        for job, reason in zip(todo, reasons):
+            report.add(Outcome(job, reason))
+        todo = []
     if todo and list_faces:
         _list(wanted, todo, report, skipped, device)
     elif todo:
@@ -124,18 +152,7 @@ def restore(
             restorer,
             blocks.device_of(device, share),
             param_key=param_key,
-            inner_lr=number_or_auto(inner_lr),
-            force_adapt=force_adapt,
-            color_fix=color_fix,
-            learned_rates=learned_rates,
-            inner_steps=steps,
-            skip_faces=skipped,
-            paste_faces=paste_faces,
-            patches=patches,
-            seed=seed,
-            tile=tile,
-            overlap=fitting_overlap(tile, 24) if overlap is None else overlap,
-            precision='float16' if half else 'bfloat16' if bf16 else 'float32',
+            **options.model_dump(exclude_unset=True),
         )
         typer.echo(sr.about)
         _run(
@@ -195,12 +212,14 @@ def _run(
     outscale: float | None,
     save_faces: Path | None,
 ) -> None:
-    from metaf2n_arch.photos import restore_photos
+    from metaf2n_arch.photos.restoring import restore_photos
 
     options: dict[str, Any] = {'compare': compare, 'require_face': require_face, 'outscale': outscale}
     options['save_faces_to'] = save_faces
+    shown = PhotoBar(len(jobs), 'restoring')
+    options['progress'] = lambda job, *what: shown.inside(job.source, *what)
     try:
-        for outcome in bar(restore_photos(sr, jobs, register=register, **options), len(jobs), 'restoring'):
+        for outcome in shown.track(restore_photos(sr, jobs, register=register, **options)):
             report.add(outcome)
     except KeyboardInterrupt:
         report.end()

@@ -9,6 +9,7 @@ from typing import Any
 
 from metaf2n_arch.config.schema import option_schema
 from metaf2n_arch.utils.checks import OptionError, nearest
+from metaf2n_arch.utils.registries import PREFIX
 
 Schema = dict[str, Any]
 _NAMES = {'network': 'network_g', 'loss': 'train.losses', 'stock_loss': 'train.pixel_opt', 'metric': 'val.metrics'}
@@ -56,7 +57,7 @@ def explain(key: str) -> list[Explained]:
         OptionError: there is no such option; the nearest one is named.
     """
     options = list(all_options(option_schema()))
-    wanted = key.strip().strip(':').strip('.')
+    wanted = key.strip().strip(':').strip('.').removeprefix(PREFIX)
     of_part = [option for option in options if f'({wanted})' in option.place]
     if of_part:
         return of_part
@@ -76,7 +77,7 @@ def all_options(schema: Schema) -> Iterator[Explained]:
         if separator and kind != 'stock_loss':
             yield from _inside(definition, f'{_NAMES[kind]} ({part})', schema['$defs'], frozenset())
     for condition in schema['properties']['datasets']['additionalProperties']['allOf']:
-        part = condition['if']['properties']['type']['const']
+        part = condition['if']['properties']['type']['enum'][0]
         target = _resolved(condition['then'], schema['$defs'])
         yield from _inside(target, f'datasets.train ({part})', schema['$defs'], frozenset())
     for condition in schema['allOf']:
@@ -94,9 +95,14 @@ def _inside(schema: Schema, place: str, definitions: Schema, seen: frozenset[int
         inner = f'{place}.{key}' if place else key
         whole = _resolved(value, definitions)
         own = {**whole, **{k: v for k, v in value.items() if k in ('description', 'default')}}
-        if key != 'type' or 'const' not in value:
+        if key != 'type' or _is_choice(value):
             yield Explained(inner, own, key in schema.get('required', ()))
         yield from _inside(value, inner, definitions, seen | {id(schema)})
+
+
+def _is_choice(schema: Schema) -> bool:
+    """Whether a ``type`` is more than the one name, short or long, of the part whose block it stands in."""
+    return len({str(name).removeprefix(PREFIX) for name in schema.get('enum', ())}) != 1
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
@@ -116,8 +122,6 @@ def _values(schema: Schema) -> str:
     """What values it takes, in words."""
     if 'enum' in schema:
         return 'one of ' + ', '.join(_written(value) for value in schema['enum'])
-    if 'const' in schema:
-        return _written(schema['const'])
     if 'anyOf' in schema:
         return ' or '.join(dict.fromkeys(filter(None, (_values(choice) for choice in schema['anyOf']))))
     kind = {'integer': 'whole number', 'boolean': 'true or false', 'object': 'block', 'array': 'list'}

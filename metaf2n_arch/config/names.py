@@ -106,13 +106,13 @@ def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
 def check_arguments(part: Any, options: Mapping[str, Any], where: str, kind: str) -> None:
     """Raises `OptionError` for arguments that `part` does not take or lacks.
 
-    A metric of the host takes ``**kwargs`` and ignores them; for metrics these do not excuse an unknown key.
+    Metrics of the host and some optimizers take ``**kwargs`` and ignore them; there these excuse no unknown key.
     """
     parameters = inspect.signature(part).parameters
     given = GIVEN.get(kind, ())
     named = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     known = [p.name for p in named if p.name not in given]
-    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values()) and kind != 'metric'
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values()) and kind not in ('metric', 'optimizer')
     for key in options:
         if key != 'type' and key not in known and not open_ended and key not in given:
             hint = nearest(key, known) or f' Known keys: {", ".join(known)}.'

@@ -7,13 +7,11 @@ the blocks of BasicSR's own models and data sets; a file that names none is none
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
-from basicsr.models import lr_scheduler
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
     DATASET_REGISTRY,
@@ -35,8 +33,8 @@ from metaf2n_arch.config.names import (
 from metaf2n_arch.config.shapes import shown_line
 from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
-from metaf2n_arch.models.optimization import optimizer_class
-from metaf2n_arch.models.options import (
+from metaf2n_arch.models.learning_rates import parts
+from metaf2n_arch.models.model_options import (
     ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
@@ -45,6 +43,7 @@ from metaf2n_arch.models.options import (
     PerformanceOptions,
     ValOptions,
 )
+from metaf2n_arch.models.optimizers import optimizer_class
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.options import Strict, parse_block
 from metaf2n_arch.utils.registries import find, require
@@ -104,6 +103,7 @@ def _stock_checks(opt: Options) -> Iterable[Callable[[], object]]:
     train = opt.get('train')
     if opt.get('is_train', True) and opt.get('model_type') in stock.MODELS and isinstance(train, Mapping):
         yield partial(parse_block, stock.StockTrainOptions, train, 'train')
+        yield from _step_checks(train)
         for key in [key for key in train if key.endswith('_opt') and train[key]]:
             yield partial(check_part, LOSS_REGISTRY, train[key], f'train.{key}', 'loss')
     for key in [key for key in opt if key.startswith('network_')]:
@@ -142,6 +142,11 @@ def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
         yield partial(_check_loss, entry, f'train.losses.{number}')
     if isinstance(train.get('augmentations'), list):
         yield partial(Augmentations, train['augmentations'])
+    yield from _step_checks(train)
+
+
+def _step_checks(train: Options) -> Iterable[Callable[[], object]]:
+    """Checks of schedule and optimizers, in models of ours and of the host."""
     if isinstance(train.get('scheduler'), Mapping):
         yield partial(_check_scheduler, train['scheduler'])
     for key in ('optim_g', 'optim_d'):
@@ -159,12 +164,8 @@ def _check_optimizer(options: Options, where: str) -> None:
 
 
 def _check_scheduler(options: Options) -> None:
-    classes = {n: c for n, c in vars(lr_scheduler).items() if inspect.isclass(c) and n.endswith('RestartLR')}
-    classes['MultiStepLR'] = classes['MultiStepRestartLR']
-    name = options.get('type')
-    if name not in classes:
-        raise OptionError(f'train.scheduler.type is {name!r}, expected one of {sorted(classes)}.')
-    check_arguments(classes[name], options, 'train.scheduler', 'scheduler')
+    for kind, own, where in parts(options, 'train.scheduler'):
+        check_arguments(kind, own, where, 'scheduler')
 
 
 def _check_data_set(options: Options, where: str, stock_too: bool) -> None:

@@ -19,7 +19,7 @@ from metaf2n_arch.config import stock
 from metaf2n_arch.config.signatures import Schema, part_schema
 from metaf2n_arch.data.augmentations import KINDS
 from metaf2n_arch.losses.terms import TermOptions
-from metaf2n_arch.models.options import (
+from metaf2n_arch.models.model_options import (
     ColorFixOptions,
     FaceOptions,
     GANTrainOptions,
@@ -28,7 +28,7 @@ from metaf2n_arch.models.options import (
     PerformanceOptions,
     ValOptions,
 )
-from metaf2n_arch.utils.registries import find, names
+from metaf2n_arch.utils.registries import find, names, spellings
 
 BLOCKS: dict[str, type[BaseModel]] = {
     'meta': MetaOptions,
@@ -77,7 +77,7 @@ def option_schema() -> Schema:
     ]
     run = definitions.pop('RunOptions')
     run['properties']['model_type'] = {
-        'enum': names(registry.MODEL_REGISTRY),
+        'enum': _spelt(registry.MODEL_REGISTRY, names(registry.MODEL_REGISTRY)),
         'description': run['properties']['model_type']['description'],
     }
     run['properties'].update(
@@ -131,8 +131,9 @@ def _parts(
 ) -> Schema:
     """Enters a definition for each part of a registry; returns the schema of a block that names any of them."""
     for name in names(registry):
-        definitions[f'{kind}.{name}'] = part_schema(find(registry, name), name, given, more, kind == 'metric')
-    return _by_type(names(registry), {name: f'{kind}.{name}' for name in names(registry)})
+        spelt = spellings(registry, name)
+        definitions[f'{kind}.{name}'] = part_schema(find(registry, name), spelt, given, more, kind == 'metric')
+    return _by_type(registry, {name: f'{kind}.{name}' for name in names(registry)})
 
 
 def _data_sets(registry: Any, definitions: Schema) -> Schema:
@@ -143,24 +144,29 @@ def _data_sets(registry: Any, definitions: Schema) -> Schema:
             described[name] = schema.__name__
             definitions[schema.__name__]['properties']['type'] = {
                 **definitions[schema.__name__]['properties']['type'],
-                'enum': names(registry),
+                'enum': _spelt(registry, names(registry)),
             }
-    return _by_type(names(registry), described)
+    return _by_type(registry, described)
 
 
 def _augmentations(definitions: Schema) -> Schema:
     for name in KINDS:
-        definitions[name]['properties']['type'] = {'const': name, 'description': 'Kind of augmentation.'}
-    return _by_type(list(KINDS), {name: name for name in KINDS})
+        definitions[name]['properties']['type'] = {'enum': [name], 'description': 'Kind of augmentation.'}
+    return _by_type(KINDS.items(), {name: name for name in KINDS})
 
 
-def _by_type(known: list[str], described: dict[str, str]) -> Schema:
+def _by_type(registry: Any, described: dict[str, str]) -> Schema:
     """A block whose ``type`` decides what else may stand in it."""
-    conditions = [
-        {'if': {'properties': {'type': {'const': name}}, 'required': ['type']}, 'then': _reference(definition)}
-        for name, definition in described.items()
-    ]
-    return {'type': 'object', 'required': ['type'], 'properties': {'type': {'enum': known}}, 'allOf': conditions}
+    conditions = []
+    for name, definition in described.items():
+        named = {'properties': {'type': {'enum': spellings(registry, name)}}, 'required': ['type']}
+        conditions.append({'if': named, 'then': _reference(definition)})
+    known = {'type': {'enum': _spelt(registry, names(registry))}}
+    return {'type': 'object', 'required': ['type'], 'properties': known, 'allOf': conditions}
+
+
+def _spelt(registry: Any, known: list[str]) -> list[str]:
+    return [spelling for name in known for spelling in spellings(registry, name)]
 
 
 def _train_of(models: list[str], definition: str) -> Schema:
@@ -171,7 +177,7 @@ def _train_of(models: list[str], definition: str) -> Schema:
 
 
 def _ours(registry: Any) -> list[str]:
-    return [name for name in names(registry) if find(registry, name).__module__.startswith('metaf2n_arch.')]
+    return _spelt(registry, [n for n in names(registry) if find(registry, n).__module__.startswith('metaf2n_arch.')])
 
 
 def _path_schema() -> Schema:

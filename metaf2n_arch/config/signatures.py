@@ -14,25 +14,25 @@ _ENTRY = re.compile(r'^(\s+)(\w+)\s*(?:\([^)]*\))?\s*:\s+(.+)$')
 
 def part_schema(
     part: Callable[..., Any],
-    name: str,
+    names: list[str],
     given: Iterable[str] = (),
     more: Schema | None = None,
     closed: bool = False,
 ) -> Schema:
-    """Returns the schema of ``{type: name, ...}`` with the arguments that `part` takes.
+    """Returns the schema of ``{type: <name>, ...}`` with the arguments that `part` takes.
 
     Args:
         part: a class or function; its docstring's ``Args:`` describe the arguments.
-        name: what ``type`` is.
+        names: what ``type`` may be, the short name first.
         given: arguments that no option file gives.
         more: further keys of the block, by name.
         closed: whether ``**kwargs`` excuse no unknown key; metrics take them and ignore them.
 
-    >>> part_schema(lambda a, b=1: None, 'f')['required']
+    >>> part_schema(lambda a, b=1: None, ['f'])['required']
     ['type', 'a']
     """
     described = descriptions(part)
-    properties: Schema = {'type': {'const': name}}
+    properties: Schema = {'type': {'enum': names}}
     required = ['type']
     open_ended = False
     for parameter in inspect.signature(part).parameters.values():
@@ -46,7 +46,7 @@ def part_schema(
                 required.append(parameter.name)
     summary = ' '.join((inspect.getdoc(part) or '').partition('\n\n')[0].split())
     return {
-        'description': summary or name,
+        'description': summary or names[0],
         'type': 'object',
         'properties': {**properties, **(more or {})},
         'required': required,

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from metaf2n_arch.data.options import LoaderOptions
-from metaf2n_arch.models.options import OptimizerOptions
+from metaf2n_arch.data.data_set_options import LoaderOptions
+from metaf2n_arch.models.model_options import SCHEDULER, OptimizerOptions
 from metaf2n_arch.utils.options import Strict
 
 
@@ -177,8 +177,7 @@ class StockTrainOptions(Strict):
     """Optimizer of the generator."""
     optim_d: OptimizerOptions | None = None
     """Optimizer of the discriminator, for models that have one."""
-    scheduler: dict[str, Any]
-    """Course of the learning rate: ``type`` and its arguments."""
+    scheduler: dict[str, Any] | None = Field(None, description=SCHEDULER)
     pixel_opt: dict[str, Any] | None = None
     """Loss between output and truth, ``{type: L1Loss, loss_weight: 1.0, reduction: mean}``."""
     perceptual_opt: dict[str, Any] | None = None

@@ -11,12 +11,13 @@ from pydantic import Field, model_validator
 from torch.utils.data import Dataset
 
 from metaf2n_arch.data import patches
-from metaf2n_arch.data.options import DegradedOptions, require_storage
+from metaf2n_arch.data.data_set_options import DegradedOptions, require_storage
 from metaf2n_arch.data.sources import ImageSource
 from metaf2n_arch.data.visits import Visits
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import register
 
 
 class DegradationDatasetOptions(DegradedOptions):
@@ -40,7 +41,7 @@ class DegradationDatasetOptions(DegradedOptions):
         return self
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class DegradationDataset(Dataset):
     """One item is one clean image and the draw that the model degrades it by, on its device.
 

@@ -9,11 +9,12 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 from pydantic import Field, model_validator
 
+from metaf2n_arch.data.data_set_options import DegradedOptions
 from metaf2n_arch.data.face_pair_dataset import FacePairDataset, FacePairDatasetOptions
 from metaf2n_arch.data.metaf2n_dataset import MetaF2NDataset, MetaF2NDatasetOptions
-from metaf2n_arch.data.options import DegradedOptions
 from metaf2n_arch.data.prepare.demo import folder_of, prepare_training, prepare_validation, validation_settings
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import register
 
 
 class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
@@ -35,7 +36,7 @@ class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
         return {'dataroot_face': str(root / 'faces'), 'dataroot_gt': str(root / 'naturals'), **values}
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class DemoMetaF2NDataset(MetaF2NDataset):
     """`MetaF2NDataset` on photographs of scikit-image and matplotlib, which it writes under `dataroot` first."""
 
@@ -63,7 +64,7 @@ class DemoFacePairDatasetOptions(DegradedOptions, FacePairDatasetOptions):
         return folder_of(Path(self.dataroot), validation_settings(self.degradation, self.draws))
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class DemoFacePairDataset(FacePairDataset):
     """`FacePairDataset` on the astronaut of scikit-image, degraded by draws of its own, written under `dataroot`
     first."""

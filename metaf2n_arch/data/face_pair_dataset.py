@@ -12,13 +12,14 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from metaf2n_arch.data.options import DatasetOptions
+from metaf2n_arch.data.data_set_options import DatasetOptions
 from metaf2n_arch.data.sources import first_few, logger, report_ignored
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.listing import scan_images
 from metaf2n_arch.images.reading import image_size, read_image
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import register
 
 _FACE_NAME = re.compile(r'^(?P<image>.+)_(?P<number>\d+)$')
 
@@ -39,7 +40,7 @@ class Entry:
     faces: tuple[tuple[Path, Path], ...]
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class FacePairDataset(Dataset):
     """Reads the authors' layout of test sets: ``GT/ LQ/ Face_LQ/ Face_HQ/``, faces named ``<image>_<i>.png``.
 

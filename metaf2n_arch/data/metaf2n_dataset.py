@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metaf2n_arch.data import patches
-from metaf2n_arch.data.options import DegradedOptions, require_storage
+from metaf2n_arch.data.data_set_options import DegradedOptions, require_storage
 from metaf2n_arch.data.sources import ImageSource, first_few
 from metaf2n_arch.data.visits import Visits
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import register
 
 
 class MetaF2NDatasetOptions(DegradedOptions):
@@ -61,7 +62,7 @@ class MetaF2NDatasetOptions(DegradedOptions):
         return self
 
 
-@DATASET_REGISTRY.register()
+@register(DATASET_REGISTRY)
 class MetaF2NDataset(Dataset):
     """One item is one task of MetaF2N (Yin et al. 2023): N faces, N natural images and the one draw that degrades them.
 

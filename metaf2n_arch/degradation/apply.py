@@ -15,6 +15,7 @@ from metaf2n_arch.degradation.finishing import add_halo, dithered
 from metaf2n_arch.degradation.noise import add_noise
 from metaf2n_arch.degradation.params import SIDE, DegradationParams, StageParams
 from metaf2n_arch.utils.checks import require_image_batch
+from metaf2n_arch.utils.padding import reflect_pad
 
 # Since torch 2.9; reading the older, global switch raises once a program has used this one.
 _NEW_PRECISION_SWITCH = hasattr(torch.backends.cuda.matmul, 'fp32_precision')
@@ -152,22 +153,6 @@ def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
         return F.interpolate(images, size=size, mode='area')
     kind, _, antialias = mode.partition('_')
     return F.interpolate(images, size=size, mode=kind, align_corners=False, antialias=bool(antialias))
-
-
-def reflect_pad(images: Tensor, margin: int) -> Tensor:
-    """Returns images with `margin` pixels reflected on each side, the edge pixel not repeated, at any size."""
-    height, width = images.shape[-2:]
-    if margin < min(height, width):
-        return F.pad(images, (margin,) * 4, mode='reflect')
-    rows, columns = (_reflected(length, margin).to(images.device) for length in (height, width))
-    return images[..., rows[:, None], columns]
-
-
-def _reflected(length: int, margin: int) -> Tensor:
-    """Returns the index that each position from -margin to length + margin - 1 is reflected to, over and over."""
-    period = max(2 * (length - 1), 1)
-    wrapped = torch.arange(-margin, length + margin).abs() % period
-    return torch.minimum(wrapped, period - wrapped) if length > 1 else wrapped
 
 
 def _blur_resize_noise(images: Tensor, stage: StageParams, base: tuple[int, ...], key: tuple[int, ...]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.degradation.params import NoiseParams
-from metaf2n_arch.images.arrays import luminance
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.utils.rng import torch_generator
 
 _BITS = 23

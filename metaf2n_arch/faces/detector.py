@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -140,6 +141,12 @@ class Detector:
                 inner = [face.moved(left, top) for face in inner if not _is_cut(face, part, (top, left), resized)]
             faces += [face.scaled(x, y) for face in inner]
         return faces
+
+    def limited(self, max_faces: int) -> Detector:
+        """The same detector, which finds no more than the `max_faces` largest faces."""
+        other = copy(self)
+        other.options = self.options.model_copy(update={'max_faces': max_faces})
+        return other
 
     def to(self, device: Any) -> Detector:
         """Moves the network, where there is one that can move; returns the detector itself."""

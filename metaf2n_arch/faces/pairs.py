@@ -14,6 +14,7 @@ from metaf2n_arch.faces.alignment import compose, face_matrix, invert, resize_ma
 from metaf2n_arch.faces.detector import Detector, Face
 from metaf2n_arch.faces.restorer import Restorer
 from metaf2n_arch.images.arrays import bicubic_up
+from metaf2n_arch.utils.progress import Progress, silent
 
 # Side of the aligned face where the restorer takes any size.
 ANY_SIZE = 512
@@ -54,6 +55,7 @@ def face_pairs(
     *,
     skipped: Collection[int] = (),
     keep_aligned: bool = False,
+    progress: Progress = silent,
 ) -> list[FacePair]:
     """Detects the faces of a photo, restores them, and warps them back into the enlarged photo's frame.
 
@@ -66,6 +68,7 @@ def face_pairs(
         scale: s, how many times larger the restored photo will be.
         skipped: numbers of faces to leave out, counted from 0 from left to right.
         keep_aligned: whether the pairs hold the restored faces in their aligned frames, too.
+        progress: counts the ``search``, then the ``faces`` that are restored.
 
     Returns:
         One pair per face, from left to right; empty if there is no face.
@@ -82,20 +85,24 @@ def face_pairs(
         raise ValueError(f'scale is {scale}, expected a whole number from 1 on.')
     photo = to_float(image)
     bytes_ = image if image.dtype == np.uint8 else (photo * 255).round().astype(np.uint8)
+    progress('search', 0, 1)
     faces = [face for number, face in enumerate(detector.detect(bytes_)) if number not in skipped]
+    progress('search', 1, 1)
     boxes = [clip_box(face.box, photo.shape[1], photo.shape[0]) for face in faces]
     inside = [(face, box) for face, box in zip(faces, boxes) if box[0] < box[2] and box[1] < box[3]]
     if not inside:
         return []
     size = restorer.size or ANY_SIZE
     matrices = [face_matrix(face, size) for face, _ in inside]
-    pairs = []
+    pairs: list[FacePair] = []
+    progress('faces', 0, len(inside))
     for first in range(0, len(inside), AT_ONCE):
         some = slice(first, first + AT_ONCE)
         aligned = np.stack([warp(photo, matrix, (size, size)) for matrix in matrices[some]])
         for (face, box), matrix, restored in zip(inside[some], matrices[some], restore_aligned(aligned, restorer)):
             pair = _pair(photo, face, box, matrix, restored, int(scale))
             pairs.append(replace(pair, aligned=restored.copy(), matrix=matrix) if keep_aligned else pair)
+        progress('faces', len(pairs), len(inside))
     return pairs
 
 

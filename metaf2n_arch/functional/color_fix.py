@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,8 +17,7 @@ from metaf2n_arch.functional.low_frequency import (
     wavelet_fix,
     whole_scale,
 )
-
-ColorFixName = Literal['lowfreq', 'wavelet', 'none']
+from metaf2n_arch.functional.methods import ColorFixName
 
 
 @dataclass(frozen=True)

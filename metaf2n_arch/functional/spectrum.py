@@ -9,47 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# BT.601, as every luminance in this package
-LUMA = (0.299, 0.587, 0.114)
-
-
-def luminance(x: Tensor) -> Tensor:
-    """Returns the BT.601 luminance (B, 1, H, W) of RGB images, or the images themselves if they have one channel.
-
-    >>> luminance(torch.ones(1, 3, 2, 2)).shape
-    torch.Size([1, 1, 2, 2])
-    """
-    if x.shape[1] == 1:
-        return x
-    if x.shape[1] != 3:
-        raise ValueError(f'The images have {x.shape[1]} channels, expected 3 (RGB) or 1.')
-    return _Luminance.apply(x)
-
-
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)
-def _luma(device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(LUMA, device=device, dtype=dtype).view(1, 3, 1, 1)
-
-
-class _Luminance(torch.autograd.Function):
-    """A weighted sum without an array of weighted channels; its derivative without an array for each of them."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        red, green, blue = x.unbind(1)
-        return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).unsqueeze(1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient * _luma(gradient.device, gradient.dtype)
-
 
 def power_spectrum(x: Tensor) -> Tensor:
     """Returns |F(x)|² over the half-plane that a real image has, with an orthonormal transform.

@@ -35,11 +35,6 @@ def to_uint8(image: Tensor) -> np.ndarray:
     return levels.permute(1, 2, 0).contiguous().numpy().astype(np.uint8)
 
 
-def luminance(images: Tensor) -> Tensor:
-    """Returns ``0.299 R + 0.587 G + 0.114 B`` (BT.601, full range), (..., 1, H, W) from (..., 3, H, W)."""
-    return (images * images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(-3, keepdim=True)
-
-
 def bicubic_up(images: Tensor, scale: int) -> Tensor:
     """Returns (B, C, H, W) images enlarged `scale` times (half-pixel centres, a = -0.75), clamped to [0, 1]."""
     import torch.nn.functional as F

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaf2n_arch.images.alpha import bleed
-from metaf2n_arch.images.arrays import luminance, to_tensor
+from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.images.resize import resized_rows
-from metaf2n_arch.utils.checks import OptionError
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
@@ -39,18 +39,6 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     if channels in (2, 4):
         colours = bleed(colours, image[..., -1])
     return np.ascontiguousarray(colours)
-
-
-def output_size(image: np.ndarray, factor: float) -> tuple[int, int]:
-    """Height and width of `image` enlarged `factor` times, at least one pixel each."""
-    check_outscale(factor)
-    return max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor))
-
-
-def check_outscale(factor: float | None) -> None:
-    """Raises `OptionError` unless `factor` is a size, or None."""
-    if factor is not None and not 0 < factor <= 64:
-        raise OptionError(f'outscale is {factor}, expected a positive number up to 64.')
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,7 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.images.sizes import check_tile, mixed_by_tiles, shared_by_tiles
+from metaf2n_arch.utils.progress import Progress, silent
 
 
 def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, tile: int, overlap: int) -> Tensor:
@@ -41,15 +42,29 @@ def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, til
 
 
 def tiled_strips(
-    run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, tile: int, overlap: int
+    run: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    scale: int,
+    tile: int,
+    overlap: int,
+    progress: Progress = silent,
 ) -> Iterator[Tensor]:
-    """The same as `run_tiled`, in strips of the result from top to bottom: one row of tiles is in memory at a time."""
+    """The same as `run_tiled`, in strips of the result from top to bottom: one row of tiles is in memory at a time.
+
+    `progress` counts ``tiles``.
+    """
     height, width = image.shape[-2:]
     if tile == 0 or max(height, width) <= tile:
-        yield run(image)
+        progress('tiles', 0, 1)
+        whole = run(image)
+        progress('tiles', 1, 1)
+        yield whole
         return
     check_tile(tile, overlap)
     rows, columns = _windows(height, tile, overlap, scale), _windows(width, tile, overlap, scale)
+    done, total = 0, len(rows) * len(columns)
+    progress('tiles', done, total)
     kept = None  # what earlier tiles contribute to the rows that the next ones contribute to as well
     for number, (top, row_weight) in enumerate(rows):
         band = None
@@ -59,6 +74,8 @@ def tiled_strips(
                 band = part.new_zeros(*part.shape[:-1], width * scale)
             weight = torch.outer(row_weight, column_weight).to(part)
             band[..., left * scale :][..., : part.shape[-1]] += part * weight
+            done += 1
+            progress('tiles', done, total)
         assert band is not None
         if kept is not None:
             band[..., : kept.shape[-2], :] += kept
@@ -67,34 +84,9 @@ def tiled_strips(
         yield band[..., :end, :]
 
 
-def fitting_overlap(tile: int, overlap: int) -> int:
-    """`overlap`, or as much of it as a tile of this side has room for.
-
-    >>> fitting_overlap(100, 24), fitting_overlap(512, 24), fitting_overlap(0, 24)
-    (20, 24, 24)
-    """
-    return min(overlap, tile // 5) if tile else overlap
-
-
-def check_tile(tile: int, overlap: int) -> None:
-    """Raises `OptionError` unless a tile of this side has something left inside its surroundings."""
-    least = 2 * _shared(overlap)
-    if tile and tile < least:
-        raise OptionError(f'tile is {tile}, expected at least {least} for an overlap of {overlap}, or 0 for no tiles.')
-
-
-def _shared(overlap: int) -> int:
-    """Pixels that two neighbours share: the surroundings of both, and the zone in which they are mixed."""
-    return 2 * overlap + _mixed(overlap)
-
-
-def _mixed(overlap: int) -> int:
-    return max(1, overlap // 2)
-
-
 def _windows(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int, Tensor]]:
     """First pixel of each tile along one axis, spread evenly, and its weights (scale · side,), which sum to 1."""
-    side, shared = min(tile, length), _shared(overlap)
+    side, shared = min(tile, length), shared_by_tiles(overlap)
     count = 1 if length <= tile else math.ceil((length - shared) / (tile - shared))
     starts = [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
     seams = [(first + side + second) / 2 for first, second in pairwise(starts)]
@@ -103,9 +95,9 @@ def _windows(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int
         position = start + (torch.arange(side * scale) + 0.5) / scale
         weight = torch.ones(side * scale)
         if number > 0:
-            weight = weight * _rise(position, seams[number - 1], _mixed(overlap))
+            weight = weight * _rise(position, seams[number - 1], mixed_by_tiles(overlap))
         if number < count - 1:
-            weight = weight * (1 - _rise(position, seams[number], _mixed(overlap)))
+            weight = weight * (1 - _rise(position, seams[number], mixed_by_tiles(overlap)))
         windows.append((start, weight))
     return windows
 

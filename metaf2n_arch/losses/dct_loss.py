@@ -9,10 +9,11 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import dct_distance
-from metaf2n_arch.losses.pair import full_precision, require_order, require_pair
+from metaf2n_arch.losses.pair import at_least_float32, require_order, require_pair
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class DCTLoss(nn.Module):
     """L = ‖T(x) - T(y)‖ / max(‖T(x)‖, ‖T(y)‖), T the orthonormal type-II discrete cosine transform of both axes.
 
@@ -43,4 +44,4 @@ class DCTLoss(nn.Module):
     def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
         require_pair(pred, target)
         with torch.autocast(pred.device.type, enabled=False):  # the transform is a matrix product
-            return self.loss_weight * dct_distance(full_precision(pred), full_precision(target), self.order).mean()
+            return self.loss_weight * dct_distance(at_least_float32(pred), at_least_float32(target), self.order).mean()

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from metaf2n_arch.archs.dists_network import load_dists
 from metaf2n_arch.losses.pair import require_pair
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class DISTSLoss(nn.Module):
     """Deep image structure and texture similarity (Ding et al., "Image Quality Assessment", TPAMI 2020, eq. 4 to 6).
 

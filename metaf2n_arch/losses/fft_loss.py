@@ -8,10 +8,11 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import fft_distance
-from metaf2n_arch.losses.pair import full_precision, require_order, require_pair
+from metaf2n_arch.losses.pair import at_least_float32, require_order, require_pair
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class FFTLoss(nn.Module):
     """L = ‖F(x) - F(y)‖ / max(‖F(x)‖, ‖F(y)‖), F the Fourier transform; 0 where both images are 0.
 
@@ -44,4 +45,4 @@ class FFTLoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
         require_pair(pred, target)
-        return self.loss_weight * fft_distance(full_precision(pred), full_precision(target), self.order).mean()
+        return self.loss_weight * fft_distance(at_least_float32(pred), at_least_float32(target), self.order).mean()

@@ -8,11 +8,12 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import focal_frequency_distance
-from metaf2n_arch.losses.pair import full_precision, require_pair
+from metaf2n_arch.losses.pair import at_least_float32, require_pair
 from metaf2n_arch.utils.checks import OptionError, require_number
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class FocalFrequencyLoss(nn.Module):
     """Focal frequency loss (Jiang et al., ICCV 2021, eq. 8 and 9): frequencies that are hard to restore weigh more.
 
@@ -67,8 +68,8 @@ class FocalFrequencyLoss(nn.Module):
     def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
         require_pair(pred, target)
         distance = focal_frequency_distance(
-            full_precision(pred),
-            full_precision(target),
+            at_least_float32(pred),
+            at_least_float32(target),
             alpha=self.alpha,
             patch_factor=self.patch_factor,
             average=self.ave_spectrum,

@@ -12,6 +12,7 @@ from metaf2n_arch.functional.bands import sinc_low_pass
 from metaf2n_arch.losses.adversarial import AdversarialLoss, Critic, as_adversarial, check_pair
 from metaf2n_arch.losses.pair import is_mean_over_images, nested_loss, require_pair
 from metaf2n_arch.utils.checks import OptionError, require_choice
+from metaf2n_arch.utils.registries import register
 
 
 class Band(nn.Module):
@@ -70,7 +71,7 @@ class AdversarialFrequencySeparation(AdversarialLoss):
         return loss
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 def FrequencySeparation(
     loss: Mapping[str, Any] | nn.Module, band: str, cutoff: float = 0.5, kernel_size: int = 21
 ) -> PixelFrequencySeparation | AdversarialFrequencySeparation:

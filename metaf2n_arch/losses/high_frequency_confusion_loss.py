@@ -12,9 +12,10 @@ from metaf2n_arch.functional.bands import swap_high_band
 from metaf2n_arch.losses.adversarial import AdversarialLoss, Critic, as_adversarial, check_pair
 from metaf2n_arch.losses.pair import nested_loss
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class HighFrequencyConfusion(AdversarialLoss):
     """High-frequency confusion (Li et al., "Exploring the Effect of High-Frequency Components in GANs Training", 2021).
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from metaf2n_arch.archs.lpips_network import TRUNKS, build_lpips
 from metaf2n_arch.losses.pair import require_pair
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class LPIPSLoss(nn.Module):
     """Learned perceptual distance (Zhang et al., "The Unreasonable Effectiveness of Deep Features", CVPR 2018).
 

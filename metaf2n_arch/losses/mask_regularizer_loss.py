@@ -5,8 +5,10 @@ from __future__ import annotations
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
+from metaf2n_arch.utils.registries import register
 
-@LOSS_REGISTRY.register()
+
+@register(LOSS_REGISTRY)
 class MaskRegularizerLoss(nn.Module):
     """``L = loss_weight * mean((W - 1)^2) / 2`` (MetaF2N, Yin et al. 2023, §3.3).
 

@@ -30,7 +30,7 @@ def is_mean_over_images(loss: nn.Module) -> bool:
     return bool(getattr(loss, 'mean_over_images', False))
 
 
-def full_precision(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """Returns `x`, or its float32 copy if it has 16 bits: a spectrum spans more orders of magnitude than those."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from metaf2n_arch.functional.relativistic import gradient_penalty, relativistic_loss
 from metaf2n_arch.losses.adversarial import AdversarialLoss, Critic, check_pair, critic_logits
 from metaf2n_arch.utils.checks import OptionError, require_choice, require_number
+from metaf2n_arch.utils.registries import register
 
 # kind -> (how the logits are centred, which margin judges them)
 KINDS = {
@@ -24,7 +25,7 @@ KINDS = {
 PENALISED = ('RaGP', 'WGANGP')
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class RelativisticGANLoss(AdversarialLoss):
     """Relativistic adversarial losses (Jolicoeur-Martineau, ICLR 2019) and RaGP, RaGAN with WGAN-GP's gradient penalty.
 

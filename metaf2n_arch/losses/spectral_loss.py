@@ -8,12 +8,13 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
 from metaf2n_arch.functional.frequency import spectral_distance
-from metaf2n_arch.functional.spectrum import luminance
-from metaf2n_arch.losses.pair import full_precision, require_pair
+from metaf2n_arch.images.luminance import luminance
+from metaf2n_arch.losses.pair import at_least_float32, require_pair
 from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.registries import register
 
 
-@LOSS_REGISTRY.register()
+@register(LOSS_REGISTRY)
 class SpectralLoss(nn.Module):
     """Spectral loss (Durall et al., "Watch Your Up-Convolution", CVPR 2020, eq. 2 and 3).
 
@@ -50,5 +51,5 @@ class SpectralLoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor, **_: Any) -> Tensor:
         require_pair(pred, target)
-        distance = spectral_distance(luminance(full_precision(pred)), luminance(full_precision(target)), self.scale)
+        distance = spectral_distance(luminance(at_least_float32(pred)), luminance(at_least_float32(target)), self.scale)
         return self.loss_weight * distance.mean()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from basicsr.utils.registry import LOSS_REGISTRY
 
 from metaf2n_arch.losses.self_similarity import SSLLoss
+from metaf2n_arch.utils.registries import register
 
 __all__ = ['SSLLoss']
 
-LOSS_REGISTRY.register()(SSLLoss)
+register(LOSS_REGISTRY)(SSLLoss)

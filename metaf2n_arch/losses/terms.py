@@ -19,7 +19,7 @@ from metaf2n_arch.losses.gradient_shares import GradientShares
 from metaf2n_arch.losses.pair import is_mean_over_images
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.options import Strict, parse_block
-from metaf2n_arch.utils.registries import cannot_be_built
+from metaf2n_arch.utils.registries import PREFIX, cannot_be_built
 
 Critic = Callable[[Tensor], Tensor]
 Values = dict[str, Tensor]
@@ -221,5 +221,5 @@ def _built(entry: Mapping[str, Any], where: str) -> nn.Module:
 
 
 def _short(loss_type: str) -> str:
-    lower = loss_type.lower()
+    lower = loss_type.removeprefix(PREFIX).lower()
     return lower.removesuffix('loss') or lower

@@ -2,7 +2,7 @@
 
 from metaf2n_arch.meta.inner import Adaptation, adapt
 from metaf2n_arch.meta.outer import MODES, MetaGradient, meta_gradient
-from metaf2n_arch.meta.params import InnerLoss, OuterLoss, Params, functional, select
+from metaf2n_arch.meta.params import InnerLoss, OuterTerm, Params, functional, select
 from metaf2n_arch.meta.schedule import step_weights
 from metaf2n_arch.meta.tasks import accumulate, assign_gradients
 
@@ -11,7 +11,7 @@ __all__ = [
     'Adaptation',
     'InnerLoss',
     'MetaGradient',
-    'OuterLoss',
+    'OuterTerm',
     'Params',
     'accumulate',
     'adapt',

@@ -58,6 +58,7 @@ class Guard:
         probes: patches from all over the photo, (N, 3, h, w) RGB in [0, 1]; None: no drift is looked at.
         drift: (outputs, probes) -> (N,), how far tones are off.
         finish: (output, its patch) -> what becomes of an output afterwards, such as a colour fix.
+        inside: whether `finish` was part of the generator in training, so that the step sees its output, too.
         fractions: of the step size that are tried.
         force: keep the first of them whatever the patches say, as long as it is finite.
     """
@@ -65,6 +66,7 @@ class Guard:
     probes: Tensor | None
     drift: Callable[[Tensor, Tensor], Tensor]
     finish: Finish = lambda y, x: y
+    inside: bool = False
     fractions: Sequence[float] = FRACTIONS
     force: bool = False
 
@@ -139,7 +141,11 @@ def adapt_guarded(
     held = spread_patches(faces, HELD_OUT, patch_size, rng, HELD_OUT)
     assert held is not None
     generate, theta = functional(net), detached(dict(net.named_parameters()))
-    inner_loss = weighted_l1(generate, lambda *_: weight, *support)
+    inner_loss = weighted_l1(
+        (lambda params, x: guard.finish(generate(params, x), x)) if guard.inside else generate,
+        lambda *_: weight,
+        *support,
+    )
     weight = _confidence(mask, support)
     judge = Judge(generate, held, _confidence(mask, held), guard)
     with saved_in_parts():

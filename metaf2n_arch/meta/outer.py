@@ -13,8 +13,8 @@ from metaf2n_arch.meta.curvature import ROUTES, contracted_curvature
 from metaf2n_arch.meta.inner import adapt
 from metaf2n_arch.meta.params import (
     InnerLosses,
-    OuterLoss,
-    OuterLosses,
+    OuterTerm,
+    OuterTerms,
     Params,
     Rates,
     adapted_names,
@@ -64,7 +64,7 @@ def meta_gradient(
     theta: Params,
     phi: Params,
     inner_loss: InnerLosses,
-    outer_loss: OuterLosses,
+    outer_loss: OuterTerms,
     *,
     inner_lr: Rates,
     inner_steps: int = 1,
@@ -180,7 +180,7 @@ class _Sums:
 
 
 def _join_outer_loss(
-    sums: _Sums, terms: Sequence[OuterLoss], theta: Params, phi: Params, step: int, weight: float
+    sums: _Sums, terms: Sequence[OuterTerm], theta: Params, phi: Params, step: int, weight: float
 ) -> Tensor:
     """Adds the gradients of `weight` times the outer loss at a point; returns the loss itself."""
     total = None

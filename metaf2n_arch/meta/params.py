@@ -14,10 +14,10 @@ from metaf2n_arch.utils.checks import OptionError, nearest
 
 Params = dict[str, Tensor]
 InnerLoss = Callable[[Params, Params], Tensor]
-OuterLoss = Callable[[Params, Params, int], Tensor]
+OuterTerm = Callable[[Params, Params, int], Tensor]
 # A loss may be given as the sum of several: each piece's graph is freed before the next is built.
 InnerLosses = InnerLoss | Sequence[InnerLoss]
-OuterLosses = OuterLoss | Sequence[OuterLoss]
+OuterTerms = OuterTerm | Sequence[OuterTerm]
 Rates = float | Params
 
 

@@ -11,6 +11,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, read_image
 from metaf2n_arch.utils.modules import pick_device
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.files import read_checkpoint
 from metaf2n_arch.weights.search import locate
 
@@ -23,7 +24,7 @@ def _network(path: Path, device: str) -> Any:
     return pyiqa.create_metric('brisque', device=device, pretrained_model_path=str(path))
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_brisque(
     img: np.ndarray,

@@ -11,6 +11,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from metaf2n_arch.archs.dists_network import DISTS, load_dists
 from metaf2n_arch.metrics.measure import as_tensor, measured, read_pair
 from metaf2n_arch.utils.modules import pick_device
+from metaf2n_arch.utils.registries import register
 
 
 @lru_cache(maxsize=2)
@@ -18,7 +19,7 @@ def _network(device: torch.device) -> DISTS:
     return load_dists().to(device)
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_dists(
     img: np.ndarray,

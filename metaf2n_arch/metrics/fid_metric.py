@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -14,10 +17,19 @@ from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
 from metaf2n_arch.utils.modules import pick_device
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.published_networks import load_published
 
 SIDE = 299
 FEATURES = 2048
+
+KEPT = 10_000
+"""References whose features are kept for the next validation; 8 kB each."""
+
+BLOCK = 64
+"""Images whose features are added up at once."""
+
+_references: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
 
 
 def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance2: Tensor) -> float:
@@ -66,7 +78,7 @@ def inception_features(device: torch.device) -> nn.Module:
     network.Mixed_7c = stock.FIDInceptionE_2(2048)
     load_published(network, 'inception', what='FID')
     network.fc = nn.Identity()
-    return network.to(device).eval().requires_grad_(False)
+    return network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def prepare(image: np.ndarray, mode: str, device: torch.device | str = 'cpu') -> Tensor:
@@ -83,7 +95,28 @@ def prepare(image: np.ndarray, mode: str, device: torch.device | str = 'cpu') ->
     return (torch.from_numpy(np.stack(channels))[None].to(device).clamp(0, 255) - 128) / 128
 
 
-@METRIC_REGISTRY.register()
+def features_of(image: np.ndarray, mode: str, device: torch.device) -> Tensor:
+    """Features (K,) of an (H, W, 3) BGR image of 8 bits, on the CPU.
+
+    Each image passes through the network alone, so that its features do not depend on what stands beside it.
+    """
+    with torch.inference_mode():
+        batch = prepare(image, mode, device).contiguous(memory_format=torch.channels_last)
+        return inception_features(device)(batch)[0].cpu()
+
+
+def reference_features(image: np.ndarray, mode: str, device: torch.device) -> Tensor:
+    """`features_of` a reference, which are computed once: every validation has the same ones, told by their content."""
+    key = mode, str(device), str(image.shape), hashlib.sha256(image.tobytes()).hexdigest()
+    if key not in _references:
+        _references[key] = features_of(image, mode, device)
+        if len(_references) > KEPT:
+            _references.popitem(last=False)
+    _references.move_to_end(key)
+    return _references[key]
+
+
+@register(METRIC_REGISTRY)
 class FID(SummedSetMetric):
     """Fréchet inception distance of results and references (Heusel et al., NeurIPS 2017), from 0; lower is better.
 
@@ -114,22 +147,43 @@ class FID(SummedSetMetric):
         self.device = pick_device(device)
         shapes = {'count': (1,), 'sum': (2, FEATURES), 'product': (2, FEATURES, FEATURES)}
         self.sums = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+        self._waiting: list[Tensor] = []
 
     def update(self, img: np.ndarray, img2: np.ndarray | None = None) -> None:
         try:
-            pair = [read_image(name, x, self.crop_border) for name, x in (('result', img), ('reference', img2))]
-            with torch.inference_mode():
-                batch = torch.cat([prepare(image, self.mode, self.device) for image in pair])
-                features = inception_features(self.device)(batch).cpu().double()  # Apple's GPUs know no float64
+            result, reference = (
+                read_image(name, x, self.crop_border) for name, x in (('result', img), ('reference', img2))
+            )
+            features = [
+                features_of(result, self.mode, self.device),
+                reference_features(reference, self.mode, self.device),
+            ]
         except Exception as error:  # whatever it is, hours of training must not end with it
             missing('FID of an image', error)
             return
-        self.sums['count'] += 1
-        self.sums['sum'] += features
-        for product, vector in zip(self.sums['product'], features):
-            product.addr_(vector, vector)
+        self._waiting.append(torch.stack(features))
+        if len(self._waiting) == BLOCK:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Adds the features that wait to the sums: one product of matrices for many images."""
+        if self._waiting:
+            features = torch.stack(self._waiting, dim=1).double()
+            self.sums['count'] += len(self._waiting)
+            self.sums['sum'] += features.sum(1)
+            self.sums['product'].baddbmm_(features.mT, features)
+            self._waiting = []
+
+    def state(self) -> dict[str, Tensor]:
+        self._add_up()
+        return super().state()
+
+    def merge(self, states: Iterable[Mapping[str, Tensor]]) -> None:
+        self._waiting = []
+        super().merge(states)
 
     def compute(self) -> float:
+        self._add_up()
         count = self.sums['count'].item()
         if count < 2:
             return missing('FID', f'{count:.0f} images could be measured, it needs two or more')

@@ -12,6 +12,7 @@ from torch import nn
 from metaf2n_arch.archs.lpips_network import TRUNKS, build_lpips
 from metaf2n_arch.metrics.measure import as_tensor, measured, read_pair
 from metaf2n_arch.utils.modules import pick_device
+from metaf2n_arch.utils.registries import register
 
 
 @lru_cache(maxsize=3)
@@ -19,7 +20,7 @@ def _network(net: str, device: torch.device) -> nn.Module:
     return build_lpips(net).to(device)
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_lpips(
     img: np.ndarray,

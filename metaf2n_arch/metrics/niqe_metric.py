@@ -13,6 +13,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import as_tensor, measured, read_image
 from metaf2n_arch.utils.modules import pick_device
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.search import locate
 
 BLOCK = 96
@@ -25,7 +26,7 @@ def _require_blocks(image: np.ndarray) -> None:
         raise ValueError(f'an image of {height}x{width} has fewer than two blocks of {BLOCK}x{BLOCK}')
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_niqe_y(
     img: np.ndarray, img2: np.ndarray | None = None, crop_border: int = 0, better: str = 'lower'
@@ -56,7 +57,7 @@ def _pyiqa_niqe(path: Path, device: str) -> Any:
     return pyiqa.create_metric('niqe', device=device, pretrained_model_path=str(path))
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_niqe_pyiqa(
     img: np.ndarray,

@@ -7,10 +7,12 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.functional.spectrum import normalised_spectrum
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import OptionError, require_choice
+from metaf2n_arch.utils.registries import register
 
 
 def spectrum_discrepancy(first: Tensor, second: Tensor) -> float:
@@ -18,7 +20,7 @@ def spectrum_discrepancy(first: Tensor, second: Tensor) -> float:
     return (first - second).square().mean().item()
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 class PowerSpectrumDiscrepancy(SummedSetMetric):
     """Mean squared difference of the mean 1D power spectra of results and references, from 0; lower is better.
 

@@ -7,9 +7,10 @@ from basicsr.metrics.psnr_ssim import calculate_psnr
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.metrics.measure import measured, read_pair
+from metaf2n_arch.utils.registries import register
 
 
-@METRIC_REGISTRY.register()
+@register(METRIC_REGISTRY)
 @measured
 def calculate_psnr_y(
     img: np.ndarray, img2: np.ndarray | None = None, crop_border: int = 0, better: str = 'higher'

@@ -26,9 +26,12 @@ from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
+from metaf2n_arch.models.averaging import Average
 from metaf2n_arch.models.critic import SharedCritic
-from metaf2n_arch.models.optimization import GuardedStep, broadcast_from_first, build_optimizer
-from metaf2n_arch.models.options import ColorFixOptions, GANTrainOptions, PerformanceOptions
+from metaf2n_arch.models.learning_rates import build_schedulers
+from metaf2n_arch.models.model_options import ColorFixOptions, GANTrainOptions, PerformanceOptions
+from metaf2n_arch.models.optimization import Accumulation, GuardedStep, broadcast_from_first, trained_by
+from metaf2n_arch.models.optimizers import build_optimizer, switches
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.models.validation import ValidationMixin
 from metaf2n_arch.utils.checks import DataError, OptionError
@@ -110,11 +113,13 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         self.sharpen = USMSharp().to(self.device) if self.losses.needs_usm else None
         self.net_d: nn.Module | None = self.make_network('d').train() if self.losses.needs_critic else None
         self.net_g.train()
-        self.ema_decay = self.train_options.ema_decay
-        if self.ema_decay > 0:
+        wanted = self.train_options.average
+        self.average = None if wanted is None else Average(wanted)
+        if self.average is not None:
             self._start_average()
-        self.step_g = GuardedStep(self.train_options.safety, self.opt['dist'])
-        self.step_d = GuardedStep(self.train_options.safety, self.opt['dist'])
+        self.accumulation = Accumulation(self.train_options.accumulate)
+        self.step_g = GuardedStep(self.train_options.safety, self.opt['dist'], self.performance.scaler())
+        self.step_d = GuardedStep(self.train_options.safety, self.opt['dist'], self.performance.scaler())
         self.setup_optimizers()
         self.setup_schedulers()
 
@@ -136,6 +141,15 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
                 raise OptionError('train.optim_d: missing; the adversarial losses train a discriminator.')
             self.optimizer_d = build_optimizer(options['optim_d'], self.net_d.parameters(), 'train.optim_d')
             self.optimizers.append(self.optimizer_d)
+        if self.average is not None and switches(self.optimizer_g):
+            raise OptionError(
+                f'train.optim_g: {options["optim_g"]["type"]} averages the weights by itself; '
+                'leave ema and ema_decay out.'
+            )
+
+    def setup_schedulers(self) -> None:
+        metrics = (self.opt.get('val') or {}).get('metrics')
+        self.schedulers = build_schedulers(self.opt['train'], self.optimizers, metrics)
 
     # one iteration ----------------------------------------------------------------------------------------------------
 
@@ -150,27 +164,35 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         raise NotImplementedError
 
     def optimize_parameters(self, current_iter: int) -> None:
-        options = self.train_options
-        trains_generator = current_iter % options.net_d_iters == 0 and current_iter > options.net_d_init_iters
-        self.optimizer_g.zero_grad(set_to_none=True)
-        if self.net_d is not None:
-            self.optimizer_d.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        if self.net_d is not None and self.accumulation.position == 0:
             advance_power_iteration(self.net_d)  # once per step, not with each forward
         self.influence = self._start_shares(current_iter)
         with self.performance.saving():
             values = self.compute_gradients(current_iter)
         if self.influence is not None:
             values.update(self.influence.values())
-        if trains_generator and self.step_g(self.optimizer_g, current_iter) and self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
-        if self.net_d is not None:
-            self.step_d(self.optimizer_d, current_iter)
+        if self.accumulation.complete(trained_by(*self.optimizers)):
+            self._step(current_iter)
         skipped = self.step_g.skipped + self.step_d.skipped
         if skipped:
             values['skipped_steps'] = torch.tensor(float(skipped), device=self.device)
         self.log_dict = self.reduce_loss_dict(OrderedDict(sorted(values.items())))
         self.log_dict['peak_memory_gb'] = peak_memory(self.device) / 1e9
+        if self.step_g.scaler is not None:
+            self.log_dict['loss_scale'] = self.step_g.scaler.get_scale()
         self._warn_of_idle_losses(current_iter)
+
+    def _step(self, current_iter: int) -> None:
+        """Steps the optimizers whose turn it is, and takes the weights into the average."""
+        options = self.train_options
+        step = -(-current_iter // options.accumulate)
+        trains_generator = step % options.net_d_iters == 0 and current_iter > options.net_d_init_iters
+        if trains_generator and self.step_g(self.optimizer_g, current_iter) and self.average is not None:
+            self.average.follow(self)
+        if self.net_d is not None:
+            self.step_d(self.optimizer_d, current_iter)
 
     def _start_shares(self, current_iter: int) -> GradientShares | None:
         """What `compute_gradients` tells each loss's gradient, in iterations that are printed and if it is wanted."""
@@ -213,7 +235,8 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         loss, values = self.losses.discriminator(output.detach(), data, critic, current_iter, shares)
         if loss.requires_grad:  # else no adversarial term counts yet
             weights = [p for p in self.net_d.parameters() if p.requires_grad]
-            found = torch.autograd.grad(weight * loss, weights, retain_graph=True, allow_unused=True)
+            scaled = self.step_d.scaled(weight * loss)
+            found = torch.autograd.grad(scaled, weights, retain_graph=True, allow_unused=True)
             for p, g in zip(weights, found):
                 if g is not None:
                     p.grad = g.detach() if p.grad is None else p.grad + g
@@ -256,7 +279,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
 
     def beside_generator(self) -> dict[str, nn.Module]:
         """What the generator's file holds beside the generator itself, by key."""
-        return {'params_ema': self.net_g_ema} if self.ema_decay > 0 else {}
+        return {'params_ema': self.net_g_ema} if self.average is not None else {}
 
     def training_record(self, current_iter: int) -> TrainingRecord:
         """How the networks are trained, for their files; a subclass adds what it knows."""
@@ -265,6 +288,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             scale=self.opt['scale'],
             iteration=max(0, current_iter),
             color_fix=self.color_fix.type if self.color_fix.in_training else None,
+            color_fix_sigma=self.color_fix.sigma if self.color_fix.in_training else None,
             program=f'metaf2n_arch {__version__}',
         )
 
@@ -281,12 +305,23 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
 
     def more_state(self) -> dict[str, Any]:
         """What an exact resume needs of this model, beyond networks, optimizers and schedulers."""
-        return {'guard_g': self.step_g.state_dict(), 'guard_d': self.step_d.state_dict()}
+        average = {} if self.average is None else {'average': self.average.state_dict()}
+        return {'guard_g': self.step_g.state_dict(), 'guard_d': self.step_d.state_dict(), **average}
 
     def resume_more(self, state: dict[str, Any]) -> None:
         """Takes back what `more_state` gave."""
         self.step_g.load_state_dict(state['guard_g'])
         self.step_d.load_state_dict(state['guard_d'])
+        if self.average is not None and 'average' in state:
+            self.average.load_state_dict(state['average'])
+
+    def own_state(self) -> dict[str, Any]:
+        """What an exact resume needs of this process alone: gradients accumulated since the last step."""
+        return self.accumulation.state_dict()
+
+    def resume_own(self, state: dict[str, Any]) -> None:
+        """Takes back what `own_state` gave."""
+        self.accumulation.load_state_dict(state, trained_by(*self.optimizers))
 
     def model_ema(self, decay: float = 0.999) -> None:
         """Averages the parameters; buffers, which the host forgets, are taken over as they are."""

@@ -15,9 +15,10 @@ from metaf2n_arch.degradation import apply_batch
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values
 from metaf2n_arch.models.critic import SharedCritic
 from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.registries import register
 
 
-@MODEL_REGISTRY.register()
+@register(MODEL_REGISTRY)
 class GANSRModel(BaseGANSRModel):
     """ESRGAN-like training (Wang et al., ECCVW 2018) whose losses are the YAML list ``train.losses``.
 
@@ -60,7 +61,7 @@ class GANSRModel(BaseGANSRModel):
         if critic is not None:
             values.update(self.teach_critic(pred, targets, critic, current_iter))
         if total.requires_grad:  # not while every term still waits for its start_iter
-            total.backward(inputs=self.trained_parameters())
+            self.step_g.scaled(total).backward(inputs=self.trained_parameters())
         return {**values, 'l_g_total': total.detach()}
 
     def test(self) -> None:

@@ -33,11 +33,12 @@ from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
 from metaf2n_arch.models.critic import mixes_images
 from metaf2n_arch.models.inner_rates import KEY, InnerRates
-from metaf2n_arch.models.options import FaceOptions, MetaOptions
+from metaf2n_arch.models.model_options import FaceOptions, MetaOptions
 from metaf2n_arch.models.outer_loss import OuterLoss
 from metaf2n_arch.models.tasks import Task, make_tasks
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.utils.registries import register
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.files import with_recorded
 from metaf2n_arch.weights.records import TrainingRecord
@@ -52,7 +53,7 @@ NO_TASKS = (
 )
 
 
-@MODEL_REGISTRY.register()
+@register(MODEL_REGISTRY)
 class MetaF2NModel(BaseGANSRModel):
     """MetaF2N (Yin et al., ICCV 2023, arXiv 2309.08113) with any generator and any list of outer losses.
 
@@ -72,6 +73,11 @@ class MetaF2NModel(BaseGANSRModel):
             raise OptionError(
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
                 'leave it out.'
+            )
+        if self.is_train and self.performance.options.autocast == 'fp16':
+            raise OptionError(
+                'performance.autocast is fp16, whose small range the second derivatives of MetaF2NModel leave; '
+                'take bf16.'
             )
         if self.is_train and self.meta.inner_lr == 'auto':
             raise OptionError('meta.inner_lr is auto, which is for test time; train with a number, or learned.')
@@ -277,7 +283,8 @@ class MetaF2NModel(BaseGANSRModel):
         }
         if self.meta.inner_lr == 'auto':
             probes = probes_of(self.lq, PROBE, PROBES, numpy_generator(0))
-            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed)
+            tones = self.color_fix.in_training
+            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed, inside=tones)
             result = adapt_guarded(net, self.net_m, self.faces, rng, guard, **options)
         else:
             finish = partial(self.fixed, training=True)

@@ -1,51 +1,16 @@
-"""One optimizer step that several processes agree on and that no NaN survives."""
+"""One optimizer step over several batches, that several processes agree on and that no NaN survives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from metaf2n_arch.models.options import SafetyOptions
-from metaf2n_arch.utils.checks import OptionError, TrainingDiverged, nearest
-
-NOT_FROM_GRADIENTS = {
-    'LBFGS': 'evaluates the loss several times in a step',
-    'SparseAdam': 'takes sparse gradients alone',
-}
-
-
-def optimizer_class(name: object, where: str) -> type[torch.optim.Optimizer]:
-    """Returns the class of ``torch.optim`` of that name.
-
-    Raises:
-        OptionError: there is none (with the nearest one), or it wants more than gradients.
-    """
-    classes = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type)}
-    known = {n: c for n, c in classes.items() if issubclass(c, torch.optim.Optimizer) and n != 'Optimizer'}
-    if name not in known:
-        raise OptionError(f'{where} is {name!r}, expected an optimizer of torch.optim.{nearest(str(name), known)}')
-    if name in NOT_FROM_GRADIENTS:
-        raise OptionError(f'{where} is {name!r}, which {NOT_FROM_GRADIENTS[name]}; take another of torch.optim.')
-    return known[str(name)]
-
-
-def build_optimizer(options: Mapping[str, Any], params: Iterable[Any], where: str) -> torch.optim.Optimizer:
-    """Builds any optimizer of ``torch.optim`` by its class name.
-
-    Raises:
-        OptionError: for a name torch does not have (with the nearest one) or arguments the optimizer refuses.
-    """
-    arguments = dict(options)
-    name = arguments.pop('type')
-    kind = optimizer_class(name, f'{where}.type')
-    try:
-        return kind(params, **arguments)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f'{where}: torch.optim.{name} refuses these options: {error}.') from None
+from metaf2n_arch.models.model_options import SafetyOptions
+from metaf2n_arch.utils.checks import TrainingDiverged
 
 
 def broadcast_from_first(net: nn.Module) -> None:
@@ -73,22 +38,88 @@ def average_gradients(params: Iterable[Tensor]) -> None:
         p.grad = g.copy_(mean.view_as(g)) if share else None
 
 
+def trained_by(*optimizers: torch.optim.Optimizer) -> list[Tensor]:
+    """The parameters that optimizers train, in the order of their groups."""
+    return [p for optimizer in optimizers for group in optimizer.param_groups for p in group['params']]
+
+
+class Accumulation:
+    """The mean of the gradients of several batches, so that one step learns from all of them.
+
+    Each batch's loss counts alike: where losses are means over images (or tasks), the gradient is that of one batch
+    with all the images. What compares the images of a batch with each other still sees one batch at a time.
+
+    Args:
+        number: batches for each step.
+
+    Attributes:
+        position: batches taken in since the last step.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.position = 0
+        self._sums: list[Tensor | None] = []
+
+    def complete(self, params: Sequence[Tensor]) -> bool:
+        """Takes the ``.grad`` of a batch in; returns whether ``.grad`` now holds the mean of a step."""
+        if self.number == 1:
+            return True
+        if self.position == 0:
+            self._sums = [None] * len(params)
+        for i, p in enumerate(params):
+            if p.grad is not None:
+                share = p.grad / self.number
+                before = self._sums[i]
+                self._sums[i] = share if before is None else before.add_(share)
+        self.position = (self.position + 1) % self.number
+        if self.position:
+            return False
+        for p, total in zip(params, self._sums):
+            p.grad = total
+        self._sums = []
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty between steps; else with the gradients so far, of this process."""
+        if not self.position:
+            return {}
+        return {'position': self.position, 'sums': [None if g is None else g.cpu() for g in self._sums]}
+
+    def load_state_dict(self, state: Mapping[str, Any], params: Sequence[Tensor]) -> None:
+        """Takes the gradients back, unless they belong to another number of batches or other parameters."""
+        sums = state.get('sums', [])
+        if state.get('position', 0) >= self.number or len(sums) != len(params):
+            return
+        self.position = state['position']
+        self._sums = [None if g is None else g.to(p.device) for p, g in zip(params, sums)]
+
+
 class GuardedStep:
     """Steps an optimizer unless a gradient is not finite.
 
     Args:
         options: clipping norm, and how many bad steps in a row end the training.
         distributed: whether gradients are averaged over processes first.
+        scaler: what scales losses for float16 gradients. An overflow lowers its scale, and is no bad step unless the
+            scale has come down to 1.
 
     Attributes:
         skipped: bad steps so far; `in_a_row`: bad steps since the last good one.
     """
 
-    def __init__(self, options: SafetyOptions, distributed: bool = False) -> None:
+    def __init__(
+        self, options: SafetyOptions, distributed: bool = False, scaler: torch.amp.GradScaler | None = None
+    ) -> None:
         self.options = options
         self.distributed = distributed
+        self.scaler = scaler
         self.skipped = 0
         self.in_a_row = 0
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss to differentiate in place of `loss`."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
 
     def __call__(self, optimizer: torch.optim.Optimizer, current_iter: int) -> bool:
         """Averages, checks, clips and steps; returns whether the step was taken.
@@ -96,23 +127,36 @@ class GuardedStep:
         Raises:
             TrainingDiverged: after `max_bad_steps` bad steps in a row.
         """
-        params = [p for group in optimizer.param_groups for p in group['params']]
+        params = trained_by(optimizer)
         if self.distributed:
             average_gradients(params)
+        scaler = self.scaler if any(p.grad is not None for p in params) else None
+        if scaler is not None:
+            scaler.unscale_(optimizer)
         limit = self.options.clip_grad_norm or float('inf')
         norm = torch.nn.utils.clip_grad_norm_(params, limit)
         if not torch.isfinite(norm):
-            self._count_bad_step(current_iter)
+            if scaler is None or scaler.get_scale() <= 1:
+                self._count_bad_step(current_iter)
+            if scaler is not None:
+                scaler.update()
             return False
         self.in_a_row = 0
-        optimizer.step()
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
         return True
 
-    def state_dict(self) -> dict[str, int]:
-        return {'skipped': self.skipped, 'in_a_row': self.in_a_row}
+    def state_dict(self) -> dict[str, Any]:
+        scaling = {} if self.scaler is None else {'scaler': self.scaler.state_dict()}
+        return {'skipped': self.skipped, 'in_a_row': self.in_a_row, **scaling}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.skipped, self.in_a_row = state['skipped'], state['in_a_row']
+        if self.scaler is not None and 'scaler' in state:
+            self.scaler.load_state_dict(state['scaler'])
 
     def _count_bad_step(self, current_iter: int) -> None:
         self.skipped += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metaf2n_arch.losses.terms import Shares
-from metaf2n_arch.meta import Params
+from metaf2n_arch.meta import OuterTerm, Params
 from metaf2n_arch.models.base_gan_sr import Values
 from metaf2n_arch.models.critic import SharedCritic, mixes_images
 from metaf2n_arch.models.tasks import Task
 
 if TYPE_CHECKING:
     from metaf2n_arch.models.metaf2n_model import MetaF2NModel
-
-OuterTerm = Callable[[Params, Params, int], Tensor]
 
 
 class OuterLoss:

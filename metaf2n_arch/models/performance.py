@@ -12,7 +12,9 @@ from torch.utils._pytree import tree_map
 
 from metaf2n_arch.meta import functional
 from metaf2n_arch.meta.concatenation import saved_in_parts
-from metaf2n_arch.models.options import PerformanceOptions
+from metaf2n_arch.models.model_options import PerformanceOptions
+
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Performance:
@@ -43,12 +45,18 @@ class Performance:
         if self.options.autocast is None:
             return call
 
+        dtype = DTYPES[self.options.autocast]
+
         def autocast_call(*inputs: Any) -> Any:
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with torch.autocast(self.device.type, dtype):
                 made = call(*inputs)
             return tree_map(lambda x: x.float() if isinstance(x, Tensor) and x.is_floating_point() else x, made)
 
         return autocast_call
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """A new scaler of losses, where gradients are float16 and would underflow; else None."""
+        return torch.amp.GradScaler(self.device.type) if self.options.autocast == 'fp16' else None
 
     def saving(self) -> AbstractContextManager[None]:
         """A block whose graphs save memory, see `saved_in_parts`. Compiled networks decide themselves what to save."""

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
+from metaf2n_arch.models.optimizers import at_average
 
 MAX_GRIDS = 8
 """How many images of a set tensorboard shows at each validation."""
@@ -80,11 +81,15 @@ class Validation:
     def run(self) -> None:
         """Restores and evaluates this process's share, gathers, and reports on rank 0."""
         self._hook('start_validation')
-        for number, data in enumerate(self._shown(self._share())):
-            self._image(number, data)
+        with at_average(getattr(self.model, 'optimizers', [])):
+            for number, data in enumerate(self._shown(self._share())):
+                self._image(number, data)
         result = self.evaluator.finish(gather=not self.alone)
         notes = self._hook('validation_notes') or {}
         notes = notes if self.alone else summed_over_processes(notes)
+        for schedule in getattr(self.model, 'schedulers', []):
+            if hasattr(schedule, 'observe'):
+                schedule.observe(self.name, result[RESULT], self.current_iter)
         if self.rank == 0:
             self._report(result, notes)
 
@@ -146,9 +151,10 @@ class Validation:
                 for metric, value in values.items():
                     label = metric if variant == RESULT else f'{metric}_{variant}'
                     self.tb_logger.add_scalar(f'metrics/{self.name}/{label}', value, self.current_iter)
-        root = self.opt['path']['experiments_root' if self.opt['is_train'] else 'results_root']
-        content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
-        write_json(Path(root) / f'metrics_{self.name}.json', {**content, 'images': self.evaluator.table.values})
+        root = self.opt['path'].get('experiments_root' if self.opt['is_train'] else 'results_root')
+        if root is not None:  # a program of somebody else may validate without a folder of its own
+            content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
+            write_json(Path(root) / f'metrics_{self.name}.json', {**content, 'images': self.evaluator.table.values})
 
     def _metric_line(self, result: Mapping[str, Mapping[str, float]], metric: str) -> str:
         value = result[RESULT][metric]

@@ -173,6 +173,18 @@ def _why_not(name: str) -> str:
     return f'{ending} is no suffix of an image' if ending else 'it has no suffix of an image'
 
 
+def why_none_opens(jobs: Sequence[Job]) -> list[str]:
+    """Why each photo cannot be opened; empty as soon as one can, and the reason of the others is found on the way."""
+    reasons = []
+    for job in jobs:
+        try:
+            with open(job.file, 'rb'):
+                return []
+        except OSError as error:
+            reasons.append(f'cannot be opened: {error.strerror}')
+    return reasons
+
+
 def remove_done(jobs: Sequence[Job]) -> list[Job]:
     """The photos whose result is not there yet."""
     return [job for job in jobs if not os.path.exists(job.target)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from metaf2n_arch.images.kinds import output_size
 from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.sizes import output_size
 from metaf2n_arch.images.writing import check_target, write_strips
 from metaf2n_arch.inference import MetaF2N, Opened
 from metaf2n_arch.photos.faces_found import save_faces
@@ -25,6 +26,9 @@ from metaf2n_arch.photos.register import Register
 from metaf2n_arch.photos.sheet import sheet_shape, sheet_strips
 from metaf2n_arch.utils.checks import DataError
 
+PhotoProgress = Callable[[Job, str, int, int], None]
+"""A `Progress` that is told the photo, too."""
+
 
 @dataclass(frozen=True)
 class _Options:
@@ -32,6 +36,7 @@ class _Options:
     require_face: bool
     outscale: float | None
     save_faces: Path | None = None
+    progress: PhotoProgress = lambda job, what, done, total: None
 
 
 def restore_photos(
@@ -43,6 +48,7 @@ def restore_photos(
     outscale: float | None = None,
     register: Register | None = None,
     save_faces_to: Path | None = None,
+    progress: PhotoProgress | None = None,
 ) -> Iterator[Outcome]:
     """Restores photos one after the other; reading the next and writing the last happens meanwhile.
 
@@ -57,11 +63,13 @@ def restore_photos(
         outscale: see `MetaF2N.__call__`.
         save_faces_to: folder of the results, where the crops of the faces are written, too.
         register: knows what is done already, here or by other processes; without it everything is done.
+        progress: called now and then with the photo at hand, and what `Progress` is called with.
 
     Yields:
         The outcome of each, in order, when its files are written.
     """
     options = _Options(compare, require_face, outscale, save_faces_to)
+    options = options if progress is None else replace(options, progress=progress)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(3) as writers:
         last: Future[Outcome] | None = None
         for job, reading in _ahead(reader, jobs, register):
@@ -111,7 +119,7 @@ def _begin(
             raise DataError(clash)
         photo = reading.result()
         _check_targets(sr, job, photo, options)
-        opened = _open(sr, photo, options)
+        opened = _open(sr, job, photo, options)
         if options.save_faces is not None:
             save_faces(opened.faces, options.save_faces, job)
         return _compute(sr, job, photo, opened, options, writers, register)
@@ -127,9 +135,10 @@ def _check_targets(sr: MetaF2N, job: Job, photo: Photo, options: _Options) -> No
         check_target(job.compare, sheet_shape(size))
 
 
-def _open(sr: MetaF2N, photo: Photo, options: _Options) -> Opened:
+def _open(sr: MetaF2N, job: Job, photo: Photo, options: _Options) -> Opened:
+    progress = partial(options.progress, job)
     try:
-        return sr.open(photo.pixels, require_face=options.require_face, outscale=options.outscale)
+        return sr.open(photo.pixels, require_face=options.require_face, outscale=options.outscale, progress=progress)
     except Exception as error:
         if not is_lack_of_memory(error):
             raise
@@ -156,7 +165,7 @@ def _compute(
         written = writers.submit(_write, job, photo, opened, pipes[0], notes)
         sheet = writers.submit(_write_sheet, job, photo, opened, pipes[1]) if pipes[1] is not None else None
         try:
-            for plain, strip in _strips(opened, options.compare, tile):
+            for plain, strip in opened.pairs(tile) if options.compare else ((s, s) for s in opened.strips(True, tile)):
                 if register is not None:
                     register.refresh(job)
                 if not pipes[0].put(strip) or (pipes[1] is not None and not pipes[1].put(np.stack([plain, strip]))):
@@ -180,14 +189,6 @@ def _compute(
 def next_tile(tiles: Sequence[int | None], tile: int | None) -> int | None:
     """The tile that is tried after `tile`."""
     return tiles[min(tiles.index(tile) + 1, len(tiles) - 1)]
-
-
-def _strips(opened: Opened, compare: bool, tile: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Strips without and with adaptation; one for both where there is nothing to compare."""
-    if compare and opened.adapted:
-        yield from zip(opened.strips(False, tile), opened.strips(True, tile))
-    else:
-        yield from ((strip, strip) for strip in opened.strips(True, tile))
 
 
 def _write(job: Job, photo: Photo, opened: Opened, strips: Pipe, notes: tuple[str, ...]) -> Outcome:

@@ -18,7 +18,7 @@ from rich.table import Table
 from metaf2n_arch.images.arrays import to_tensor, to_uint8
 from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
-from metaf2n_arch.report.log import newest_log, read_series
+from metaf2n_arch.report.log import series_of
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.options import parse_block
@@ -76,7 +76,7 @@ def run_demo(out: Path) -> None:
     console.print(_rich_table(outcomes))
     rows = [_row(experiment, validation_folder(options), outcome, options['scale']) for outcome in outcomes[:SHOWN]]
     picture = side_by_side(rows, out / 'side_by_side.png', 'PSNR / SSIM of the whole photograph, luma')
-    curves = loss_curves(read_series(newest_log(experiment)), CURVES, out / 'loss_curves.png')
+    curves = loss_curves(series_of([experiment]), CURVES, out / 'loss_curves.png')
     console.print(f'Written: {out / "table.md"}, {picture}, {curves}', soft_wrap=True)
 
 

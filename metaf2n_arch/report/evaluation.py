@@ -19,22 +19,26 @@ from metaf2n_arch.config.text import read_option_file
 from metaf2n_arch.models.evaluation import Evaluator
 from metaf2n_arch.report.folders import Match, match_results, read_bgr
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.registries import PREFIX
 from metaf2n_arch.utils.shard import Shard
 
 CROPPED = ('psnr', 'psnr_rgb', 'ssim', 'ssim_rgb', 'niqe')
 METRICS: dict[str, dict[str, Any]] = {
-    'psnr': {'type': 'calculate_psnr_y', 'better': 'higher'},
+    'psnr': {'type': f'{PREFIX}calculate_psnr_y', 'better': 'higher'},
     'psnr_rgb': {'type': 'calculate_psnr', 'test_y_channel': False, 'better': 'higher'},
-    'ssim': {'type': 'calculate_ssim_y', 'better': 'higher'},
+    'ssim': {'type': f'{PREFIX}calculate_ssim_y', 'better': 'higher'},
     'ssim_rgb': {'type': 'calculate_ssim', 'test_y_channel': False, 'better': 'higher'},
-    'lpips': {'type': 'calculate_lpips', 'better': 'lower'},
-    'dists': {'type': 'calculate_dists', 'better': 'lower'},
-    'niqe': {'type': 'calculate_niqe_y', 'better': 'lower'},
-    'brisque': {'type': 'calculate_brisque', 'better': 'lower'},
-    'fid': {'type': 'FID', 'better': 'lower'},
-    'spectrum': {'type': 'PowerSpectrumDiscrepancy', 'better': 'lower'},
+    'lpips': {'type': f'{PREFIX}calculate_lpips', 'better': 'lower'},
+    'dists': {'type': f'{PREFIX}calculate_dists', 'better': 'lower'},
+    'niqe': {'type': f'{PREFIX}calculate_niqe_y', 'better': 'lower'},
+    'brisque': {'type': f'{PREFIX}calculate_brisque', 'better': 'lower'},
+    'fid': {'type': f'{PREFIX}FID', 'better': 'lower'},
+    'spectrum': {'type': f'{PREFIX}PowerSpectrumDiscrepancy', 'better': 'lower'},
 }
-"""Name on the command line -> entry of ``val.metrics``; PSNR and SSIM of the BT.601 luma unless called ``_rgb``."""
+"""Name on the command line -> entry of ``val.metrics``; PSNR and SSIM of the BT.601 luma unless called ``_rgb``.
+
+Long names, so that nobody's metric of the same name is taken for ours.
+"""
 WITHOUT_REFERENCE = ('niqe', 'brisque')
 
 

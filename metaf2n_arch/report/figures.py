@@ -27,7 +27,7 @@ def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Pat
     """Draws logged quantities over iterations and their running means, one plot per group, those absent left out.
 
     Args:
-        series: as `read_series` returns it.
+        series: as `series_of` returns it.
         groups: title of a plot -> names of its quantities.
         target: file to write, PNG, PDF or SVG by its suffix.
     """

@@ -1,11 +1,15 @@
-"""Reads the numbers of a run back from the log that BasicSR writes."""
+"""Reads the numbers of a run back: from its record, and of runs without one from the log that BasicSR writes."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.run import record
 
 Series = dict[str, list[tuple[int, float]]]
 
@@ -14,21 +18,61 @@ _TIME = re.compile(r'time \(data\): ([\d.]+) \(([\d.]+)\)')
 _VALUE = re.compile(r'(\w+): ([-+]?(?:\d+\.\d+e[-+]\d+|nan|inf))')
 
 
-def newest_log(experiment: Path) -> Path:
-    """Returns the training log written last in an experiment's folder.
+def series_of(folders: Sequence[Path]) -> Series:
+    """Returns each logged quantity of a run as (iteration, value) pairs; empty where there is neither record nor log.
 
-    Raises:
-        DataError: if there is none.
+    The learning rate of the first group is called ``lr``, the seconds per iteration ``time``.
+
+    Args:
+        folders: of the experiment.
     """
-    logs = sorted(experiment.glob('train_*.log'), key=lambda path: path.stat().st_mtime)
-    if not logs:
-        raise DataError(f'{experiment} holds no training log (train_*.log); give the folder of an experiment.')
-    return logs[-1]
+    recorded: Series = {}
+    for folder in folders:
+        recorded = joined(recorded, read_values(folder / record.VALUES))
+    starts = [start for folder in folders for start in record.read(folder).get('starts', [])]
+    if recorded and starts and starts[0].get('from_iteration') == 0:
+        return recorded
+    # Begun by a version that kept no record, and maybe gone on with since.
+    logged: Series = {}
+    for log in sorted((log for f in folders for log in f.glob('train_*.log')), key=lambda log: log.stat().st_mtime_ns):
+        logged = joined(logged, read_log(log))
+    return joined(logged, recorded)
 
 
-def read_series(log: Path) -> Series:
-    """Returns each logged quantity as (iteration, value) pairs, the learning rate of the first group as ``lr``, the
-    seconds per iteration as ``time``.
+def joined(earlier: Series, later: Series) -> Series:
+    """A series that goes on where `later` begins."""
+    first = min((points[0][0] for points in later.values()), default=math.inf)
+    kept = {name: [point for point in points if point[0] < first] for name, points in earlier.items()}
+    return {name: kept.get(name, []) + later.get(name, []) for name in {**kept, **later}}
+
+
+def read_values(file: Path) -> Series:
+    """Returns what `record.values` has written; a run that resumed goes on from the iteration that it resumed at."""
+    series: Series = {}
+    lines = file.read_text(encoding='utf-8', errors='replace').splitlines() if file.is_file() else []
+    last = -1
+    for line in lines:
+        try:
+            values: dict[str, Any] = json.loads(line)
+            iteration = int(values.pop('iter'))
+            lr, _, _ = values.pop('lrs')[0], values.pop('epoch', None), values.pop('data_time', None)
+            found = {name: math.nan if x is None else float(x) for name, x in {'lr': lr, **values}.items()}
+        except (ValueError, TypeError, LookupError, AttributeError):
+            continue  # a line that was cut off
+        new: Series = {name: [(iteration, value)] for name, value in found.items()}
+        series = joined(series, new) if iteration <= last else _grown(series, new)
+        last = iteration
+    return series
+
+
+def _grown(series: Series, new: Series) -> Series:
+    for name, points in new.items():
+        series.setdefault(name, []).extend(points)
+    return series
+
+
+def read_log(log: Path) -> Series:
+    """Returns the series of one log of the host, as `series_of` does.
 
     A line per print: ``[name..][epoch:  0, iter:     100, lr:(1.000e-04,)] [eta: ...] l_g_pix: 1.2345e-02 ...``.
     """

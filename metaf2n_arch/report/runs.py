@@ -11,7 +11,7 @@ from typing import Any
 
 from metaf2n_arch.images.formats import is_image_name
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
-from metaf2n_arch.report.log import Series, read_series
+from metaf2n_arch.report.log import Series, series_of
 from metaf2n_arch.report.plain import plain_name, plain_path
 from metaf2n_arch.run import record
 from metaf2n_arch.utils.checks import DataError, nearest
@@ -121,9 +121,7 @@ def read_run(experiment: str | Path) -> Run:
             measured = _read_metrics(file)
             run.measured[measured.dataset] = measured
     logs = _logs(folders)
-    training = [log for log in logs if log.name.startswith('train_')]
-    for log in training:  # a resumed run has several: later ones go on from the iteration they resumed from
-        run.series = _joined(run.series, read_series(log))
+    run.series = series_of(folders)
     run.options = _recorded_options(folders, logs)
     if not run.measured and not run.series:
         raise DataError(f'{path} holds neither metrics_*.json nor a training log with values; nothing can be reported.')
@@ -150,12 +148,6 @@ def _texts(options: dict[str, Any]) -> dict[str, Any]:
 def _logs(folders: list[Path]) -> list[Path]:
     found = [log for folder in folders for pattern in ('train_*.log', 'test_*.log') for log in folder.glob(pattern)]
     return sorted(found, key=lambda path: path.stat().st_mtime_ns)
-
-
-def _joined(earlier: Series, later: Series) -> Series:
-    first = min((points[0][0] for points in later.values()), default=0)
-    kept = {name: [point for point in points if point[0] < first] for name, points in earlier.items()}
-    return {name: kept.get(name, []) + later.get(name, []) for name in {**kept, **later}}
 
 
 def _read_metrics(file: Path) -> Measured:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.functional.spectrum import normalised_spectrum
 from metaf2n_arch.images.arrays import to_tensor
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.images.reading import read_image
 
 BINS = 65

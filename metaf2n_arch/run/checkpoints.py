@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from metaf2n_arch.models.optimizers import at_average
 from metaf2n_arch.run import folders, record
 from metaf2n_arch.run.checkpoint_sets import SetFolders, prune
 from metaf2n_arch.run.course import course
@@ -52,6 +53,13 @@ def save_network(
     if model.opt.get('rank', 0) != 0:
         return
     name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    with at_average(getattr(model, 'optimizers', [])):  # until the weights are written, or copied
+        _save_network(model, nets, keys, net_label, current_iter, Path(model.opt['path']['models']) / name)
+
+
+def _save_network(
+    model: Any, nets: list[nn.Module], keys: list[str], net_label: str, current_iter: int, path: Path
+) -> None:
     bare = [model.get_bare_model(each) for each in nets]
     content = {key: _on_cpu(each) for each, key in zip(bare, keys)}
     for each in bare:
@@ -59,7 +67,6 @@ def save_network(
             content[OPTIONS] = each.recorded_options
     if hasattr(model, 'recorded'):
         content.update(model.recorded(net_label, current_iter))
-    path = Path(model.opt['path']['models']) / name
     saver = _saver_of(model)
     if saver is None:
         stage_content(content, path).publish()
@@ -98,13 +105,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
     course.saved = current_iter
     if model.opt.get('rank', 0) != 0:
         return
-    state = {
-        'epoch': epoch,
-        'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
-        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
-        **further,
-    }
+    state = {**_state_of_host(model, epoch, current_iter), **further}
     path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
     record.note(current_iter)
     keep = (model.opt.get('logger') or {}).get('keep_last')
@@ -120,6 +121,16 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
         then()
     else:
         saver.commit(current_iter, epoch, state, path, then)
+
+
+def _state_of_host(model: Any, epoch: int, current_iter: int) -> dict[str, Any]:
+    """What the host writes into a state."""
+    return {
+        'epoch': epoch,
+        'iter': current_iter,
+        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
+    }
 
 
 def _saver_of(model: Any) -> SetSaver | None:
@@ -154,14 +165,8 @@ def save_training_state_as_the_host(model: Any, epoch: int, current_iter: int) -
 
     if current_iter == -1 or get_dist_info()[0] != 0:
         return
-    state = {
-        'epoch': epoch,
-        'iter': current_iter,
-        'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
-        'schedulers': [scheduler.state_dict() for scheduler in model.schedulers],
-    }
     path = Path(model.opt['path']['training_states']) / f'{current_iter}.state'
-    _write_or_go_on(state, path, 'training state')
+    _write_or_go_on(_state_of_host(model, epoch, current_iter), path, 'training state')
 
 
 def _write_or_go_on(content: Any, path: Path, what: str) -> None:

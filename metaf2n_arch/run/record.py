@@ -1,11 +1,13 @@
 """The record of a training: ``run.json`` in its folder says what ran, with what, from when to when.
 
-Each start (and each resume) adds an entry, so that a report need not guess from the log.
+Each start (and each resume) adds an entry. ``values.jsonl`` beside it has a line for each line of the log that holds
+values, to all their digits. A report need not guess from the log.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -20,6 +22,7 @@ from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
 
 FILE = 'run.json'
+VALUES = 'values.jsonl'
 PACKAGES = ('metaf2n-arch', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python')
 
 # The file of the training under way.
@@ -59,6 +62,27 @@ def note(iteration: int, ended: bool = False) -> None:
     if content.get('starts'):
         content['starts'][-1].update(iteration=iteration, ended=_now() if ended else None)
         _write(content)
+
+
+def values(logged: Mapping[str, Any]) -> None:
+    """Adds a line to ``values.jsonl``: epoch, iteration, learning rates, times, losses; null for what is not finite.
+
+    Args:
+        logged: what the host's `MessageLogger` is given.
+    """
+    if 'file' not in _state:
+        return
+    line = {name: list(map(_plain, x)) if isinstance(x, list) else _plain(x) for name, x in logged.items()}
+    try:
+        with open(_state['file'].with_name(VALUES), 'a', encoding='utf-8') as file:
+            file.write(json.dumps(line) + '\n')
+    except OSError:  # a run does not end because of this
+        return
+
+
+def _plain(value: Any) -> float | int | None:
+    number = value if isinstance(value, int) else float(value)
+    return number if math.isfinite(number) else None
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from metaf2n_arch.models.optimizers import back_to, switches, training_point
 from metaf2n_arch.run import made_with
 from metaf2n_arch.run.checkpoint_sets import SetFolders, check_set
 from metaf2n_arch.run.course import course
@@ -170,9 +171,23 @@ def further_state(model: Any) -> dict[str, Any]:
     state['kinds'] = kinds(model)
     if course.place is not None:
         state['position'] = course.place[1]
+    points = {n: training_point(o) for n, o in enumerate(model.optimizers) if switches(o)}
+    if points:
+        state['training_points'] = points
     if hasattr(model, 'more_state'):
         state['model'] = model.more_state()
+    if hasattr(model, 'own_state'):
+        state['of_processes'] = _of_all(model.own_state())
     return state
+
+
+def _of_all(mine: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each process has to say, as far as the others can still be asked."""
+    if course.gathered is not None or not (dist.is_available() and dist.is_initialized()):
+        return [mine]
+    gathered: list[dict[str, Any]] = [{}] * dist.get_world_size()
+    dist.all_gather_object(gathered, mine)
+    return gathered
 
 
 def plain(value: Any) -> Any:
@@ -192,7 +207,10 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
         resume_state: what `read_state` returned.
         step_schedule: sets the learning rates of (model, iteration, warm-up iterations).
     """
-    load_optimizers(model, resume_state, step_schedule)
+    kept = load_optimizers(model, resume_state, step_schedule)
+    for number, point in resume_state.get('training_points', {}).items():
+        if number in kept:
+            back_to(model.optimizers[number], point)
     if course.manifest is not None and course.checkpoints is not None:
         made_with.tell_changes(course.checkpoints.made_with, course.manifest.made_with)
     course.saved = resume_state['iter']
@@ -210,6 +228,16 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
     _resume_best_metrics(model, resume_state.get('best_metrics', {}))
     if 'model' in resume_state and hasattr(model, 'resume_more'):
         model.resume_more(resume_state['model'])
+    _resume_own(model, resume_state.get('of_processes', []))
+
+
+def _resume_own(model: Any, states: list[dict[str, Any]]) -> None:
+    """Takes over what this process alone had, gradients accumulated since the last step."""
+    if len(states) == model.opt.get('world_size', 1):
+        if states[model.opt.get('rank', 0)] and hasattr(model, 'resume_own'):
+            model.resume_own(states[model.opt.get('rank', 0)])
+    elif any(states):
+        logger.warning('Gradients accumulated since the last step belong to other processes; they are left out.')
 
 
 def _resume_best_metrics(model: Any, best: dict[str, dict[str, Any]]) -> None:

@@ -7,8 +7,10 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import zip_longest
 from typing import Any
 
+from metaf2n_arch.models.optimizers import own_options
 from metaf2n_arch.utils.checks import DataError
 
 Group = dict[str, Any]
@@ -16,17 +18,20 @@ StepSchedule = Callable[[Any, int, int], None]
 """Sets the learning rates of (model, iteration, warm-up iterations)."""
 
 
-def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedule) -> None:
+def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedule) -> set[int]:
     """Loads optimizers and schedulers; where the option file has changed, its learning rate and schedule count.
 
     Unchanged options leave everything as the state has it. Otherwise the optimizers keep their moments, except one of
     another type, and the schedule of the option file is run from its beginning to the state's iteration, as if it had
     always held.
 
+    Returns:
+        The numbers of the optimizers that have gone on from the state.
+
     Raises:
         DataError: the state belongs to a training with other optimizers.
     """
-    if len(state['optimizers']) != len(model.optimizers) or len(state['schedulers']) != len(model.schedulers):
+    if len(state['optimizers']) != len(model.optimizers):
         raise DataError(
             f'the state has {len(state["optimizers"])} optimizers and the options make {len(model.optimizers)}; '
             'resume with the losses and networks the run began with.'
@@ -34,29 +39,30 @@ def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedu
     given = [[_without_params(group) for group in optimizer.param_groups] for optimizer in model.optimizers]
     changes = _changes(model, given, state)
     types = _recorded(model, state)['optimizers']
-    for optimizer, saved, recorded in zip(model.optimizers, state['optimizers'], types):
-        if type(optimizer).__name__ != recorded:
-            continue
+    kept = {n for n, optimizer in enumerate(model.optimizers) if type(optimizer).__name__ == types[n]}
+    for number in kept:
         try:
-            optimizer.load_state_dict(saved)
+            model.optimizers[number].load_state_dict(state['optimizers'][number])
         except ValueError as error:
             raise DataError(f'the state does not fit the options: {error}.') from None
     if not changes:
         for scheduler, saved in zip(model.schedulers, state['schedulers']):
             scheduler.load_state_dict(saved)
-        return
+        return kept
     for optimizer, groups in zip(model.optimizers, given):
         for group, wanted in zip(optimizer.param_groups, groups):
-            group.update(wanted)
+            own = {*own_options(type(optimizer)), 'initial_lr'}
+            group.update({key: wanted[key] for key in wanted.keys() & own})
     _run_schedule(model, state['iter'], step_schedule)
     _log(changes)
+    return kept
 
 
 def kinds(model: Any) -> dict[str, list[str]]:
     """The types of a model's optimizers and schedulers, for a state, which knows their numbers alone."""
     return {
         'optimizers': [type(optimizer).__name__ for optimizer in model.optimizers],
-        'schedulers': [type(scheduler).__name__ for scheduler in model.schedulers],
+        'schedulers': [getattr(scheduler, 'kind', type(scheduler).__name__) for scheduler in model.schedulers],
     }
 
 
@@ -77,12 +83,15 @@ def _changes(model: Any, given: list[list[Group]], state: dict[str, Any]) -> lis
     now, then = kinds(model), _recorded(model, state)
     for optimizer, kind, recorded in zip(model.optimizers, now['optimizers'], then['optimizers']):
         lines.update(_difference(f'train.{names.get(id(optimizer), "optim")}.type', kind, recorded))
-    for kind, recorded in zip(now['schedulers'], then['schedulers']):
+    for kind, recorded in zip_longest(now['schedulers'], then['schedulers']):
         lines.update(_difference('train.scheduler.type', kind, recorded))
     for optimizer, groups, saved in zip(model.optimizers, given, state['optimizers']):
         place = f'train.{names.get(id(optimizer), "optim")}'
         for group, old in zip(groups, saved['param_groups']):
-            for key in group.keys() & old.keys() - {'lr', 'params'}:
+            # OneCycleLR and CyclicLR move these, and note where they began.
+            moved = {'lr', 'momentum', 'betas'} if 'max_momentum' in group else {'lr'}
+            own = {*own_options(type(optimizer)), 'initial_lr'}
+            for key in (group.keys() & old.keys() & own) - moved:
                 shown = 'lr' if key == 'initial_lr' else key
                 lines.update(_difference(f'{place}.{shown}', group[key], old[key]))
     for scheduler, old in zip(model.schedulers, state['schedulers']):

@@ -1,4 +1,8 @@
-"""Files that are there whole or not at all, whenever the program is stopped."""
+"""Files that are there whole or not at all, whenever the program is stopped.
+
+All are written under a hidden name beside their place first, see `open_beside`. What is written here takes its place at
+once; a file that waits for others, with its hash, is staged, see `utils.staging`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from metaf2n_arch.utils.checks import DataError, make_folder
+
+TEMPORARY = '.tmp'
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -44,5 +50,5 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def open_beside(path: Path) -> BinaryIO:
-    """A new hidden file in the folder of `path`."""
-    return cast(BinaryIO, path.with_name(f'.{secrets.token_hex(8)}.part').open('x+b'))
+    """A new hidden file in the folder of `path`, whose name no two writers share, on whichever machines."""
+    return cast(BinaryIO, path.with_name(f'.{secrets.token_hex(8)}{TEMPORARY}').open('x+b'))

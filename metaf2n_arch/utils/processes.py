@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from metaf2n_arch.utils.files import write_whole
 
 STALE = 900.0
@@ -101,6 +99,8 @@ class Claims:
         """Replaces the claim of a dead process; one process at a time, so that no living claim is ever replaced."""
         if _is_alive(path):
             return False
+        from filelock import FileLock
+
         with FileLock(self.folder.with_name(f'{self.folder.name}.lock')):
             if _is_alive(path):  # another was quicker
                 return False

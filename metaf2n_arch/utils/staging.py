@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from metaf2n_arch.utils.checks import DataError, make_folder
+from metaf2n_arch.utils.files import TEMPORARY, open_beside
 
 BLOCK = 1 << 20
-TEMPORARY = '.tmp'
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ REMEDY = 'free space there, then resume.'
 def stage(path: Path, write: Callable[[IO[bytes]], Any]) -> Staged:
     """Writes a file beside `path`, with the folders it needs, and flushes it to the disk.
 
-    The temporary name is hidden and drawn at random, so that no two writers, on whichever machines, share one. What a
-    killed process has left is for `sweep`.
+    What a killed process has left is for `sweep`.
 
     Args:
         path: where the file is to be.
@@ -74,9 +72,10 @@ def stage(path: Path, write: Callable[[IO[bytes]], Any]) -> Staged:
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(6)}{TEMPORARY}')
+    temporary = None
     try:
-        with open(temporary, 'xb') as file:
+        with open_beside(path) as file:
+            temporary = Path(file.name)
             hashing = HashingFile(file)
             try:
                 write(hashing)  # type: ignore[arg-type]  # all of a file that writers of one pass use
@@ -84,11 +83,11 @@ def stage(path: Path, write: Callable[[IO[bytes]], Any]) -> Staged:
                 os.fsync(file.fileno())
             finally:
                 digest, size = hashing.finish()
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f'{path}: could not be written ({cause(error)}); {REMEDY}') from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError | RuntimeError):
+            raise DataError(f'{path}: could not be written ({cause(error)}); {REMEDY}') from error
         raise
     return Staged(path, temporary, digest, size)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaf2n_arch.images.arrays import pad_to_multiple
@@ -50,26 +49,18 @@ class AnySize(nn.Module):
         net: (B, 3, h, w) -> (B, 3, s·h, s·w).
         scale: s.
         multiple: what sides must be multiples of.
-        least: shortest side.
     """
 
-    def __init__(self, net: nn.Module, scale: int, multiple: int, least: int = 1) -> None:
+    def __init__(self, net: nn.Module, scale: int, multiple: int) -> None:
         super().__init__()
         self.net = net
         self.scale = scale
         self.multiple = multiple
-        self.least = -(-least // multiple) * multiple
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        output = self.net(self.pad(image))
+        output = self.net(pad_to_multiple(image, self.multiple))
         return output[..., : height * self.scale, : width * self.scale]
-
-    def pad(self, image: Tensor) -> Tensor:
-        """The image at a size that the network takes."""
-        image = pad_to_multiple(image, self.multiple)
-        down, right = max(0, self.least - image.shape[-2]), max(0, self.least - image.shape[-1])
-        return F.pad(image, (0, right, 0, down), mode='replicate') if down or right else image
 
 
 def load_generator(
@@ -93,7 +84,7 @@ def load_generator(
     record = training_record(path) if path.suffix == '.safetensors' else record_in(content, path)
     if architecture is None:
         found = recognise(state, path)
-        generator = _generator(found.net, found.scale, found.multiple, found.least, record)
+        generator = _generator(found.net, found.scale, found.multiple, record)
         return replace(generator, architecture=found.architecture)
     net = build_registered(architecture)
     load_strictly(net, in_names_of(net, state, path), path)
@@ -134,9 +125,8 @@ def build_registered(architecture: Mapping[str, Any]) -> nn.Module:
     return build(ARCH_REGISTRY, architecture, 'architecture')
 
 
-def _generator(net: nn.Module, scale: int, multiple: int, least: int, record: TrainingRecord | None) -> Generator:
-    wrapped = net if max(multiple, least) == 1 else AnySize(net, scale, multiple, least).eval()
-    return Generator(wrapped, scale, record)
+def _generator(net: nn.Module, scale: int, multiple: int, record: TrainingRecord | None) -> Generator:
+    return Generator(net if multiple == 1 else AnySize(net, scale, multiple).eval(), scale, record)
 
 
 @torch.no_grad()
@@ -152,6 +142,6 @@ def _tried(net: nn.Module, kind: str, record: TrainingRecord | None) -> Generato
             continue
         fits = isinstance(output, Tensor) and output.ndim == 4 and output.shape[:2] == (1, 3)
         if fits and output.shape[-1] == output.shape[-2] and output.shape[-1] % side == 0:
-            return _generator(net, output.shape[-1] // side, multiple, 1, record)
+            return _generator(net, output.shape[-1] // side, multiple, record)
         reason = f'it makes {tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}'
     raise OptionError(f'architecture: {kind} does not map (1, 3, h, w) to (1, 3, s·h, s·w): {reason}.')

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from metaf2n_arch.utils.registries import PREFIX
 from metaf2n_arch.weights.published import DETECTORS, RESTORERS
 
 Block = Mapping[str, Any]
@@ -47,7 +48,7 @@ PARTS: Mapping[str, Callable[[Block], Sequence[str]]] = {
     'calculate_niqe_pyiqa': lambda _: ('niqe',),
     'calculate_brisque': lambda _: ('brisque',),
 }
-"""`type` of a loss or metric -> the published files it needs, by its option block."""
+"""`type` of a loss or metric, without `PREFIX` -> the published files it needs, by its option block."""
 
 FETCHES_ITSELF = ('PerceptualLoss',)
 
@@ -118,7 +119,7 @@ def _as_block(part: Any) -> Block:
 
 
 def _add(group: dict[str, str], where: str, block: Block) -> None:
-    for name in PARTS.get(str(block['type']), lambda _: ())(block):
+    for name in PARTS.get(str(block['type']).removeprefix(PREFIX), lambda _: ())(block):
         group.setdefault(name, where)
 
 

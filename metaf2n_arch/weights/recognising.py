@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.archs.published_networks import RRDB, Compact
+from metaf2n_arch.archs.spandrel_networks import made_trainable
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.layouts import renamed_rrdb
 from metaf2n_arch.weights.plain import first_names, shortened
@@ -30,17 +31,15 @@ class Recognised:
     Attributes:
         net: (B, 3, h, w) -> (B, 3, s·h, s·w), float32, on the CPU, in evaluation mode.
         scale: s.
-        multiple: what the sides of an input must be multiples of.
-        least: shortest side of an input.
         architecture: the options of BasicSR's network of the same tensors, ``{type: RRDBNet, ...}``; for a network
             that spandrel recognised, ``{type: <its id>}``.
+        multiple: what the sides of an input must be multiples of; 1 for a network of spandrel, which pads by itself.
     """
 
     net: nn.Module
     scale: int
-    multiple: int
-    least: int
     architecture: Mapping[str, Any]
+    multiple: int = 1
 
 
 def recognise(state: State, path: str | Path) -> Recognised:
@@ -58,7 +57,7 @@ def recognise(state: State, path: str | Path) -> Recognised:
     weights = {name: tensor.float() for name, tensor in weights.items()}
     check_finite(weights, path)
     net.load_state_dict(weights, assign=True)
-    return Recognised(net.requires_grad_(False).eval(), scale, multiple, 1, architecture)
+    return Recognised(net.requires_grad_(False).eval(), scale, architecture, multiple)
 
 
 Found = tuple[nn.Module, int, int, dict[str, Any], State]
@@ -142,10 +141,10 @@ def _by_spandrel(state: State, path: str | Path) -> Recognised:
         colours = isinstance(found, spandrel.ImageModelDescriptor) and (found.input_channels, found.output_channels)
         if colours != (3, 3):
             raise DataError(f'{path} holds a {found.architecture.name}, which does not map RGB images to RGB images.')
-        net = found.model.float().requires_grad_(False).eval()
+        # So that it can be adapted, and takes any size.
+        net = made_trainable(found.model.float(), found).requires_grad_(False).eval()
         check_finite(dict(net.named_parameters()), path)
-        needs = found.size_requirements
-        return Recognised(net, found.scale, needs.multiple_of, needs.minimum, {'type': found.architecture.id})
+        return Recognised(net, found.scale, {'type': found.architecture.id})
     raise DataError(
         f'{path}: not recognised as a network ({shortened(reason, 120).strip(chr(39))}). Its options say which it is: '
         'architecture, {type: ..., ...} as in BasicSR option files; or it holds more than one network: --param-key.'

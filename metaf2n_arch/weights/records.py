@@ -55,6 +55,8 @@ class TrainingRecord(BaseModel):
     """Grid on which MaskNet enlarges the low-quality face: ``half_pixel`` or ``authors``; None: no MaskNet."""
     color_fix: str | None = None
     """Colour fix inside the generator during training; None: none."""
+    color_fix_sigma: float | None = Field(None, gt=0)
+    """Standard deviation of the colour fix ``lowfreq`` in low-quality pixels; None: chosen by the noise."""
     program: str | None = None
     """Who wrote the file, with its version."""
 

@@ -80,6 +80,11 @@ def locate(name_or_path: str | Path, what: str | None = None) -> Path:
     )
 
 
+def is_here(name_or_path: str | Path) -> bool:
+    """Whether `locate` finds a file."""
+    return _find(name_or_path) is not None
+
+
 def locate_all(wanted: Mapping[str, str], also: Mapping[str, str] | None = None) -> None:
     """Finds out whether all weights files of a run are here, so that one message names all that are not.
 
@@ -121,6 +126,11 @@ def find_published(entry: PublishedFile) -> Path | None:
     return None
 
 
+def find_here(entry: PublishedFile) -> Path | None:
+    """Where a file of that name is on the search path, whether it is the published one or not."""
+    return next((folder / entry.file for folder in folders() if (folder / entry.file).is_file()), None)
+
+
 def entry_of(name: str) -> PublishedFile:
     """The published file of that name, or whose file is called so.
 
@@ -141,7 +151,7 @@ def state(entry: PublishedFile) -> str:
     >>> state(PublishedFile('x', 'never.pth', '', None, None, '', ''))
     '-'
     """
-    path = next((folder / entry.file for folder in folders() if (folder / entry.file).is_file()), None)
+    path = find_here(entry)
     if path is None:
         return '-'
     published = is_published(path, entry)

@@ -45,6 +45,34 @@ def test_evaluation_has_the_gradient_of_training(arch, image):
     assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
 
 
+def test_the_second_derivative_of_an_attention_of_positions_is_that_of_differences(image):
+    """d/dε ∇L(θ + ε v) in double precision, off the first weights, where biases of 0 stand on the kinks of ReLUs."""
+    sizes = {'embed_dim': 16, 'depths': [2], 'num_heads': [2], 'window_size': 8, 'upscale': 4}
+    torch.manual_seed(0)
+    net = build_spandrel('Swin2SR', upsampler='pixelshuffle', **sizes).double().eval()
+    weights = [p for p in net.parameters() if p.requires_grad]
+    along = [torch.randn_like(p) for p in weights]
+
+    def gradient(step: float) -> list[torch.Tensor]:
+        with torch.no_grad():
+            for p, v in zip(weights, along):
+                p.add_(v, alpha=step)
+        loss = net(image[:1, :, :8, :8].double()).square().mean()
+        found = torch.autograd.grad(loss, weights, create_graph=step == 0, allow_unused=True)
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found)]
+
+    with torch.no_grad():
+        for p in weights:
+            p.add_(torch.randn_like(p), alpha=0.02)
+    product = sum((g * v).sum() for g, v in zip(gradient(0), along))
+    exact = torch.autograd.grad(product, weights, allow_unused=True)
+    above, below = gradient(1e-8), gradient(-2e-8)
+    numeric = [(a - b) / 2e-8 for a, b in zip(above, below)]
+    pairs = [(e, n) for e, n in zip(exact, numeric) if e is not None]
+    error = sum((e - n).square().sum() for e, n in pairs) / sum(n.square().sum() for _, n in pairs)
+    assert error.sqrt() < 1e-5
+
+
 @pytest.mark.parametrize(
     ('options', 'line'),
     [

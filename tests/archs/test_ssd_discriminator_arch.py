@@ -8,7 +8,8 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from metaf2n_arch.archs.ssd_discriminator_arch import SSDDiscriminator
-from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.functional.spectrum import normalised_spectrum
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.losses.relativistic_gan_loss import KINDS, RelativisticGANLoss
 from metaf2n_arch.utils.checks import OptionError
 

@@ -20,7 +20,8 @@ from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import Tensor
 
 from metaf2n_arch.functional.frequency import spectral_distance
-from metaf2n_arch.functional.spectrum import azimuthal_mean, luminance, power_spectrum
+from metaf2n_arch.functional.spectrum import azimuthal_mean, power_spectrum
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.losses.dct_loss import DCTLoss
 from metaf2n_arch.losses.fft_loss import FFTLoss
 from metaf2n_arch.losses.focal_frequency_loss import FocalFrequencyLoss

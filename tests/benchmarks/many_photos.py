@@ -22,8 +22,9 @@ from metaf2n_arch.faces.restorer import IdentityRestorer
 from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
-from metaf2n_arch.photos import collect, restore_photos
+from metaf2n_arch.photos.jobs import collect
 from metaf2n_arch.photos.register import Register
+from metaf2n_arch.photos.restoring import restore_photos
 from metaf2n_arch.weights.loading import Generator
 
 

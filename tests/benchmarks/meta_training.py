@@ -29,7 +29,7 @@ from metaf2n_arch.images.reading import read_image
 from metaf2n_arch.meta.outer import meta_gradient
 from metaf2n_arch.meta.params import Params, functional
 from metaf2n_arch.meta.support import crop, weighted_l1
-from metaf2n_arch.models.options import PerformanceOptions
+from metaf2n_arch.models.model_options import PerformanceOptions
 from metaf2n_arch.models.performance import Performance
 from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import load_generator

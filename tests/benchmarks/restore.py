@@ -32,7 +32,8 @@ from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
-from metaf2n_arch.photos import collect, restore_photos
+from metaf2n_arch.photos.jobs import collect
+from metaf2n_arch.photos.restoring import restore_photos
 from metaf2n_arch.weights.loading import Generator
 
 
@@ -88,7 +89,9 @@ def one_photo(side: int, repeats: int) -> list[str]:
     sr = every['identity']
     faces = sr.find_faces(photo)
     x = to_tensor(photo)[None]
-    calls: dict[str, Callable[[], object]] = {'restoration alone': lambda: sr._restore(None, x)}
+    calls: dict[str, Callable[[], object]] = {
+        'restoration alone': lambda: list(sr.networks.strips(None, x, sr.options))
+    }
     for kind, whole in every.items():
         calls[f'all: `sr(photo)`, restorer {kind}'] = lambda whole=whole: whole(photo)
     for kind, whole in every.items():

@@ -7,7 +7,7 @@ takes its saved weights and gives the same output; *recognised*: spandrel knows 
 derivative*: ∇(g·v) exists and agrees with the difference of two gradients, in double precision; *bf16*: autocast gives
 finite outputs; *fp16*: the network in half precision gives finite outputs; *smallest*: side of the smallest image that
 is taken. GRL, ATD, DRCT, FFTformer, SwinIR and Swin2SR compute some layers in float32 whatever they are given, which is
-what their entries in *second derivative* (where float32's rounding is seen) and *fp16* come from.
+what their entries in *fp16* come from, and GRL's in *second derivative*.
 """
 
 from __future__ import annotations
@@ -101,8 +101,15 @@ def recognised(net: nn.Module, image: Tensor) -> str:
 
 
 def second_derivative(net: nn.Module, image: Tensor) -> str:
-    """d/dε ∇L(θ + ε v) at 0, by automatic differentiation and by a central difference, in double precision."""
+    """d/dε ∇L(θ + ε v) at 0, by automatic differentiation and by a central difference, in double precision.
+
+    Not at the first weights: with a bias of 0, a unit whose input is 0 (Swin2SR's table of positions has one) stands on
+    the kink of its ReLU, where there is no derivative for a difference to meet.
+    """
     net = copy.deepcopy(net).double().eval()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p), alpha=1e-3)
     image = image[:1].double()
     goal = torch.rand_like(net(image)).detach()
     weights = [p for p in net.parameters() if p.requires_grad]

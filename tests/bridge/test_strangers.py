@@ -177,29 +177,84 @@ def test_a_folder_without_init_and_a_host_of_git_master_are_told_apart(tmp_path)
         shutil.rmtree(tmp_path / 'metadata')
 
 
-NAMES = ['FFTLoss', 'LPIPSLoss', 'FocalFrequencyLoss', 'calculate_lpips', 'calculate_dists', 'GPEN', 'SRResNet']
-
-
-def test_names_yield_to_whoever_registers_them_later(tmp_path):
-    program = f"""
+NAMES = {
+    'FFTLoss': 'losses.fft_loss',
+    'LPIPSLoss': 'losses.lpips_loss',
+    'FocalFrequencyLoss': 'losses.focal_frequency_loss',
+    'calculate_lpips': 'metrics.lpips_metric',
+    'calculate_dists': 'metrics.dists_metric',
+    'GPEN': 'archs.gpen_arch',
+    'SRResNet': 'archs.srresnet_arch',
+}
+REGISTERED_TWICE = f"""
+from importlib import import_module
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
-for name in {NAMES}:
-    registry = {{'F': LOSS_REGISTRY, 'L': LOSS_REGISTRY, 'c': METRIC_REGISTRY}}.get(name[0], ARCH_REGISTRY)
-    ours = registry.get(name)
-    assert ours.__module__.startswith('metaf2n_arch.'), name
+FOLDERS = {{'losses': LOSS_REGISTRY, 'metrics': METRIC_REGISTRY, 'archs': ARCH_REGISTRY}}
+for turn, (name, module) in enumerate({NAMES}.items()):
+    registry = FOLDERS[module.partition('.')[0]]
     theirs = type(name, (), {{}})
-    registry.register(theirs)
-    assert registry.get(name) is theirs
-    assert registry.get('metaf2n/' + name) is ours
+    if turn % 2:
+        registry.register(theirs)
+    ours = getattr(import_module('metaf2n_arch.' + module), name)
+    if turn % 2 == 0:
+        assert registry.get(name) is ours, name
+        assert name in registry
+        registry.register()(theirs)
+    assert registry.get(name) is theirs, name
+    assert registry.get('metaf2n/' + name) is ours, name
     try:
         registry.register(type(name, (), {{}}))
     except AssertionError:
         print('twice', name)
 """
-    write(tmp_path, {'names.py': program})
-    done = run(tmp_path, 'names.py')
+
+
+@pytest.mark.parametrize('mode', ['with the bridge', 'without', 'over a fork'])
+def test_names_yield_to_whoever_registers_them_before_or_after(tmp_path, mode):
+    """The host still refuses a name that somebody else registers twice."""
+    write(tmp_path, {'names.py': REGISTERED_TWICE})
+    environment = {} if mode == 'with the bridge' else without_us(tmp_path)
+    if mode == 'over a fork':
+        environment.pop('METAF2N_BRIDGE')
+        write(tmp_path / 'basicsr', FORK)
+    done = run(tmp_path, 'names.py', **environment)
     assert done.stdout.split() == [word for name in NAMES for word in ('twice', name)], done.stderr
+
+
+OLD = """
+'''As in BasicSR 1.3.4: no suffixes.'''
+
+
+class Registry:
+    def __init__(self, name):
+        self._name = name
+        self._obj_map = {}
+
+    def _do_register(self, name, obj):
+        assert name not in self._obj_map, name
+        self._obj_map[name] = obj
+
+    def register(self, obj=None):
+        if obj is None:
+            return lambda part: self.register(part) or part
+        self._do_register(obj.__name__, obj)
+
+    def get(self, name):
+        return self._obj_map[name]
+
+    def __contains__(self, name):
+        return name in self._obj_map
+
+
+ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY = Registry('arch'), Registry('loss'), Registry('metric')
+"""
+FORK = {
+    **dict.fromkeys(['__init__.py', 'utils/__init__.py', 'archs/__init__.py', 'losses/__init__.py'], ''),
+    'utils/registry.py': OLD,
+    'archs/arch_util.py': 'ResidualBlockNoBN = default_init_weights = make_layer = None',
+    'losses/basic_loss.py': 'CharbonnierLoss = L1Loss = MSELoss = PerceptualLoss = None',
+}
 
 
 def test_nothing_of_ours_can_keep_basicsr_from_being_imported(tmp_path):

@@ -204,6 +204,15 @@ def test_visuals_may_hold_lists_and_other_channels_and_options_no_rank(tmp_path,
     assert model.metric_results == plain.metric_results
 
 
+def test_a_program_without_a_folder_for_results_validates_all_the_same(tmp_path, loader):
+    """As BasicSR's own suite does, whose options name no `experiments_root`."""
+    options = stock_options(tmp_path)
+    options['path'].clear()
+    model = SRModel(options)
+    model.nondist_validation(loader, 'run', None, False)
+    assert model.metric_results['psnr'] > 0
+
+
 def test_a_models_own_words_for_the_log_are_used(tmp_path, loader):
     class Wordy(SRModel):
         def _log_validation_metric_values(self, current_iter, dataset_name, tb_logger):

@@ -134,7 +134,9 @@ def test_the_command_prints_a_table_and_writes_every_value(sets):
     content = json.loads((sets / 'out.json').read_text())
     assert f'{content["mean"]["weak"]["psnr"]:.4f}' in output
     assert sorted(content['images']['strong']['ssim']) == ['img_1', 'img_10', 'img_1_2']
-    assert content['metrics']['psnr'] == {'type': 'calculate_psnr_y', 'better': 'higher', 'crop_border': 4}
+    assert content['metrics']['psnr'] == {
+        'type': 'metaf2n/calculate_psnr_y', 'better': 'higher', 'crop_border': 4,
+    }  # fmt: skip
 
 
 def test_each_value_stands_under_its_metric_whatever_the_order(sets):

@@ -31,16 +31,31 @@ def loaded(*arguments: object) -> tuple[int, set[str]]:
         (['restore', '--help'], 0),
         (['prepare', '--help'], 0),
         (['weights', 'list'], 0),
+        (['doctor', 'restor'], 2),
         (['weights', 'path', 'gpen_bfr_25'], 2),
         (['weights', 'fetch', '--for', 'absent.yml'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--half', '--bf16'], 2),
         (['restore', 'photo.jpg'], 2),
+        (['restore', 'photo.jpg', '-o', 'out'], 1),
+        (['restore', 'photo.jpg', '-o', 'out', '--require-face', '--steps', '0'], 2),
+        (['restore', 'photo.jpg', '-o', 'out', '--inner-lr', 'fast'], 2),
         (['export', 'net.pth', '-o', 'net.safetensors', '--push', 'me/net'], 2),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) else str(value),
 )
 def test_what_needs_no_network_loads_none(arguments, code):
     assert loaded(*arguments) == (code, set())
+
+
+def test_missing_weights_are_named_before_torch_is_loaded(tmp_path, monkeypatch):
+    from PIL import Image
+
+    Image.new('RGB', (16, 12), 'teal').save(tmp_path / 'small.png')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    photo, out = tmp_path / 'small.png', tmp_path / 'out'
+    assert loaded('restore', photo, '-o', out, '--weights', 'absent.pth') == (2, set())
+    assert loaded('restore', photo, '-o', out, '--weights', 'absent.pth', '--steps', '0') == (2, set())
 
 
 @pytest.mark.parametrize('weights', ['realesr-animevideov3.pth', 'realesrgan_x4plus_fp16.pth'])

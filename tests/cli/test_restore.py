@@ -23,7 +23,10 @@ from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.reading import read_photo
 from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
-from metaf2n_arch.photos import Summary, collect, comparison, remove_done, restore_photos
+from metaf2n_arch.photos.jobs import collect, remove_done
+from metaf2n_arch.photos.outcomes import Summary
+from metaf2n_arch.photos.restoring import restore_photos
+from metaf2n_arch.photos.sheet import comparison
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.weights.loading import Generator
 
@@ -295,14 +298,15 @@ def test_every_option_reaches_the_network(data_dir, real, tmp_path, monkeypatch)
     file = tmp_path / 'options.yml'
     file.write_text('network_g: {type: MSRResNet, upscale: 4}', encoding='utf-8')
     given = '--steps 3 --inner-lr 0.5 --patches 8 --seed 9 --tile 100 --overlap 10 --half --learned-rates'
-    given = [*given.split(), '--mask-weights', 'm.pth', '--architecture', file]
+    (tmp_path / 'm.pth').touch()
+    given = [*given.split(), '--mask-weights', tmp_path / 'm.pth', '--architecture', file]
     CliRunner().invoke(app, command(data_dir, real, '-o', tmp_path / 'out', *given))
     assert seen['architecture'] == {'type': 'MSRResNet', 'upscale': 4}
     assert seen['detector']['type'] == 'yunet'
     wanted = {'inner_steps': 3, 'inner_lr': 0.5, 'patches': 8, 'seed': 9, 'tile': 100, 'overlap': 10}
     wanted |= {
         'precision': 'float16',
-        'mask_weights': 'm.pth',
+        'mask_weights': str(tmp_path / 'm.pth'),
         'learned_rates': True,
         'device': 'cpu',
         'restorer': 'identity',

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import socket
 import sys
-import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +14,6 @@ from typer.testing import CliRunner
 
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.cli.main import app
-from metaf2n_arch.cli.web import answer, build_page, load_gradio, serve
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.images.photo import Photo
@@ -25,6 +21,8 @@ from metaf2n_arch.images.reading import read_photo
 from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.web.answering import Wishes, answer
+from metaf2n_arch.web.serving import load_gradio
 from metaf2n_arch.weights.loading import Generator
 
 
@@ -42,6 +40,7 @@ class FaceInWidePhotos(Detector):
 def sr() -> MetaF2N:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2)).requires_grad_(False)
+    torch.nn.init.dirac_(net[0].weight[:3])
     mask = MaskNet(num_feat=8, num_conv=3, bias_last=1.0).requires_grad_(False)
     options = RestoreOptions(patch_size=16, inner_lr=0.1, force_adapt=True)
     parts = Generator(net, 2), mask, FaceInWidePhotos(), build_restorer('identity')
@@ -56,19 +55,20 @@ def upload(tmp_path, astronaut) -> Path:
 
 
 def test_a_photo_is_answered_with_its_faces_and_the_result(sr, upload, tmp_path, astronaut):
-    result = sr(astronaut[60:100, 200:250])
-    found = answer(sr, str(upload), str(tmp_path), 1.0)
+    result = sr(astronaut[60:100, 200:250], unadapted=True)
+    found = answer(sr, str(upload), str(tmp_path / 'place'), 1.0)
     assert found.text.startswith(f'1 face found. On it, adaptation gained {result.gain.psnr:+.2f} dB')
     before, after = found.slider
     assert before.shape == after.shape == (80, 100, 3)
     assert np.array_equal(after, result.image)
+    assert [np.array_equal(a, b) for a, b in zip(found.steps, (result.unadapted, result.image))] == [True, True]
+    assert not np.array_equal(*found.steps)
     (lq, first), (hq, _), (confidence, last) = found.faces
     assert (lq.shape, hq.shape, confidence.shape) == ((24, 20, 3), (48, 40, 3), (48, 40, 3))
-    assert first == 'face 1, score 0.75'
+    assert first == 'face 0, score 0.75'  # as --list-faces counts them
     assert last == f'confidence, mean {result.confidence[0].mean():.2f}'
     assert Path(found.file).name == 'photo_restored.png'
     assert np.array_equal(read_photo(found.file).pixels, result.image)
-    assert not upload.exists()
 
 
 def test_a_photo_without_a_face_says_so(sr, tmp_path, astronaut):
@@ -77,20 +77,56 @@ def test_a_photo_without_a_face_says_so(sr, tmp_path, astronaut):
     found = answer(sr, str(path), str(tmp_path), 1.0)
     assert found.text == 'No face found: restored without adaptation.'
     assert found.faces == []
+    assert found.steps is None
     assert read_photo(found.file).pixels.dtype == np.uint16
 
 
-def test_mistakes_are_texts_and_leave_nothing(sr, upload, tmp_path, monkeypatch):
-    assert answer(sr, None, str(tmp_path), 1.0).text == 'No photo.'
-    text = answer(sr, str(upload), str(tmp_path / 'place'), 0.001).text
+def test_mistakes_are_texts_and_leave_nothing(sr, upload, tmp_path):
+    place = tmp_path / 'place'
+    assert answer(sr, None, place, 1.0).text == 'No photo.'
+    text = answer(sr, upload, place, 0.001).text
     assert text == 'photo.png is 50 x 40, 0.0 megapixels; the limit is 0.001.'
-    assert not upload.exists()
+    for wishes in (Wishes(skip_faces='a'), Wishes(step='fixed', inner_lr=-1), Wishes(step='fixed', inner_lr=None)):
+        text = answer(sr, upload, place, 1.0, wishes).text
+        assert text.startswith('Error: ')
+        assert 'expected' in text
     upload.write_text('no picture', encoding='utf-8')
-    assert answer(sr, str(upload), str(tmp_path / 'place'), 1.0).text.startswith('Error: photo.png cannot be read')
-    assert not upload.exists()
+    assert answer(sr, upload, place, 1.0).text.startswith('Error: photo.png cannot be read')
     Image.new('RGB', (9, 9)).save(upload, 'ico')
-    assert answer(sr, str(upload), str(tmp_path / 'place'), 1.0).text.startswith('Error: photo.png ')
-    assert not (tmp_path / 'place').exists()
+    assert answer(sr, upload, place, 1.0).text.startswith('Error: photo.png ')
+    upload.unlink()
+    assert answer(sr, upload, place, 1.0).text.startswith('Error: ')
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ('wishes', 'options'),
+    [
+        (Wishes(color_fix='none', step='none'), {'color_fix': 'none', 'inner_steps': 0}),
+        (Wishes(color_fix='wavelet', step='fixed', inner_lr=0.05), {'color_fix': 'wavelet', 'inner_lr': 0.05}),
+        (Wishes(step='fixed', inner_lr=0.1, paste_faces=0.5), {'inner_lr': 0.1, 'paste_faces': 0.5}),
+        (Wishes(step='fixed', inner_lr=0.1, skip_faces='0'), {'inner_steps': 0}),
+        (Wishes(step='auto'), {'inner_lr': 'auto'}),
+    ],
+)
+def test_controls_are_the_options_of_the_library(sr, upload, tmp_path, astronaut, wishes, options):
+    found = answer(sr, upload, tmp_path / 'place', 1.0, wishes)
+    expected = sr.with_options(**options)(astronaut[60:100, 200:250])
+    assert np.array_equal(read_photo(found.file).pixels, expected.image)
+
+
+def test_a_step_that_is_not_taken_says_why(sr, upload, tmp_path):
+    far = Wishes(step='fixed', inner_lr=1e38)
+    found = answer(sr.with_options(force_adapt=False), upload, tmp_path, 1.0, far)
+    assert found.text == '1 face found, restored without adaptation: no gain on the faces.'
+    assert found.steps is None
+    assert answer(sr, upload, tmp_path, 1.0, Wishes(step='none')).text == 'Restored without adaptation.'
+
+
+def test_without_a_mask_net_there_is_no_blank_panel(sr, upload, tmp_path):
+    plain = MetaF2N(sr.generator, None, sr.detector, sr.restorer, sr.device, sr.options)
+    captions = [caption for _, caption in answer(plain, upload, tmp_path, 1.0).faces]
+    assert captions == ['face 0, score 0.75', 'restored']
 
 
 def test_without_gradio_the_command_says_how_to_install_it(monkeypatch):
@@ -105,9 +141,18 @@ def test_without_gradio_the_command_says_how_to_install_it(monkeypatch):
 
 def test_every_network_option_of_the_command_reaches_the_network_it_names(monkeypatch):
     given: dict = {}
-    monkeypatch.setattr(MetaF2N, 'load', lambda weights, **options: given.update(options, weights=weights))
-    for name in ('load_gradio', 'build_page', 'serve'):
-        monkeypatch.setattr(f'metaf2n_arch.cli.web.{name}', lambda *arguments: None)
+
+    def load(weights: str, **options: object) -> SimpleNamespace:
+        given.update(options, weights=weights)
+        return SimpleNamespace(about='about the weights')
+
+    monkeypatch.setattr(MetaF2N, 'load', load)
+    monkeypatch.setattr('metaf2n_arch.cli.blocks._locate', lambda *arguments: None)  # no such files
+    given_to_page: list = []
+    for name in ('load_gradio', 'serve'):
+        monkeypatch.setattr(f'metaf2n_arch.web.serving.{name}', lambda *arguments: given_to_page.append(arguments))
+    page = SimpleNamespace(build_page=lambda *arguments: 'the page')
+    monkeypatch.setitem(sys.modules, 'metaf2n_arch.web.page', page)
     options = {
         '--weights': 'g.pth',
         '--param-key': 'net_g',
@@ -118,7 +163,15 @@ def test_every_network_option_of_the_command_reaches_the_network_it_names(monkey
         '--restorer': '{type: gpen, size: 256}',
         '--device': 'cpu',
     }
-    assert CliRunner().invoke(app, ['web', *(text for pair in options.items() for text in pair)]).exit_code == 0
+    words = [text for pair in options.items() for text in pair]
+    more = '--port 7999 --max-mb 3 --max-total-mb 9 --allow-host a.lan --allow-host b.lan'
+    result = CliRunner().invoke(app, ['web', *words, *more.split()])
+    assert result.exit_code == 0
+    assert 'about the weights\nhttp://127.0.0.1:7999' in result.output
+    [(folder,), (shown, host, port, place, *limits)] = given_to_page
+    assert (shown, host, port, limits) == ('the page', '127.0.0.1', 7999, [3, 9, ['a.lan', 'b.lan']])
+    assert folder == place
+    assert not place.exists()
     assert given == {
         'weights': 'g.pth',
         'param_key': 'net_g',
@@ -129,79 +182,3 @@ def test_every_network_option_of_the_command_reaches_the_network_it_names(monkey
         'restorer': {'type': 'gpen', 'size': 256},
         'device': 'cpu',
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def page(sr, tmp_path, monkeypatch):
-    for name in ('GRADIO_TEMP_DIR', 'GRADIO_ANALYTICS_ENABLED'):
-        monkeypatch.setenv(name, '')
-    if importlib.util.find_spec('gradio') is None:
-        pytest.skip('the page needs gradio: pip install ".[web]"')
-    gradio = load_gradio(str(tmp_path / 'served'))
-    built = build_page(gradio, sr, str(tmp_path), 1.0)
-    port = free_port()
-    serve(built, '127.0.0.1', port, max_mb=1, wait=False)
-    yield f'http://127.0.0.1:{port}/'
-    built.close()
-
-
-def test_the_page_restores_an_upload(page, sr, upload, tmp_path, astronaut):
-    from gradio_client import Client, handle_file
-
-    with urllib.request.urlopen(page, timeout=30) as reply:
-        assert reply.status == 200
-    client = Client(page, verbose=False)
-    text, slider, faces, file = client.predict(handle_file(str(upload)), api_name='/restore')
-    assert text.startswith('1 face found.')
-    assert len(slider) == 2
-    assert len(faces) == 3
-    assert np.array_equal(read_photo(file).pixels, sr(astronaut[60:100, 200:250]).image)
-    broken = tmp_path / 'broken.png'
-    broken.write_text('no picture', encoding='utf-8')
-    assert client.predict(handle_file(str(broken)), api_name='/restore')[0].startswith('Error: broken.png')
-
-
-@pytest.mark.slow
-def test_a_browser_shows_faces_confidence_and_the_slider(page, upload):
-    chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if chromium is None:
-        pytest.skip('needs a Chromium on the PATH')
-    playwright = pytest.importorskip('playwright.sync_api', reason='drives the browser: pip install playwright')
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
-        tab = browser.new_page()
-        mistakes: list[str] = []
-        tab.on('pageerror', lambda error: mistakes.append(str(error)))
-        tab.goto(page)
-        tab.wait_for_selector('input[type=file]', state='attached')
-        tab.set_input_files('input[type=file]', str(upload))
-        tab.wait_for_function(
-            "[...document.querySelectorAll('textarea')].some(t => t.value.startsWith('1 face found'))"
-        )
-        # Before and after, then the face, the restored face and its confidence, all loaded.
-        widths = '[...document.querySelectorAll("img")].slice(0, 5).map(image => image.naturalWidth)'
-        tab.wait_for_function(f'String({widths}) == "100,100,20,40,40"')
-        browser.close()
-    assert mistakes == []
-
-
-def test_an_upload_that_is_too_large_is_refused(page, tmp_path):
-    from gradio_client import Client, handle_file
-
-    large = tmp_path / 'large.png'
-    large.write_bytes(bytes(2_000_000))
-    with pytest.raises(Exception, match=r'(?i)413|size|large'):
-        Client(page, verbose=False).predict(handle_file(str(large)), api_name='/restore')
-
-
-def test_a_port_in_use_is_one_line(page, sr, tmp_path):
-    gradio = load_gradio(str(tmp_path))
-    port = int(page.rsplit(':', 1)[1].strip('/'))
-    with pytest.raises(OptionError, match='give another --port'):
-        serve(build_page(gradio, sr, str(tmp_path), 1.0), '127.0.0.1', port, max_mb=1, wait=False)

@@ -64,6 +64,40 @@ def test_an_editor_sees_what_the_runner_refuses(validator, place, wrong, message
     assert message in ' '.join(error.message for error in validator.iter_errors(options))
 
 
+def long_names(value: Any) -> Any:
+    """The same options with every part of ours called by its long name."""
+    from basicsr.utils import registry
+
+    registries = [getattr(registry, f'{kind}_REGISTRY') for kind in ('ARCH', 'LOSS', 'METRIC', 'DATASET', 'MODEL')]
+    if isinstance(value, dict):
+        return {key: long_names(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [long_names(item) for item in value]
+    known = isinstance(value, str) and any(f'metaf2n/{value}' in r for r in registries)
+    return f'metaf2n/{value}' if known else value
+
+
+def test_long_names_of_parts_are_right_wherever_short_ones_are(validator):
+    """And mean the same: what is checked, what weights are needed, how losses are logged."""
+    from metaf2n_arch.config.option_file import check_option_file
+    from metaf2n_arch.losses.terms import TermOptions
+    from metaf2n_arch.weights.needs import needs_of
+
+    short = plain('train_metaf2n_ssl.yml')
+    options = long_names(short)
+    assert options['model_type'] == 'metaf2n/MetaF2NModel'
+    assert not [error.message for error in validator.iter_errors(options)]
+    check_option_file(options, 'long.yml')
+    assert needs_of(options) == needs_of(short)
+    for long, entry in zip(options['train']['losses'], short['train']['losses']):
+        assert TermOptions.parse(long, '') == TermOptions.parse(entry, '')
+    options['datasets']['train']['gt_sise'] = 3
+    options['train']['losses'][0]['loss_wieght'] = 1
+    said = ' '.join(error.message for error in validator.iter_errors(options))
+    assert 'gt_sise' in said
+    assert 'loss_wieght' in said
+
+
 def test_augmentations_that_the_runner_takes_are_right(validator):
     options = plain('train_esrgan_baseline.yml')
     options['train']['augmentations'] = [

@@ -20,8 +20,9 @@ from metaf2n_arch.degradation import (
     apply_batch,
     kernels,
 )
-from metaf2n_arch.degradation.apply import filter2d, full_precision, reflect_pad, resize
+from metaf2n_arch.degradation.apply import filter2d, full_precision, resize
 from metaf2n_arch.degradation.jpeg import jpeg
+from metaf2n_arch.utils.padding import reflect_pad
 
 IDENTITY = torch.from_numpy(kernels.identity(21)).float()
 NOTHING = StageParams(IDENTITY, 1.0, 'area', NoiseParams('none', (0.0, 0.0), False), 0)

@@ -7,9 +7,10 @@ from metaf2n_arch.functional.edges import edge_mask
 from metaf2n_arch.functional.self_similarity import self_similarity_graph, self_similarity_loss
 from metaf2n_arch.functional.self_similarity.box import box_graph
 from metaf2n_arch.functional.self_similarity.criterion import criterion_weights, graph_difference
-from metaf2n_arch.functional.self_similarity.geometry import Geometry, reflect_pad, reflect_pad_adjoint
+from metaf2n_arch.functional.self_similarity.geometry import Geometry
 from metaf2n_arch.functional.self_similarity.naive import naive_graph
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.padding import reflect_pad, reflect_pad_adjoint
 
 BORDERS = ('image', 'window')
 # (K, P, C, H, W, share of masked pixels; 0 stands for a single one)

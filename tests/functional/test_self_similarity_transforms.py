@@ -17,7 +17,7 @@ OPTIONS = {'criterion': 'kl+l1', 'search_size': 7, 'patch_size': 3, 'h': 0.02}
 def problem(request, astronaut_tensor, monkeypatch):
     """The loss of a crop as a function of the restored one, and three of these; by the kernels and by the filters."""
     if request.param == 'box':
-        monkeypatch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Path(box_graph, box_loss))
+        monkeypatch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Implementation(box_graph, box_loss))
     target = astronaut_tensor[..., 40:56, 200:218].double()
     noise = torch.randn(3, *target.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mask = edge_mask(target)

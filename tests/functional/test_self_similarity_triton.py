@@ -103,7 +103,7 @@ def loss_and_graph_of_noise(border: str) -> None:
     options = {'criterion': 'kl+l1', 'border': border}
     fast = functools.partial(fused_graph, gpu), functools.partial(fused_loss, gpu)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Path(*fast))
+        patch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Implementation(*fast))
         self_similarity_loss(pred, target, mask, **options).backward()
         self_similarity_graph(pred, mask, border=border).sum().backward()
 

@@ -11,13 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metaf2n_arch.functional.spectrum import (
-    azimuthal_mean,
-    luminance,
-    normalised_spectrum,
-    power_spectrum,
-    radial_power_spectrum,
-)
+from metaf2n_arch.functional.spectrum import azimuthal_mean, normalised_spectrum, power_spectrum, radial_power_spectrum
+from metaf2n_arch.images.luminance import luminance
 
 SIZES = [(16, 16), (15, 15), (12, 20), (21, 13), (2, 3), (3, 2), (7, 64), (28, 40)]
 

@@ -45,7 +45,7 @@ def compare(border: str, search: int, patch: int, channels: int, height: int, wi
     pairs = zip(torch.autograd.grad(ours, (pred, target)), torch.autograd.grad(oracle, (pred, target)))
     for which, (a, b) in zip(('pred', 'target'), pairs):
         report(f'loss-gradient-{which}', border, a, b)
-    dispatch.fastest_path = lambda device: dispatch.Path(partial(fused_graph, gpu), partial(fused_loss, gpu))
+    dispatch.fastest_path = lambda device: dispatch.Implementation(partial(fused_graph, gpu), partial(fused_loss, gpu))
     sizes = {'search_size': search, 'patch_size': patch, 'border': border, 'h': 0.1}
     options = {'criterion': 'kl+l1', 'l1_weight': 0.7, 'reduction': 'window', **sizes}
     ours = dispatch.self_similarity_loss(pred, target, mask, **options)

@@ -113,8 +113,10 @@ def test_writing_fails_clearly_and_leaves_nothing(astronaut, tmp_path):
 def test_luminance_equals_pillows(astronaut, astronaut_tensor):
     from PIL import Image
 
+    from metaf2n_arch.images.luminance import luminance
+
     grey = np.asarray(Image.fromarray(astronaut).convert('L'))
-    np.testing.assert_allclose(images.luminance(astronaut_tensor)[0, 0].numpy() * 255, grey, atol=0.51)
+    np.testing.assert_allclose(luminance(astronaut_tensor)[0, 0].numpy() * 255, grey, atol=0.51)
 
 
 def test_bicubic_enlargement_equals_opencv_inside(astronaut_tensor):

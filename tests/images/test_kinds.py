@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from metaf2n_arch.images.kinds import as_rgb, like_input, output_size, resized
+from metaf2n_arch.images.kinds import as_rgb, like_input, resized
+from metaf2n_arch.images.sizes import output_size
 from metaf2n_arch.utils.checks import OptionError
 
 KINDS = [np.uint8, np.uint16, np.float16, np.float32, np.float64]

@@ -256,7 +256,7 @@ def test_window_reduction_is_the_same_by_the_box_filters(astronaut_tensor, borde
     pred.requires_grad_()
     loss = SSLLoss(0.05, border=border, reduction='window', **SMALL)
     fused = loss(pred, target)
-    monkeypatch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Path(box_graph, box_loss))
+    monkeypatch.setattr(dispatch, 'fastest_path', lambda device: dispatch.Implementation(box_graph, box_loss))
     box = loss(pred, target)
     torch.testing.assert_close(fused, box, rtol=1e-5, atol=0)
     a, b = (torch.autograd.grad(value, pred)[0] for value in (fused, box))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaf2n_arch.meta import InnerLoss, OuterLoss, Params
+from metaf2n_arch.meta import InnerLoss, OuterTerm, Params
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def unrolled_gradient(
     theta: Params,
     phi: Params,
     inner_loss: InnerLoss,
-    outer_loss: OuterLoss,
+    outer_loss: OuterTerm,
     inner_lr: float | Params,
     inner_steps: int = 1,
     adapted: Sequence[str] | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 import cv2
 import made_up_weights
@@ -11,7 +12,8 @@ import pytest
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.functional.spectrum import luminance, normalised_spectrum
+from metaf2n_arch.functional.spectrum import normalised_spectrum
+from metaf2n_arch.images.luminance import luminance
 from metaf2n_arch.metrics import fid_metric
 from metaf2n_arch.metrics.fid_metric import FID, frechet_distance
 from metaf2n_arch.metrics.measure import as_tensor
@@ -38,6 +40,7 @@ class TinyInception(torch.nn.Module):
 @pytest.fixture
 def tiny(monkeypatch) -> None:
     monkeypatch.setattr(fid_metric, 'FEATURES', 48)
+    monkeypatch.setattr(fid_metric, '_references', OrderedDict())
     monkeypatch.setattr(fid_metric, 'inception_features', lambda device: TinyInception())
 
 
@@ -89,6 +92,33 @@ def test_fid_equals_the_formula_on_gathered_features(images) -> None:
     means = [torch.from_numpy(x.mean(0)) for x in features]
     assert value == pytest.approx(frechet_distance(means[0], covariances[0], means[1], covariances[1]), rel=1e-6)
     assert value > 0
+
+
+@pytest.mark.usefixtures('tiny')
+def test_references_pass_through_inception_once_whatever_the_number_of_validations(images, monkeypatch) -> None:
+    passes = []
+    network = TinyInception()
+    monkeypatch.setattr(fid_metric, 'inception_features', lambda device: lambda x: passes.append(x) or network(x))
+    first = gather(FID(), images).compute()
+    assert len(passes) == 12
+    assert gather(FID(), images).compute() == first
+    assert len(passes) == 18  # results only
+    gather(FID('legacy'), images)
+    assert len(passes) == 30  # another input is another reference
+    images[0][1][0, 0, 0] ^= 1
+    gather(FID(), images)
+    assert len(passes) == 37  # and so is another pixel
+
+
+@pytest.mark.usefixtures('tiny')
+def test_features_are_added_up_the_same_whatever_the_block(images, monkeypatch) -> None:
+    states = []
+    for block in (1, 4, 64):
+        monkeypatch.setattr(fid_metric, 'BLOCK', block)
+        states.append(gather(FID(), images).state())
+    for state in states[1:]:
+        for name, total in state.items():
+            torch.testing.assert_close(total, states[0][name], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.usefixtures('tiny')

@@ -48,7 +48,12 @@ def test_in_training_the_loss_sees_the_fixed_image(tmp_path, astronaut_tensor):
     assert made.compute_gradients(1)['l_g_total'].item() == pytest.approx(expected.item(), rel=1e-5)
     for p, g in zip(made.net_g.parameters(), by_hand):
         assert torch.allclose(p.grad, g, atol=1e-6)
-    assert made.training_record(1).color_fix == 'lowfreq'
+    record = made.training_record(1)
+    assert (record.color_fix, record.color_fix_sigma) == ('lowfreq', 2)
+    outside = {'color_fix': {'type': 'lowfreq', 'sigma': 2}}
+    train = {**options(tmp_path)['train'], 'losses': [{'type': 'L1Loss', 'target': 'gt'}]}
+    record = model(GANSRModel, tmp_path, model_type='GANSRModel', train=train, **outside).training_record(1)
+    assert (record.color_fix, record.color_fix_sigma) == (None, None)
 
 
 @pytest.mark.parametrize('mode', ['first', 'second'])

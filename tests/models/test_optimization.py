@@ -7,8 +7,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from metaf2n_arch.models.optimization import GuardedStep, average_gradients, build_optimizer
-from metaf2n_arch.models.options import SafetyOptions
+from metaf2n_arch.models.model_options import SafetyOptions
+from metaf2n_arch.models.optimization import GuardedStep, average_gradients
+from metaf2n_arch.models.optimizers import build_optimizer
 from metaf2n_arch.utils.checks import OptionError, TrainingDiverged
 
 

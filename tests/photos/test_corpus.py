@@ -16,7 +16,8 @@ from metaf2n_arch.faces.restorer import IdentityRestorer
 from metaf2n_arch.images.formats import is_image_name
 from metaf2n_arch.images.reading import image_size, read_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
-from metaf2n_arch.photos import collect, restore_photos
+from metaf2n_arch.photos.jobs import collect
+from metaf2n_arch.photos.restoring import restore_photos
 from metaf2n_arch.weights.loading import Generator
 
 PACKAGES = ('PIL', 'skimage', 'imageio', 'matplotlib', 'sklearn', 'scipy', 'torchvision', 'gfpgan', 'facexlib')

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaf2n_arch.photos import collect
+from metaf2n_arch.photos.jobs import collect
 from metaf2n_arch.utils.checks import OptionError
 
 

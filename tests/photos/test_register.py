@@ -14,7 +14,7 @@ import pytest
 
 from metaf2n_arch.images.photo import Photo
 from metaf2n_arch.images.writing import write_photo
-from metaf2n_arch.photos import collect
+from metaf2n_arch.photos.jobs import collect
 from metaf2n_arch.photos.register import DONE, TAKEN, Register
 
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 from report_helpers import OPTIONS, make_run
 
-from metaf2n_arch.report.log import read_series
+from metaf2n_arch.report.log import read_log
 from metaf2n_arch.report.runs import read_options, read_run
 from metaf2n_arch.utils.checks import DataError
 
@@ -49,7 +49,7 @@ def test_the_hosts_own_message_is_read_back(tmp_path, monkeypatch):
     }
     logger(dict(values))
     (tmp_path / 'log').write_text('\n'.join(lines))
-    assert read_series(tmp_path / 'log') == {
+    assert read_log(tmp_path / 'log') == {
         'lr': [(1200, 1e-4)], 'time': [(1200, 0.123)], 'l_g_total': [(1200, 0.5)], 'l_d': [(1200, -2e-7)],
     }  # fmt: skip
 

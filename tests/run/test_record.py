@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 
 import numpy as np
@@ -56,6 +57,42 @@ def test_a_report_takes_the_options_of_the_record_and_else_of_the_log(tmp_path, 
     assert run.options['scale'] == '4'
     assert run.dataset('v') == {'name': 'v', 'n': '2'}
     assert run.series['l_pix'] == [(1, 0.1)]
+
+
+def values(iteration, loss):
+    return {'epoch': 0, 'iter': iteration, 'lrs': [1e-4, 2e-4], 'time': 0.1, 'data_time': 0.0, 'l_pix': loss}
+
+
+def test_a_report_takes_the_values_of_the_record_to_all_their_digits(tmp_path, monkeypatch):
+    """The log has four digits; a run that resumed goes on from the iteration it resumed at."""
+    folder = tmp_path / 'experiments' / 'a'
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (folder / 'train_a_1.log').write_text(LINE)
+    record.begin(folder, OPTIONS, 0)
+    for iteration in (1, 2, 3):
+        record.values(values(iteration, 0.123456789 * iteration))
+    record.begin(folder, OPTIONS, 1)
+    record.values(values(2, float('nan')))
+    with open(folder / record.VALUES, 'a') as file:
+        file.write('{"epoch": 0, "iter": 3, "l')  # as a full disk leaves it
+    series = read_run('a').series
+    assert series['lr'] == [(1, 1e-4), (2, 1e-4)]
+    assert series['time'] == [(1, 0.1), (2, 0.1)]
+    (first, loss), (second, missing) = series['l_pix']
+    assert (first, loss, second) == (1, 0.123456789, 2)
+    assert math.isnan(missing)
+    assert 'NaN' not in (folder / record.VALUES).read_text(), 'no reader but Python knows it'
+
+
+def test_a_run_that_began_without_a_record_has_its_first_values_from_the_log(tmp_path, monkeypatch):
+    folder = tmp_path / 'experiments' / 'a'
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (folder / 'train_a_1.log').write_text(LINE + LINE.replace('iter:       1', 'iter:       2'))
+    record.begin(folder, OPTIONS, 1)
+    record.values(values(2, 0.5))
+    assert read_run('a').series['l_pix'] == [(1, 0.1), (2, 0.5)]
 
 
 def test_a_record_that_is_damaged_is_none(tmp_path):

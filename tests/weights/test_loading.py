@@ -51,11 +51,40 @@ def test_scale_and_sides_of_a_named_network_are_found_by_trying(tmp_path):
 
 def test_padding_reaches_what_the_network_takes_and_keeps_the_image(astronaut_tensor):
     image = astronaut_tensor[..., :13, :30]
-    padded = AnySize(torch.nn.Identity(), 1, multiple=8, least=20).pad(image)
-    assert padded.shape == (1, 3, 24, 32)
+    seen = []
+    wrapped = AnySize(torch.nn.Identity(), 1, multiple=8)
+    wrapped.net.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    assert torch.equal(wrapped(image), image)
+    (padded,) = seen
+    assert padded.shape == (1, 3, 16, 32)
     assert torch.equal(padded[..., :13, :30], image)
     assert torch.equal(padded[..., 13, :30], image[..., 11, :])
-    assert torch.equal(AnySize(torch.nn.Identity(), 1, multiple=8, least=20)(image), image)
+
+
+SPANDREL = {
+    'SPAN': {'num_in_ch': 3, 'num_out_ch': 3, 'feature_channels': 8},
+    'RealPLKSR': {'dim': 16, 'n_blocks': 1, 'kernel_size': 7},
+    'SwinIR': {'img_size': 8, 'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'window_size': 4, 'upscale': 2,
+               'upsampler': 'pixelshuffledirect', 'mlp_ratio': 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('arch', SPANDREL)
+def test_networks_that_spandrel_recognises_can_be_adapted_at_any_size(arch, tmp_path, astronaut_tensor):
+    """The same network by name is the oracle of every gradient; spandrel's own gives SPAN's merged weights none."""
+    from metaf2n_arch.archs.spandrel_networks import build_spandrel
+
+    torch.manual_seed(0)
+    named = build_spandrel(arch, **SPANDREL[arch]).eval()
+    recognised = load_generator(save(named, tmp_path / 'g.pth', 'params')).net.requires_grad_(True)
+    image = astronaut_tensor[..., 90:103, 200:217].clone()
+    outputs = [net(image) for net in (named, recognised)]
+    assert torch.equal(*outputs)
+    found, wanted = ({n: p.grad for n, p in net.named_parameters()} for net in (recognised, named)
+                     if net(image).square().sum().backward() is None)  # fmt: skip
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in found if wanted[name] is not None)
+    assert sum(g is not None and bool(g.any()) for g in found.values()) > 3
 
 
 def test_a_real_pretrained_generator_is_recognised(data_dir):

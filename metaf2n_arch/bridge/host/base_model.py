@@ -86,10 +86,18 @@ def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **kwargs: 
             kind: Any = found
             return kind(params, lr=lr, **kwargs)
         return ORIGINALS[f'{_HOST}.get_optimizer'](self, optim_type, params, lr, **kwargs)
-    from metaf2n_arch.models.optimization import optimizer_class
+    from metaf2n_arch.models.optimizers import build_optimizer
 
-    ours: Any = optimizer_class(optim_type, 'the type of an optimizer')
-    return ours(params, lr=lr, **kwargs)
+    return build_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params, 'optimizer')
+
+
+def setup_schedulers(self: Any) -> None:
+    """Builds the schedule of any name, for each optimizer."""
+    from metaf2n_arch.models.learning_rates import build_schedulers
+
+    self.schedulers.extend(
+        build_schedulers(self.opt['train'], self.optimizers, (self.opt.get('val') or {}).get('metrics'))
+    )
 
 
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
@@ -138,6 +146,11 @@ def _optimizer(module: ModuleType) -> bool:
     return True
 
 
+def _schedules(module: ModuleType) -> bool:
+    replace_for_ours(module.BaseModel, 'setup_schedulers', setup_schedulers)
+    return True
+
+
 def _wrap(module: ModuleType) -> bool:
     if not still_says(module.BaseModel.model_to_device, 'device_ids=[torch.cuda.current_device()]'):
         return False
@@ -149,6 +162,7 @@ _MODULE = 'basicsr.models.base_model'
 REPAIRS = [
     Repair('saving', _MODULE, _save, 'leaves truncated files behind and goes on', 'everybody'),
     Repair('optimizers', _MODULE, _optimizer, 'knows Adam only', 'everybody'),
+    Repair('schedules', _MODULE, _schedules, 'knows two schedules only'),
     Repair('parallel-on-cpus', _MODULE, _wrap, 'asks CUDA for a device whatever num_gpu says', 'everybody'),
     Repair('loading', _MODULE, _load, 'knows neither safetensors nor bare state dicts'),
     Repair('exact-resume', _MODULE, _course, 'forgets generators, place, best metrics; validates late and not apart'),

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace_for_ours
-from metaf2n_arch.run import folders
+from metaf2n_arch.run import folders, record
 from metaf2n_arch.run.course import course
 
 _HOST = 'basicsr.utils.logger.MessageLogger'
@@ -23,7 +23,8 @@ def start(self: Any, opt: dict[str, Any], start_iter: int = 1, tb_logger: Any = 
 
 
 def log(self: Any, log_vars: dict[str, Any]) -> None:
-    """Writes a line of the log, and shows it in the bar."""
+    """Writes a line of the log and of the record, and shows it in the bar."""
+    record.values(log_vars)
     if course.bar is not None:
         course.bar.show(log_vars)
         course.bar.advance(log_vars['iter'])

@@ -1,7 +1,4 @@
-"""`basicsr.utils.registry`: what `Registry` does today, for everybody.
-
-Every part of ours is filed as ``metaf2n/<Name>``. It also takes its short name if that is free, and hands it over to
-whoever registers it later; the host would end with an AssertionError.
+"""`basicsr.utils.registry`: what `Registry.get` and ``in`` do today; how names are filed says `utils.registries`.
 
 Seen with BasicSR 1.4.2: a name in no registry is first announced under a name that does not exist either, and
 `'SRVGGNetCompact' in ARCH_REGISTRY` is false although `get` finds it. The error names the nearest known name instead;
@@ -16,7 +13,7 @@ from typing import Any
 from metaf2n_arch.bridge import circle
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours, still_says
 from metaf2n_arch.utils.checks import OptionError, nearest
-from metaf2n_arch.utils.registries import PREFIX, names
+from metaf2n_arch.utils.registries import names
 
 _HOST = 'basicsr.utils.registry.Registry'
 
@@ -26,23 +23,6 @@ class UnknownName(OptionError, KeyError):
 
     def __str__(self) -> str:
         return ValueError.__str__(self) if len(self.args) != 1 else str(self.args[0])
-
-
-def register(self: Any, name: str, obj: Any, suffix: str | None = None) -> None:
-    """Files a part of ours under its long name, and its short one if free; lets everybody else have the short one."""
-    parts = self._obj_map
-    full = f'{name}_{suffix}' if isinstance(suffix, str) else name
-    if _is_ours(obj):
-        parts[f'{PREFIX}{full}'] = obj
-        parts.setdefault(full, obj)
-        return
-    if _is_ours(parts.get(full)):
-        del parts[full]
-    ORIGINALS[f'{_HOST}._do_register'](self, name, obj, suffix)
-
-
-def _is_ours(part: Any) -> bool:
-    return str(getattr(part, '__module__', '')).startswith('metaf2n_arch.')
 
 
 def get(self: Any, name: str, suffix: str = 'basicsr') -> Any:
@@ -63,11 +43,6 @@ def contains(self: Any, name: str) -> bool:
     return name in self._obj_map or f'{name}_basicsr' in self._obj_map
 
 
-def _names(module: ModuleType) -> bool:
-    replace(module.Registry, '_do_register', register)
-    return True
-
-
 def _get(module: ModuleType) -> bool:
     if not still_says(module.Registry.get, 'is not found, use name'):
         return False
@@ -82,7 +57,6 @@ def _contains(module: ModuleType) -> bool:
 
 _MODULE = 'basicsr.utils.registry'
 REPAIRS = [
-    Repair('names', _MODULE, _names, 'refuses a second part of one name', 'everybody'),
     Repair('unknown-names', _MODULE, _get, 'announces a name that does not exist either', 'everybody'),
     Repair('known-names', _MODULE, _contains, 'denies names that it finds'),
 ]

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from metaf2n_arch.functional.self_similarity.criterion import Weights, graph_difference
-from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, accumulation_dtype, reflect_pad
+from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, accumulation_dtype
+from metaf2n_arch.utils.padding import reflect_pad
 
 # Numbers that one block of shifts may hold: large enough to be one worthwhile operation, small enough to stay in cache.
 BLOCK_NUMEL = 1 << 22

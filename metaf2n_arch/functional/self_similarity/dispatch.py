@@ -150,7 +150,7 @@ def _loss(
 _compiled = register(_loss)
 
 
-class Path(NamedTuple):
+class Implementation(NamedTuple):
     """One way to compute the graph and the loss."""
 
     graph: Callable[..., Tensor]
@@ -166,10 +166,10 @@ _KERNELS = {'cpu': _Kernels('cpu', 'numba'), 'cuda': _Kernels('gpu', 'triton')}
 
 
 @functools.cache
-def fastest_path(device: str) -> Path:
+def fastest_path(device: str) -> Implementation:
     """Returns the fused kernels for a type of device, or box filters in plain PyTorch, with one warning if need be."""
     if device not in _KERNELS:
-        return Path(box_graph, box_loss)
+        return Implementation(box_graph, box_loss)
     needed = _KERNELS[device].needs
     try:
         importlib.import_module(needed)
@@ -181,5 +181,5 @@ def fastest_path(device: str) -> Path:
             f'which gives the same result more slowly. Install a {needed} that fits this environment to speed it up.',
             stacklevel=4,
         )
-        return Path(box_graph, box_loss)
-    return Path(functools.partial(fused_graph, kernels), functools.partial(fused_loss, kernels))
+        return Implementation(box_graph, box_loss)
+    return Implementation(functools.partial(fused_graph, kernels), functools.partial(fused_loss, kernels))

@@ -89,37 +89,6 @@ def require_scale(h: float) -> None:
         raise OptionError(f'h is {h!r}, expected a positive number.')
 
 
-def reflect_pad(image: Tensor, pad: int) -> Tensor:
-    """Reflect-pads the last two axes, the edge pixel not repeated.
-
-    Written with flips because the backward of PyTorch's own reflection padding sums with atomics on a GPU.
-
-    >>> reflect_pad(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)[0].tolist()
-    [4.0, 3.0, 4.0, 3.0]
-    """
-    if pad == 0:
-        return image
-    for axis in (-2, -1):
-        size = image.shape[axis]
-        before = image.narrow(axis, 1, pad).flip(axis)
-        after = image.narrow(axis, size - pad - 1, pad).flip(axis)
-        image = torch.cat((before, image, after), axis)
-    return image
-
-
-def reflect_pad_adjoint(gradient: Tensor, pad: int) -> Tensor:
-    """Folds the gradient of a reflect-padded image back onto the image: the adjoint of `reflect_pad`."""
-    if pad == 0:
-        return gradient
-    for axis in (-1, -2):
-        size = gradient.shape[axis] - 2 * pad
-        inner = gradient.narrow(axis, pad, size).clone()
-        inner.narrow(axis, 1, pad).add_(gradient.narrow(axis, 0, pad).flip(axis))
-        inner.narrow(axis, size - pad - 1, pad).add_(gradient.narrow(axis, pad + size, pad).flip(axis))
-        gradient = inner
-    return gradient
-
-
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """float64 stays, everything narrower is computed in float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32

@@ -13,7 +13,8 @@ from triton.runtime import driver
 
 from metaf2n_arch.functional.self_similarity import triton_adjoint, triton_kernel
 from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
-from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, reflect_pad, reflect_pad_adjoint
+from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry
+from metaf2n_arch.utils.padding import reflect_pad, reflect_pad_adjoint
 
 BLOCK = 128
 STRIP = 8

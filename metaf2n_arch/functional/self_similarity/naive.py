@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, accumulation_dtype, reflect_pad
+from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, accumulation_dtype
+from metaf2n_arch.utils.padding import reflect_pad
 
 
 def naive_graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool = True) -> Tensor:

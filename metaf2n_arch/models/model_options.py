@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from metaf2n_arch.faces.restorer import RestorerOptions
-from metaf2n_arch.functional.color_fix import ColorFixName
+from metaf2n_arch.functional.methods import ColorFixName
 from metaf2n_arch.utils.options import Strict
 
 
@@ -68,9 +68,11 @@ class PerformanceOptions(Strict):
     Validation and restoring stay in float32.
     """
 
-    autocast: Literal['bf16'] | None = None
+    autocast: Literal['bf16', 'fp16'] | None = None
     """``bf16`` computes the networks of a training in bfloat16 (8 bits of precision) where torch holds that to be safe;
-    weights, gradients, losses and second derivatives' sums stay in float32. None computes all in float32.
+    weights, gradients, losses and second derivatives' sums stay in float32. ``fp16`` takes float16 (11 bits, but a
+    small range) with losses scaled by torch's `GradScaler`; only for models that differentiate once. None computes all
+    in float32.
     """
     channels_last: bool = False
     """Keeps images and weights with their channels innermost, which convolutions prefer on CPUs with oneDNN and on GPUs
@@ -124,14 +126,41 @@ class SafetyOptions(Strict):
 
 
 class OptimizerOptions(Strict):
-    """A block ``train.optim_*``: ``type``, any class of ``torch.optim``, and its arguments."""
+    """A block ``train.optim_*``: ``type``, a class by its name, and its arguments."""
 
     model_config = {**Strict.model_config, 'extra': 'allow'}
 
     type: str
-    """A class of ``torch.optim`` by its name; its other arguments stand beside it, with torch's defaults."""
+    """A class of ``torch.optim`` by its name (``AdamW``), or of schedulefree (``AdamWScheduleFree``) or
+    pytorch_optimizer (``Adan``, ``Lion``), which the extra ``optimizers`` installs; its other arguments stand beside
+    it, with the library's defaults."""
     lr: float = Field(gt=0)
     """Learning rate at the start, which ``train.scheduler`` changes."""
+
+
+class AverageOptions(Strict):
+    """The block ``train.ema``: an average of the generator's weights that validates and is saved beside them."""
+
+    decay: float = Field(0.999, ge=0, le=1)
+    """Part of the average that stays in each step; the longest it gets where `power` is given."""
+    power: float | None = Field(None, gt=0)
+    """Lets the decay grow with the number n of averagings, as 1 - n^(-power), up to `decay`; 0.75 is usual. With 1 and
+    a decay of 1 the average is the plain mean of all weights since the warm-up (SWA, Izmailov et al. 2018)."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps at the start in which the average is just the weights."""
+    every: int = Field(1, ge=1)
+    """Steps between two averagings."""
+    switch_every: int | None = Field(None, ge=1)
+    """Steps between two moments at which training goes on from the average (Switch EMA, Li et al. 2024, arXiv
+    2402.09240); None never does."""
+
+
+SCHEDULER = (
+    "Course of the learning rate over iterations: ``type`` and its arguments. BasicSR's ``MultiStepLR`` and "
+    '``CosineAnnealingRestartLR``, or any class of ``torch.optim.lr_scheduler``; ``SequentialLR`` and '
+    '``ChainedScheduler`` take a list ``schedulers`` of such blocks; ``ReduceLROnPlateau`` takes ``metric``, one of '
+    '``val.metrics``. None keeps the rates as they are.'
+)
 
 
 class GANTrainOptions(Strict):
@@ -144,13 +173,17 @@ class GANTrainOptions(Strict):
     warmup_iter: int = -1
     """Iterations over which the learning rate grows linearly from 0; -1 means none."""
     ema_decay: float = Field(0, ge=0, lt=1)
-    """Decay of the exponential moving average of the generator, for example 0.999; 0 keeps none."""
+    """Decay of the exponential moving average of the generator, for example 0.999; 0 keeps none. Short for
+    ``ema: {decay: ...}``."""
+    ema: AverageOptions | None = None
+    """Other averages of the generator's weights: with a decay that grows, a warm-up, or that training switches to."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are averaged for each step of the optimizers; an iteration is still one batch."""
     optim_g: OptimizerOptions
     """Optimizer of the generator and of what is learned with it (MaskNet, inner rates)."""
     optim_d: OptimizerOptions | None = None
     """Optimizer of the discriminator; needed where a loss is adversarial."""
-    scheduler: dict[str, Any]
-    """Course of the learning rate: ``type`` and its arguments."""
+    scheduler: dict[str, Any] | None = Field(None, description=SCHEDULER)
     augmentations: list[dict[str, Any]] = []
     """The list of augmentations that mix images of a batch, for example ``[{type: CutMix, prob: 0.5}]``; a batch gets
     one of them at most. See `metaf2n_arch.data.augmentations`."""
@@ -160,6 +193,22 @@ class GANTrainOptions(Strict):
     """Iterations at the start in which the discriminator alone is trained."""
     safety: SafetyOptions = SafetyOptions()
     """What happens to gradients that would do harm."""
+
+    @model_validator(mode='after')
+    def _that_fit_together(self) -> GANTrainOptions:
+        if self.ema is not None and self.ema_decay:
+            raise ValueError('ema and ema_decay are two averages; leave ema_decay out and give ema.decay')
+        if self.total_iter % self.accumulate:
+            raise ValueError(
+                f'total_iter ({self.total_iter}) must be a multiple of accumulate ({self.accumulate}), else the last '
+                'batches would teach nothing'
+            )
+        return self
+
+    @property
+    def average(self) -> AverageOptions | None:
+        """What ``ema`` or ``ema_decay`` asks for."""
+        return self.ema or (AverageOptions(decay=self.ema_decay) if self.ema_decay > 0 else None)
 
 
 class ValOptions(Strict):

@@ -12,6 +12,7 @@ from torch import Tensor
 from metaf2n_arch.faces.pairs import FacePair
 from metaf2n_arch.images.kinds import like_input
 from metaf2n_arch.meta.photo import Gain
+from metaf2n_arch.utils.progress import Progress, silent, together
 
 STRIP = 256
 """Rows of a result that are converted at once."""
@@ -64,7 +65,8 @@ class Opened:
     adapted: bool
     inner_lr: float | None
     reason: str | None
-    _restore: Callable[[bool, int | None], Iterator[Tensor]] = field(repr=False)
+    _restore: Callable[[bool, int | None, Progress], Iterator[Tensor]] = field(repr=False)
+    _progress: Progress = field(repr=False, default=silent)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,12 +83,31 @@ class Opened:
         Raises:
             DataError: the generator's values are not finite.
         """
-        first = 0
-        for strip in self._restore(adapted and self.adapted, tile):
-            for part in strip.split(STRIP, -2):
-                yield like_input(part, self.source, first, self.size[0])
-                first += part.shape[-2]
+        return self._strips(adapted, tile, self._progress)
+
+    def pairs(self, tile: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Strips without and with adaptation, as `strips` gives them; one for both where nothing is adapted."""
+        if not self.adapted:
+            yield from ((strip, strip) for strip in self.strips(True, tile))
+            return
+        first, second = together(self._progress, 2)
+        yield from zip(self._strips(False, tile, first), self._strips(True, tile, second))
 
     def image(self, adapted: bool = True) -> np.ndarray:
         """The whole result; see `strips`."""
         return np.concatenate(list(self.strips(adapted)))
+
+    def images(self) -> tuple[np.ndarray, np.ndarray]:
+        """The whole result without and with adaptation; the same array where nothing is adapted."""
+        if not self.adapted:
+            whole = self.image()
+            return whole, whole
+        plain, adapted = zip(*self.pairs())
+        return np.concatenate(plain), np.concatenate(adapted)
+
+    def _strips(self, adapted: bool, tile: int | None, progress: Progress) -> Iterator[np.ndarray]:
+        first = 0
+        for strip in self._restore(adapted and self.adapted, tile, progress):
+            for part in strip.split(STRIP, -2):
+                yield like_input(part, self.source, first, self.size[0])
+                first += part.shape[-2]

@@ -1,0 +1,1 @@
+"""The doctor: what is installed, which devices and weights there are, and what each command lacks."""

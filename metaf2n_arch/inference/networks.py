@@ -1,0 +1,140 @@
+"""Generator and MaskNet as photos are restored with them: shared by threads, whole photos, probes, confidence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaf2n_arch.faces.pairs import FacePair
+from metaf2n_arch.functional.color_fix import pooled_noise
+from metaf2n_arch.images.sizes import fitting_overlap
+from metaf2n_arch.images.tiles import tiled_strips
+from metaf2n_arch.inference.restoration import STRIP
+from metaf2n_arch.inference.restore_options import RestoreOptions
+from metaf2n_arch.meta.guarded import PROBE, probes_of
+from metaf2n_arch.meta.params import Params, functional, select
+from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.modules import shell
+from metaf2n_arch.utils.progress import Progress, silent
+from metaf2n_arch.utils.rng import numpy_generator
+from metaf2n_arch.weights.loading import AnySize, Generator
+
+PROBES = (2, 12)
+"""Least and largest number of patches, all over the photo, that are restored first."""
+
+_REMEDIES = {
+    'float32': 'its weights are damaged or do not belong to it: give other --weights',
+    'bfloat16': 'restore in float32, without --bf16',
+    'float16': 'it does not take float16: restore without --half, or with --bf16',
+}
+
+PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+class Probed:
+    """Patches from all over a photo, (N, 3, h, w), as they are and restored with the weights as they are."""
+
+    def __init__(self, patches: Tensor, restored: Tensor) -> None:
+        self.patches, self.restored = patches, restored
+
+    def noise(self) -> Tensor:
+        """The photo's noise level, see `pooled_noise`."""
+        return pooled_noise(self.restored, self.patches)
+
+
+class SharedNetworks:
+    """Generator and MaskNet on their device; any number of threads may use them at once.
+
+    Args:
+        generator: what restores.
+        mask: MaskNet, or None: W = 1.
+        device: where both run.
+    """
+
+    def __init__(self, generator: Generator, mask: nn.Module | None, device: torch.device) -> None:
+        self.generator, self.mask, self.device = generator, mask, device
+        # Convolutions of many channels are faster so, by a third on CPUs.
+        for net in (generator.net, mask):
+            if net is not None:
+                net.to(device).to(memory_format=torch.channels_last)
+        # A wrapped network's tensors are still called as in its file.
+        self.prefix = 'net.' if isinstance(generator.net, AnySize) else ''
+        self._own = threading.local()
+
+    def names(self, patterns: tuple[str, ...] | None) -> list[str]:
+        """Names of the generator's tensors that fit `patterns`, as `adapt` wants them."""
+        names = [name.removeprefix(self.prefix) for name, _ in self.generator.net.named_parameters()]
+        return [self.prefix + name for name in select(names, patterns)]
+
+    def own(self) -> tuple[nn.Module, nn.Module | None]:
+        """This thread's own shells of the networks, round the shared weights.
+
+        Calling a module with other parameters puts them in its place for the time of the call: another thread that used
+        the same module meanwhile would run with them, and might leave them there.
+        """
+        if not hasattr(self._own, 'networks'):
+            self._own.networks = shell(self.generator.net), None if self.mask is None else shell(self.mask)
+        return self._own.networks
+
+    @torch.no_grad()
+    def probe(self, x: Tensor) -> Probed:
+        """Restores patches from all over a photo (1, 3, H, W) with the weights as they are."""
+        count = min(max(round(x.shape[-2] * x.shape[-1] / (10 * PROBE**2)), PROBES[0]), PROBES[1])
+        patches = probes_of(x, PROBE, count, numpy_generator(0))
+        output = functional(self.own()[0], torch.channels_last)({}, patches)
+        return Probed(patches, output.nan_to_num().clamp(0, 1))
+
+    @torch.no_grad()
+    def strips(
+        self,
+        params: Params | None,
+        image: Tensor,
+        options: RestoreOptions,
+        tile: int | None = None,
+        progress: Progress = silent,
+    ) -> Iterator[Tensor]:
+        """The whole photo through the generator; (1, 3, H, W) -> strips (1, 3, h, s·W), float32 in [0, 1], in place.
+
+        Args:
+            params: the generator's parameters; None for those of its file.
+            image: the photo.
+            options: tiles and arithmetic.
+            tile: instead of that of the options; its surroundings are made to fit.
+            progress: counts the ``tiles``.
+
+        Raises:
+            DataError: the generator's values are not finite.
+        """
+        net, _ = self.own()
+        dtype = PRECISIONS[options.precision]
+        state = dict(params or {})
+        if dtype != torch.float32:
+            tensors = {**dict(net.named_parameters()), **dict(net.named_buffers()), **state}
+            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+        call = functional(net, torch.channels_last)
+
+        def run(x: Tensor) -> Tensor:
+            return call(state, x.to(dtype)).float()
+
+        side, overlap = options.tile, options.overlap
+        if tile is not None:
+            side, overlap = tile, fitting_overlap(tile, options.overlap)
+        scale, photo = self.generator.scale, image.to(self.device)
+        for strip in tiled_strips(run, photo, scale=scale, tile=side, overlap=overlap, progress=progress):
+            # In parts, and in place: a strip of a large photo takes half a gigabyte.
+            if not all(bool(torch.isfinite(part).all()) for part in strip.split(STRIP, -2)):
+                raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
+            yield strip.clamp_(0, 1)
+
+    @torch.no_grad()
+    def confidence(self, face: FacePair) -> np.ndarray:
+        """How far a restored face is trusted, W per pixel, (s·h, s·w) float32."""
+        if self.mask is None:
+            return np.ones(face.hq.shape[-2:], np.float32)
+        mask = self.own()[1]
+        assert mask is not None
+        return mask(face.lq[None].to(self.device), face.hq[None].to(self.device))[0, 0].float().cpu().numpy()

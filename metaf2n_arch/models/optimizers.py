@@ -1,0 +1,140 @@
+"""Optimizers by the name of their class: torch's, and those of schedulefree and pytorch_optimizer.
+
+A schedule-free optimizer (Defazio et al., NeurIPS 2024, arXiv 2405.15682) trains at one point y and is judged at
+another, the average x. Its own `train()` and `eval()` go from one to the other and round, so that a validation would
+change the training after it; `at_average` comes back to the very same bits.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from metaf2n_arch.utils.checks import OptionError, nearest
+
+MORE = ('schedulefree', 'pytorch_optimizer')
+"""Libraries whose optimizers have names, too, after torch's own; in the order in which they are asked."""
+EXTRA = "pip install 'metaf2n-arch[optimizers]'"
+REFUSED = {
+    'SparseAdam': 'takes sparse gradients alone',
+    'AliG': 'evaluates the loss in each step',
+    'AdaHessian': 'differentiates the loss a second time',
+    'SophiaH': 'differentiates the loss a second time',
+}
+
+
+def optimizer_class(name: object, where: str) -> type[Optimizer]:
+    """Returns the optimizer class of that name: of ``torch.optim``, else of one of `MORE`.
+
+    Raises:
+        OptionError: there is none (with the nearest one), or it wants more than parameters and gradients.
+    """
+    found = _classes('torch.optim')
+    missing = []
+    for library in MORE:
+        if name in found:
+            break
+        try:
+            found = {**_classes(library), **found}
+        except ImportError:
+            missing.append(library)
+    if not isinstance(name, str) or name not in found:
+        more = f'; {" and ".join(missing)}, not installed here, may have it: {EXTRA}.' if missing else '.'
+        also = ' or '.join(library for library in ('torch.optim', *MORE) if library not in missing)
+        raise OptionError(f'{where} is {name!r}, expected an optimizer of {also}{more}{nearest(str(name), found)}')
+    kind = found[name]
+    reason = _why_not(name, kind)
+    if reason:
+        library = kind.__module__.partition('.')[0]
+        library = 'torch.optim' if library == 'torch' else library
+        raise OptionError(f'{where} is {name!r}, which {reason}; take another of {library}.')
+    return kind
+
+
+def _classes(library: str) -> dict[str, type[Optimizer]]:
+    module = importlib.import_module(library)
+    classes = {n: c for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, Optimizer)}
+    return {n: c for n, c in classes.items() if c is not Optimizer and n != 'BaseOptimizer'}
+
+
+def _why_not(name: str, kind: type[Optimizer]) -> str | None:
+    """Why gradients that are there already are not enough for an optimizer; None if they are."""
+    if name in REFUSED:
+        return REFUSED[name]
+    taken = list(inspect.signature(kind).parameters)
+    if taken[0] != 'params' or 'base_optimizer' in taken:
+        return 'is built round another optimizer or a model'
+    closure = inspect.signature(kind.step).parameters.get('closure')
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        return 'evaluates the loss several times in a step'
+    return None
+
+
+def build_optimizer(options: Mapping[str, Any], params: Iterable[Any], where: str) -> Optimizer:
+    """Builds ``{type: ..., lr: ..., ...}``, ready to train.
+
+    Raises:
+        OptionError: nothing has this name (with the nearest one), or the optimizer refuses the arguments.
+    """
+    arguments = dict(options)
+    name = arguments.pop('type')
+    kind: Any = optimizer_class(name, f'{where}.type')
+    for key in arguments:  # those of pytorch_optimizer let unknown ones pass
+        if key not in (known := own_options(kind)):
+            raise OptionError(f'{where}.{key}: unknown key of {name}.{nearest(key, known)}')
+    try:
+        return in_training(kind(params, **arguments))
+    except Exception as error:  # each optimizer fails in its own way on values that are none of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip('.')
+        raise OptionError(f'{where}: {name} refuses these options: {reason}.') from None
+
+
+def own_options(kind: type[Optimizer]) -> set[str]:
+    """The options an optimizer takes; what else its groups of parameters hold is noted by the optimizer for itself."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name for p in parameters if p.kind != p.VAR_KEYWORD} - {'params'}
+
+
+def in_training(optimizer: Optimizer) -> Optimizer:
+    """Brings a new schedule-free optimizer to the point at which it trains."""
+    if switches(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]  # `switches` has looked
+    return optimizer
+
+
+def switches(optimizer: Optimizer) -> bool:
+    """Whether an optimizer trains at another point than the one that is to be used."""
+    return callable(getattr(optimizer, 'train', None)) and callable(getattr(optimizer, 'eval', None))
+
+
+def training_point(optimizer: Optimizer) -> list[Tensor]:
+    """Copies of the parameters as they are trained, in the order of the optimizer's groups."""
+    return [p.detach().clone() for group in optimizer.param_groups for p in group['params']]
+
+
+def back_to(optimizer: Optimizer, point: Sequence[Tensor]) -> None:
+    """Puts a `training_point` back."""
+    with torch.no_grad():
+        for p, value in zip((p for group in optimizer.param_groups for p in group['params']), point):
+            p.copy_(value)
+
+
+@contextmanager
+def at_average(optimizers: Iterable[Optimizer]) -> Iterator[None]:
+    """A block in which networks have the weights to validate, save and use; afterwards training's own, to the bit."""
+    away = [(optimizer, training_point(optimizer)) for optimizer in optimizers if switches(optimizer)]
+    for optimizer, _ in away:
+        optimizer.eval()  # type: ignore[attr-defined]  # `switches` has looked
+    try:
+        yield
+    finally:
+        for optimizer, point in away:
+            optimizer.train()  # type: ignore[attr-defined]  # as above
+            back_to(optimizer, point)

@@ -1,0 +1,184 @@
+"""Answers of the web page: an upload and what is wished for in, a text, pictures and a file out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metaf2n_arch.photos.outcomes import decibels
+from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from metaf2n_arch.inference import MetaF2N, Restoration
+
+SHOWN_SIDE = 2000
+"""Longest side of a picture on the page; the file to take away has them all."""
+
+Panel = tuple[np.ndarray, str]
+Two = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The controls of the page.
+
+    Attributes:
+        color_fix: see `RestoreOptions`.
+        step: ``auto``; ``fixed``, of the size `inner_lr`; ``none``.
+        inner_lr: step size.
+        faces: ``all`` or ``largest``.
+        skip_faces: numbers with commas between them.
+        paste_faces: see `RestoreOptions`.
+    """
+
+    color_fix: str = 'lowfreq'
+    step: str = 'auto'
+    inner_lr: float = 0.01
+    faces: str = 'all'
+    skip_faces: str = ''
+    paste_faces: float = 0.0
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `RestoreOptions` that are meant.
+
+        >>> Wishes(step='none').options()['inner_steps']
+        0
+        """
+        skipped = [part.strip() for part in str(self.skip_faces or '').split(',') if part.strip()]
+        if not all(part.isdecimal() for part in skipped):
+            raise OptionError(f'faces to leave out is {self.skip_faces!r}, expected numbers such as 0,2.')
+        options: dict[str, Any] = {'color_fix': self.color_fix, 'paste_faces': self.paste_faces or 0.0}
+        options['skip_faces'] = tuple(int(part) for part in skipped)
+        if self.step == 'none':
+            return {**options, 'inner_steps': 0}
+        return {**options, 'inner_lr': self.inner_lr if self.step == 'fixed' else 'auto', 'learned_rates': False}
+
+
+@dataclass
+class Answer:
+    """What the page shows.
+
+    Attributes:
+        text: what happened, in a line.
+        slider: the photo, enlarged, and its result.
+        steps: the result without and with adaptation, where there was a step.
+        faces: pictures with captions.
+        file: the result, to take away; None where there is none.
+    """
+
+    text: str
+    slider: Two | None = None
+    steps: Two | None = None
+    faces: list[Panel] = field(default_factory=list)
+    file: str | None = None
+
+
+def answer(
+    sr: MetaF2N,
+    upload: str | Path | None,
+    place: str | Path,
+    max_pixels: float,
+    wishes: Wishes | None = None,
+    progress: Progress = silent,
+) -> Answer:
+    """Restores an upload; every mistake becomes a text.
+
+    Args:
+        sr: restores.
+        upload: the file, as the page received it.
+        place: folder for the result; made if it is not there.
+        max_pixels: limit in megapixels, held before the picture is decoded.
+        wishes: the controls; None leaves everything to `sr`.
+        progress: see `Progress`.
+    """
+    from metaf2n_arch.images.formats import SUFFIXES
+    from metaf2n_arch.images.reading import image_size, read_photo
+    from metaf2n_arch.images.writing import write_photo
+
+    if upload is None:
+        return Answer('No photo.')
+    path = Path(upload)
+    try:
+        if wishes is not None:
+            sr = sr.with_options(max_faces=1 if wishes.faces == 'largest' else None, **wishes.options())
+        height, width = image_size(path, path.name)
+        if height * width > max_pixels * 1e6:
+            size = f'{width} x {height}'
+            return Answer(f'{path.name} is {size}, {height * width / 1e6:.1f} megapixels; the limit is {max_pixels:g}.')
+        photo = read_photo(path)
+        result = sr(photo.pixels, unadapted=True, progress=progress)
+        suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else '.png'
+        target = Path(place) / f'{path.stem}_restored{suffix}'
+        write_photo(target, replace(photo, pixels=result.image))
+    except (DataError, OptionError, ValueError, MemoryError, RuntimeError, OSError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return Answer(f'Error: {line.replace(str(path), path.name)}')
+    panels = face_panels(result, sr.options.skip_faces, sr.mask is not None)
+    text = describe(result) if sr.options.finds_faces else 'Restored without adaptation.'
+    return Answer(text, before_and_after(photo.pixels, result), both_steps(result), panels, str(target))
+
+
+def describe(result: Restoration) -> str:
+    """What happened, in one line."""
+    if not result.faces:
+        return 'No face found: restored without adaptation.'
+    number = f'{len(result.faces)} face{"" if len(result.faces) == 1 else "s"} found'
+    if result.gain is None or not result.adapted:
+        return f'{number}, restored without adaptation{f": {result.reason}" if result.reason else ""}.'
+    where = 'it' if len(result.faces) == 1 else 'them'
+    gain = f'{decibels(result.gain.psnr)} and took {result.gain.loss:.1%} of the loss'
+    step = f', with a step size of {result.inner_lr:g}' if result.inner_lr is not None else ''
+    return f'{number}. On {where}, adaptation gained {gain}{step}.'
+
+
+def before_and_after(photo: np.ndarray, result: Restoration) -> Two:
+    """The photo enlarged, and its result, as RGB bytes."""
+    import cv2
+
+    from metaf2n_arch.photos.sheet import shown
+
+    after = fitted(shown(result.image))
+    return cv2.resize(shown(photo), after.shape[1::-1], interpolation=cv2.INTER_CUBIC), after
+
+
+def both_steps(result: Restoration) -> Two | None:
+    """The result without and with adaptation, as RGB bytes; None where nothing was adapted."""
+    from metaf2n_arch.photos.sheet import shown
+
+    if result.unadapted is None or not result.adapted:
+        return None
+    return fitted(shown(result.unadapted)), fitted(shown(result.image))
+
+
+def fitted(image: np.ndarray) -> np.ndarray:
+    """A picture with a longer side of at most `SHOWN_SIDE`."""
+    import cv2
+
+    factor = SHOWN_SIDE / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def face_panels(result: Restoration, skipped: Sequence[int] = (), masked: bool = True) -> list[Panel]:
+    """Each face as it is, restored, and how far each of its pixels is trusted (white: most), if a MaskNet tells."""
+    from metaf2n_arch.images.arrays import to_uint8
+
+    numbers = (number for number in count() if number not in skipped)
+    panels = []
+    for number, face in zip(numbers, result.faces):
+        panels.append((to_uint8(face.lq), f'face {number}, score {face.score:.2f}'))
+        panels.append((to_uint8(face.hq), 'restored'))
+    if not masked:
+        return panels
+    maps = []
+    for confidence in result.confidence:
+        grey = np.round(255 * confidence / max(1.0, float(confidence.max()))).astype(np.uint8)
+        maps.append((np.repeat(grey[..., None], 3, axis=2), f'confidence, mean {confidence.mean():.2f}'))
+    return [panel for i, third in enumerate(maps) for panel in (*panels[2 * i : 2 * i + 2], third)]

@@ -1,0 +1,106 @@
+"""Doorkeeper of the web page: requests by other names, from other pages, or too large are refused in one line.
+
+A page of a stranger can make a browser send requests to a local server, and by DNS rebinding under a name of the
+stranger's own, so that even the answers can be read. The first shows in the header ``Origin``, the second in ``Host``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from metaf2n_arch.web.keeping import forget_old, size_of
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LARGEST_MESSAGE = 1_000_000
+"""Bytes of a request that is no upload."""
+_FRAME = 10_000  # bytes of an upload beside the file
+
+
+class Doorkeeper:
+    """ASGI middleware in front of the page.
+
+    Args:
+        app: the page.
+        hosts: names under which it may be asked for, beside ``localhost`` and addresses of numbers.
+        place: folder of everything that is kept.
+        max_file: largest upload in bytes.
+        max_total: most bytes that are kept at a time.
+    """
+
+    def __init__(self, app: App, hosts: Collection[str], place: Path, max_file: int, max_total: int) -> None:
+        self.app, self.place = app, place
+        self.hosts = {'localhost', *(host.lower().strip('[]') for host in hosts)}
+        self.max_file, self.max_total = max_file, max_total
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope['type'] not in ('http', 'websocket'):
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode('latin-1').lower(): value.decode('latin-1') for name, value in scope['headers']}
+        refusal = self.stranger(headers)
+        if refusal is None and scope['type'] == 'http':
+            refusal = self.too_large(scope['method'], scope['path'], headers)
+        if refusal is None:
+            await self.app(scope, receive, send)
+        elif scope['type'] == 'websocket':
+            await send({'type': 'websocket.close', 'code': 1008})
+        else:
+            await _refuse(send, *refusal)
+
+    def stranger(self, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
+        """Status and text of a refusal, where a request comes under another name or from another page."""
+        host = headers.get('host', '')
+        if not self.knows(host):
+            return 403, f'This page is not served as {host[:80]!r}; start it with --allow-host to allow a name.'
+        origin = headers.get('origin')
+        if origin is not None and origin.partition('://')[2].lower() != host.lower():
+            return 403, f'Requests from other pages ({origin[:80]!r}) are refused.'
+        return None
+
+    def knows(self, host: str) -> bool:
+        """Whether a ``Host`` header is one of this page's.
+
+        >>> keeper = Doorkeeper(None, ['photos.lan'], Path(), 1, 1)
+        >>> [keeper.knows(h) for h in ('localhost:7860', '[::1]:7860', '192.168.1.2', 'photos.lan', 'evil.example')]
+        [True, True, True, True, False]
+        """
+        name = host.rpartition(']')[0].lstrip('[') if host.startswith('[') else host.partition(':')[0]
+        if name.lower() in self.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def too_large(self, method: str, path: str, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
+        """Status and text of a refusal, where a request is larger than allowed, or does not say how large it is."""
+        if method in ('GET', 'HEAD', 'OPTIONS'):
+            return None
+        length = headers.get('content-length', '')
+        if not length.isdecimal():
+            return (411, 'A request must say its length.') if 'transfer-encoding' in headers else None
+        if not path.rstrip('/').endswith('/upload'):
+            most = LARGEST_MESSAGE
+            return None if int(length) <= most else (413, f'A request may have {most / 1e6:g} MB at most.')
+        if int(length) > self.max_file + _FRAME:
+            return 413, f'An upload may have {self.max_file / 1e6:g} MB at most.'
+        forget_old(self.place)
+        if size_of(self.place) + int(length) > self.max_total:
+            kept = f'{self.max_total / 1e6:g} MB of uploads and results are kept at most'
+            return 413, f'{kept}; clear older ones first, or try again later.'
+        return None
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    body = f'{text}\n'.encode()
+    headers = [(b'content-type', b'text/plain; charset=utf-8'), (b'content-length', str(len(body)).encode())]
+    await send({'type': 'http.response.start', 'status': status, 'headers': [*headers, (b'connection', b'close')]})
+    await send({'type': 'http.response.body', 'body': body})

@@ -1,0 +1,121 @@
+"""Serving the web page: gradio told where to keep files, the doorkeeper in front, one line for a port in use."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.web.doorkeeper import Doorkeeper
+
+
+def load_gradio(place: str | Path) -> Any:
+    """The gradio package, told to keep the files it serves in `place`, so that nothing of them outlives the command.
+
+    Raises:
+        OptionError: it is not installed.
+    """
+    settings = {
+        'GRADIO_TEMP_DIR': str(Path(place) / 'received'),
+        'GRADIO_ANALYTICS_ENABLED': 'False',
+        'HF_HUB_DISABLE_TELEMETRY': '1',
+    }
+    try:
+        os.environ.update(settings)  # read once, at the import
+        import gradio
+    except ModuleNotFoundError:
+        raise OptionError('metaf2n web needs gradio; run: pip install "metaf2n-arch[web]"') from None
+    return gradio
+
+
+def serve(
+    page: Any,
+    host: str,
+    port: int,
+    place: Path,
+    max_mb: float,
+    max_total_mb: float,
+    allowed: Collection[str] = (),
+    wait: bool = True,
+) -> Any:
+    """Serves the page until `Ended` (or, without `wait`, until it is closed).
+
+    Args:
+        page: from `build_page`.
+        host: address to listen on.
+        port: port to listen on.
+        place: folder of everything that is kept.
+        max_mb: largest upload.
+        max_total_mb: most of uploads and results at a time.
+        allowed: further names under which the page may be asked for.
+        wait: whether to return only when the page has ended.
+
+    Raises:
+        OptionError: the port is in use, or the address is none of this machine's.
+        Ended: by Ctrl-C.
+    """
+    from starlette.middleware import Middleware
+
+    launch = page.queue(max_size=8).launch
+    known = inspect.signature(launch).parameters
+    settings: dict[str, Any] = {'run_history': False, 'footer_links': [], 'mcp_server': False, 'ssr_mode': False}
+    if 'theme' in known:  # of the page itself, in older versions
+        from metaf2n_arch.web.page import look
+
+        settings |= look()
+    limits = {'max_file': round(max_mb * 1e6), 'max_total': round(max_total_mb * 1e6)}
+    keeper = Middleware(Doorkeeper, hosts=[host, *allowed], place=place, **limits)
+    try:
+        served = launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            max_file_size=round(max_mb * 1e6),
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=True,
+            app_kwargs={'middleware': [keeper], 'docs_url': None, 'redoc_url': None},
+            **{name: value for name, value in settings.items() if name in known},
+        )
+    except OSError as error:
+        raise OptionError(f'the page cannot be served at {host}:{port} ({error}); give another --port.') from None
+    try:
+        while wait:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        raise Ended(0) from None
+    return served
+
+
+class Ended(SystemExit):
+    """Somebody has ended the page: by Ctrl-C, which is no failure, or by a signal."""
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the block as an exception does, so that what is to be removed is removed.
+
+    Then the process ends at once: a photo in work would take its time, and write into a folder that is gone.
+    """
+    names = [name for name in ('SIGTERM', 'SIGHUP', 'SIGBREAK') if hasattr(signal, name)]
+
+    def leave(number: int, frame: Any) -> None:
+        for name in names:  # a second one does not end the clearing up
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        raise Ended(128 + number)
+
+    for name in names if threading.current_thread() is threading.main_thread() else ():
+        signal.signal(getattr(signal, name), leave)
+    try:
+        yield
+    except Ended as ended:
+        sys.stdout.flush()
+        os._exit(int(str(ended.code)))
