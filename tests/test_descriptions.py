@@ -21,7 +21,9 @@ def schemas(base: type[Strict] = Strict) -> Iterator[type[Strict]]:
 
 def load_all() -> None:
     for module in pkgutil.walk_packages(metaf2n_arch.__path__, 'metaf2n_arch.'):
-        if not module.name.startswith(('metaf2n_arch.bridge', 'metaf2n_arch.functional', 'metaf2n_arch.cli')):
+        if not module.name.startswith(
+            ('metaf2n_arch.bridge', 'metaf2n_arch.functional', 'metaf2n_arch.cli', 'metaf2n_arch.web')
+        ):
             importlib.import_module(module.name)
 
 

@@ -29,6 +29,8 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
         return spec
     ours = name.startswith('metaf2n_arch.')
     if name == 'basicsr':
+        if wrong := circle.misspelt():
+            say(wrong)
         foreign['why'] = recognition.why_foreign(spec) or ''
     if foreign['why'] and not ours:
         return spec

@@ -77,7 +77,14 @@ def restore(
         typer.Option(min=0, help='Surroundings that a tile sees, in pixels of the photo; 24, or what fits the tile.'),
     ] = None,
     half: Annotated[bool, typer.Option('--half', help='Restore in float16 (GPU).')] = False,
-    bf16: Annotated[bool, typer.Option('--bf16', help='Restore in bfloat16.')] = False,
+    bf16: Annotated[
+        bool,
+        typer.Option(
+            '--bf16',
+            help='Restore in bfloat16: up to four times as fast where the CPU has it. Single pixels differ by up to 10'
+            ' of 255 grey levels, by 0.5 in the mean.',
+        ),
+    ] = False,
     device: blocks.Device = None,
     format_: Annotated[
         str | None, typer.Option('--format', help="png, jpg, webp, tiff, bmp or avif; each photo's own if not given.")

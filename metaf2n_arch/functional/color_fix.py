@@ -9,17 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaf2n_arch.functional.low_frequency import (
-    SMOOTHEST,
-    correction,
-    enlarged,
-    low_frequency_fix,
-    noise_level,
-    shrunk,
-    wavelet_fix,
-    whole_scale,
-)
+from metaf2n_arch.functional.gaussians import enlarged, shrunk
+from metaf2n_arch.functional.low_frequency import EDGES, SMOOTHEST, correction, low_frequency_fix, wavelet_fix
 from metaf2n_arch.functional.methods import ColorFixName
+from metaf2n_arch.functional.traits import Traits
 
 MARGIN = 3
 """Rows of the photo, beyond those wanted, that enlarging looks at."""
@@ -33,8 +26,9 @@ class ColorFix:
 
     Attributes:
         kind: ``lowfreq`` (`low_frequency_fix`), ``wavelet`` (`wavelet_fix`), or ``none``, which changes nothing.
-        sigma: of ``lowfreq``, in pixels of the photo; None chooses by the noise.
-        noise: of the photo, where it is known, see `noise_level`; only ``lowfreq`` asks for it.
+        sigma: of ``lowfreq``, in pixels of the photo; None mixes bands.
+        traits: of the photo, where they are known, see `pooled_traits`; only ``lowfreq`` asks for them. Strips
+            fit together only with them.
 
     >>> x, y = torch.full((1, 3, 4, 4), 0.5), torch.full((1, 3, 8, 8), 0.4)
     >>> round(ColorFix('lowfreq')(y, x).mean().item(), 4), ColorFix('none')(y, x) is y
@@ -43,12 +37,12 @@ class ColorFix:
 
     kind: ColorFixName = 'lowfreq'
     sigma: float | None = None
-    noise: Tensor | None = None
+    traits: Traits | None = None
 
     def __call__(self, y: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """(B, 3, s·H, s·W) `y` with the tones of (B, 3, H, W) `x`; `weight` (B, 1, H, W) says which pixels count."""
         if self.kind == 'lowfreq':
-            return low_frequency_fix(y, x, self.sigma, weight=weight, noise=self.noise)
+            return low_frequency_fix(y, x, self.sigma, weight=weight, traits=self.traits)
         return wavelet_fix(y, x) if self.kind == 'wavelet' else y
 
     @property
@@ -57,7 +51,7 @@ class ColorFix:
         if self.kind == 'none':
             return 0
         # Enlarging looks two rows further; five dilated blurs reach 31 rows of the result.
-        return math.ceil(4 * (self.sigma or SMOOTHEST)) + 3 if self.kind == 'lowfreq' else 34
+        return math.ceil(4 * max(self.sigma or EDGES[-1], SMOOTHEST)) + 3 if self.kind == 'lowfreq' else 34
 
     def in_strips(self, strips: Iterable[Tensor], x: Tensor, weight: Tensor | None = None) -> Iterator[Tensor]:
         """The same strip by strip, for photos whose result does not fit into memory; equal to the whole at once.
@@ -90,7 +84,7 @@ class ColorFix:
             if ready == done:
                 continue
             part = None if weight is None else weight[..., start:known, :]
-            change = correction(small, x[..., start:known, :], self.sigma, weight=part, noise=self.noise)
+            change = correction(small, x[..., start:known, :], self.sigma, weight=part, traits=self.traits)
             first, last = max(start, done - MARGIN), min(known, ready + MARGIN)
             up = enlarged(change[..., first - start : last - start, :], scale)
             rows = (ready - done) * scale
@@ -121,12 +115,3 @@ def _lower(strips: Iterable[Tensor], width: int) -> Iterator[Tensor]:
     for strip in strips:
         yield from strip.split(ROWS * (strip.shape[-1] // width), -2)
         del strip  # before the next one is computed: half a gigabyte, of a large photo
-
-
-@torch.no_grad()
-def pooled_noise(y: Tensor, x: Tensor) -> Tensor:
-    """One noise level, (1, 1, 1, 1), for a photo of which `x` (N, 3, h, w) are patches and `y` their restorations.
-
-    The lower quartile of theirs: in patches full of detail what a restorer adds passes for noise.
-    """
-    return noise_level(shrunk(y, whole_scale(y, x)), x).flatten().quantile(0.25).view(1, 1, 1, 1)

@@ -80,7 +80,7 @@ class MetaF2N:
         self.networks = SharedNetworks(generator, mask, device)
         self.generator, self.mask, self.device = generator, mask, device
         self.options = options
-        self.adapted = self.networks.names(options.adapted)
+        self.adapt_only = self.networks.names(options.adapt_only)
         self.meta_trained = record is not None and record.meta_trained
         trained_with = record.inner_lr if record is not None and record.meta_trained else None
         self.rates: float | Params = PAPER_LR
@@ -265,7 +265,7 @@ class MetaF2N:
             raise DataError('no face found.')
         x = to_tensor(photo)[None].to(self.device)
         probed = self.networks.probe(x) if faces or self.options.color_fix == 'lowfreq' else None
-        fix = ColorFix(self.options.color_fix, self._fix_sigma, None if probed is None else probed.noise())
+        fix = ColorFix(self.options.color_fix, self._fix_sigma, None if probed is None else probed.traits())
         if faces and self.options.adapts:
             progress('adaptation', 0, 1)
         found = self.adapt(faces, self.options.seed if seed is None else seed, probed, fix)
@@ -342,10 +342,10 @@ class MetaF2N:
             numpy_generator(seed),
             guard,
             patches=options.patches,
-            patch_size=max(1, options.patch_size // self.scale),
+            lq_patch_size=max(1, options.patch_size // self.scale),
             inner_lr=self.rates,
             inner_steps=options.inner_steps,
-            adapted=self.adapted,
+            adapt_only=self.adapt_only,
         )
 
 

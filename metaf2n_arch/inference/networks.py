@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.faces.pairs import FacePair
-from metaf2n_arch.functional.color_fix import pooled_noise
+from metaf2n_arch.functional.traits import Traits, pooled_traits
 from metaf2n_arch.images.sizes import fitting_overlap
 from metaf2n_arch.images.tiles import tiled_strips
 from metaf2n_arch.inference.restoration import STRIP
@@ -41,9 +41,9 @@ class Probed:
     def __init__(self, patches: Tensor, restored: Tensor) -> None:
         self.patches, self.restored = patches, restored
 
-    def noise(self) -> Tensor:
-        """The photo's noise level, see `pooled_noise`."""
-        return pooled_noise(self.restored, self.patches)
+    def traits(self) -> Traits:
+        """The photo's noise and sharpness, see `pooled_traits`."""
+        return pooled_traits(self.restored, self.patches)
 
 
 class SharedNetworks:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from metaf2n_arch.meta.concatenation import saved_in_parts
 from metaf2n_arch.meta.inner import adapt
-from metaf2n_arch.meta.params import Params, Rates, adapted_names, descend, detached, functional
+from metaf2n_arch.meta.params import Params, Rates, descend, detached, functional, names_to_adapt
 from metaf2n_arch.meta.photo import FaceAdaptation, Gain, psnr
 from metaf2n_arch.meta.support import Pair, crop, random_patches, weighted_l1
 
@@ -120,25 +120,25 @@ def adapt_guarded(
     guard: Guard,
     *,
     patches: int = 16,
-    patch_size: int = 16,
+    lq_patch_size: int = 16,
     inner_lr: Rates = 1e-2,
     inner_steps: int = 1,
-    adapted: Collection[str] | None = None,
+    adapt_only: Collection[str] | None = None,
 ) -> FaceAdaptation | None:
     """Runs the inner loop as `adapt_to_faces` does, with the step size that `guard` finds best, if any.
 
     Args:
-        net, mask, faces, rng, patches, patch_size, inner_lr, inner_steps, adapted: see `adapt_to_faces`; `inner_lr` is
-            the largest step size that is tried.
+        net, mask, faces, rng, patches, lq_patch_size, inner_lr, inner_steps, adapt_only: see `adapt_to_faces`;
+            `inner_lr` is the largest step size that is tried.
         guard: what it is tried with.
 
     Returns:
         The adaptation, whose `kept` says whether it is to be used and whose `reason` why not; None without faces.
     """
-    support = spread_patches(faces, patches, patch_size, rng, MOST_PATCHES)
+    support = spread_patches(faces, patches, lq_patch_size, rng, MOST_PATCHES)
     if support is None:
         return None
-    held = spread_patches(faces, HELD_OUT, patch_size, rng, HELD_OUT)
+    held = spread_patches(faces, HELD_OUT, lq_patch_size, rng, HELD_OUT)
     assert held is not None
     generate, theta = functional(net), detached(dict(net.named_parameters()))
     inner_loss = weighted_l1(
@@ -149,8 +149,8 @@ def adapt_guarded(
     weight = _confidence(mask, support)
     judge = Judge(generate, held, _confidence(mask, held), guard)
     with saved_in_parts():
-        first = adapt(theta, {}, inner_loss, inner_lr=inner_lr, adapted=adapted, keep_gradients=True)
-    names = adapted_names(theta, adapted)
+        first = adapt(theta, {}, inner_loss, inner_lr=inner_lr, adapt_only=adapt_only, keep_gradients=True)
+    names = names_to_adapt(theta, adapt_only)
     trials = []
     for fraction in guard.fractions:
         rates: Rates = (
@@ -159,7 +159,7 @@ def adapt_guarded(
         params = descend(theta, first.gradients[0], rates)
         if inner_steps > 1:
             with saved_in_parts():
-                more = adapt(params, {}, inner_loss, inner_lr=rates, inner_steps=inner_steps - 1, adapted=adapted)
+                more = adapt(params, {}, inner_loss, inner_lr=rates, inner_steps=inner_steps - 1, adapt_only=adapt_only)
             params = more.fast_params
         trials.append(judge.trial(fraction, params))
     return chosen(trials, judge.drift_before, guard.force)

@@ -32,7 +32,9 @@ class ValidationMixin:
     RGB in [0, 1]. Every metric is reported for each variant of the output.
     """
 
-    def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+    def dist_validation(
+        self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool
+    ) -> None:
         Validation(self, dataloader, current_iter, tb_logger, save_img).run()
 
     nondist_validation = dist_validation

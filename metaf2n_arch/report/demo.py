@@ -147,7 +147,7 @@ def _settled(net: Any, root: Path, image: str, options: dict[str, Any], number: 
         [(face[0], face[1])],
         np.random.default_rng(number),
         patches=options['face']['patches'],
-        patch_size=options['face']['patch_size'] // options['scale'],
+        lq_patch_size=options['face']['patch_size'] // options['scale'],
         inner_lr=SMALL_STEP * options['meta']['inner_lr'],
         inner_steps=SMALL_STEPS,
     )

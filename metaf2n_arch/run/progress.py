@@ -37,7 +37,7 @@ class Bar:
         columns += [TextColumn('ETA'), TimeRemainingColumn(), TextColumn('{task.fields[losses]}')]
         self.progress = Progress(*columns, console=console or Console(stderr=True))
         self.task = self.progress.add_task(name, completed=done, total=total, losses='')
-        self._moved: list[tuple[logging.StreamHandler, Any]] = []
+        self._moved: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def start(self) -> None:
         """Shows the bar; the log's lines then appear above it."""

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaf2n_arch.functional.color_fix import ColorFix, pooled_noise
-from metaf2n_arch.functional.low_frequency import noise_level
+from metaf2n_arch.functional.color_fix import ColorFix
+from metaf2n_arch.functional.traits import Traits
 
 
 @pytest.fixture(scope='module')
@@ -23,7 +23,7 @@ def pair(astronaut_tensor: Tensor) -> tuple[Tensor, Tensor]:
 def test_strips_are_the_whole(kind, rows, weighted, pair):
     y, x = pair
     weight = (x[:, :1] > 0.3).float() if weighted else None
-    fix = ColorFix(kind, noise=torch.full((1, 1, 1, 1), 0.01))
+    fix = ColorFix(kind, traits=Traits(torch.full((1, 1, 1, 1), 0.01), torch.full((1, 2, 1, 1), 0.7)))
     strips = list(fix.in_strips(iter(y.split(4 * rows, -2)), x, weight))
     assert torch.allclose(torch.cat(strips, -2), fix(y, x, weight), atol=2e-6)
 
@@ -37,13 +37,5 @@ def test_strips_are_passed_on_before_the_end(pair):
             taken.append(number)
             yield strip
 
-    next(ColorFix('lowfreq', noise=torch.zeros(1, 1, 1, 1)).in_strips(strips(), x))
+    next(ColorFix('lowfreq', traits=Traits(torch.zeros(1, 1, 1, 1), torch.ones(1, 2, 1, 1))).in_strips(strips(), x))
     assert len(taken) <= 2
-
-
-def test_the_noise_of_patches_is_that_of_the_photo(pair):
-    _, x = pair
-    noisy = x + 0.03 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    parts, clean = ([image[..., i : i + 30, :30] for i in (0, 25, 50)] for image in (noisy, x))
-    found = pooled_noise(torch.cat(clean).repeat_interleave(2, 2).repeat_interleave(2, 3), torch.cat(parts))
-    assert found.item() == pytest.approx(noise_level(x, noisy).item(), rel=0.25)

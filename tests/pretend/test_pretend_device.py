@@ -5,6 +5,7 @@ The numbers must be those of the same path on the CPU: the pretend device comput
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,7 @@ def test_a_photo_is_restored(astronaut, settings):
 def test_metrics_measure_on_the_device(astronaut, tmp_path, monkeypatch):
     """FID through a network of its own size, and what the metrics share."""
     monkeypatch.setattr(fid_metric, 'FEATURES', 48)
+    monkeypatch.setattr(fid_metric, '_references', OrderedDict())
     grid = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten())
     monkeypatch.setattr(fid_metric, 'inception_features', lambda device: grid)
     crops = [np.ascontiguousarray(astronaut[y : y + 64, 100:164, ::-1]) for y in (0, 90, 200)]
@@ -324,8 +326,9 @@ def test_metrics_measure_on_the_device(astronaut, tmp_path, monkeypatch):
         metric = fid_metric.FID(mode='legacy', device=device.type)
         for crop in crops:
             metric.update(crop, crop[::-1].copy())
-        assert metric.sums['count'].item() == 3
-        return metric.compute()
+        value = metric.compute()
+        assert metric.sums['count'].item() == 3, 'none was missing'
+        return value
 
     found, expected = on_both(path)
     assert found == pytest.approx(expected, rel=1e-3)
