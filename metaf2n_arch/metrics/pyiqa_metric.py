@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image, read_pair
+from metaf2n_arch.metrics.measure import as_tensor, measured, read_image, read_pair
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import PREFIX, register
 
 OF_SETS = ('fid', 'sfid', 'fid_dinov2', 'inception_score')
@@ -100,7 +101,7 @@ def create(name: str, device: str | None = None) -> Any:
         DataError: it cannot be created, most often for want of its weights.
     """
     registered(name)
-    made = _created(name, pick_device(device))
+    made = _created(name, str(pick_device(device)))
     if isinstance(made, DataError):
         raise made
     return made
