@@ -101,7 +101,7 @@ def create(name: str, device: str | None = None) -> Any:
         DataError: it cannot be created, most often for want of its weights.
     """
     registered(name)
-    made = _created(name, pick_device(device))
+    made = _created(name, str(pick_device(device)))
     if isinstance(made, DataError):
         raise made
     return made
