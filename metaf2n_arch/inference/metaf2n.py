@@ -335,6 +335,7 @@ class MetaF2N:
             self._fix_inside and fix is not None,
             FRACTIONS if options.inner_lr == 'auto' else (1.0,),
             options.force_adapt,
+            None if probed is None else probed.restored,
         )
         return adapt_guarded(
             net,

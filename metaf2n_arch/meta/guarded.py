@@ -7,7 +7,8 @@ see that. So each step size is tried on
 - *probes*, patches from all over the photo: their tones must not move away from those of the photo (`drift`), which
   needs no truth.
 
-The step size that lowers the held-out loss most is taken; none, where none does both.
+The step size that lowers the held-out loss most is taken; none, where none does both. Probes cost most, so they are
+asked last: about the best step size first, and about the others only where it is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,6 +63,7 @@ class Guard:
         inside: whether `finish` was part of the generator in training, so that the step sees its output, too.
         fractions: of the step size that are tried.
         force: keep the first of them whatever the patches say, as long as it is finite.
+        before: the probes' outputs before any step, where they are known.
     """
 
     probes: Tensor | None
@@ -69,21 +72,21 @@ class Guard:
     inside: bool = False
     fractions: Sequence[float] = FRACTIONS
     force: bool = False
+    before: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one step size came to on patches that took no part in the step."""
+    """What one step size came to on held-out patches."""
 
     fraction: float
     params: Params
     gain: Gain
-    drift: float
 
-    def good(self, drift_before: float) -> bool:
-        """Whether the held-out loss falls and the photo's tones stay."""
-        within = self.drift <= drift_before * (1 + DRIFT_GROWTH) + 1e-4
-        return self.gain.finite and self.gain.loss >= LEAST_GAIN and within
+    @property
+    def gains(self) -> bool:
+        """Whether the held-out loss falls by enough."""
+        return self.gain.finite and self.gain.loss >= LEAST_GAIN
 
 
 def spread(patches: int, faces: int, most: int = MOST_PATCHES) -> list[int]:
@@ -162,23 +165,23 @@ def adapt_guarded(
                 more = adapt(params, {}, inner_loss, inner_lr=rates, inner_steps=inner_steps - 1, adapt_only=adapt_only)
             params = more.fast_params
         trials.append(judge.trial(fraction, params))
-    return chosen(trials, judge.drift_before, guard.force)
+    return chosen(trials, judge.keeps_tones, guard.force)
 
 
-def chosen(trials: Sequence[Trial], drift_before: float, force: bool) -> FaceAdaptation:
-    """The best of the trials; the first, not to be kept, where none is good."""
-    good = [trial for trial in trials if trial.good(drift_before)]
-    if good:
-        best = max(good, key=lambda trial: trial.gain.loss)
-        return FaceAdaptation(best.params, best.gain, best.fraction)
+def chosen(trials: Sequence[Trial], keeps_tones: Callable[[Trial], bool], force: bool) -> FaceAdaptation:
+    """The best of the trials that keeps the photo's tones; one that is not to be kept, where none does."""
+    gaining = sorted((trial for trial in trials if trial.gains), key=lambda trial: -trial.gain.loss)
+    for trial in gaining:
+        if keeps_tones(trial):
+            return FaceAdaptation(trial.params, trial.gain, trial.fraction)
     first = trials[0]
-    if not any(trial.gain.finite for trial in trials):
+    finite = [trial for trial in trials if trial.gain.finite]
+    if not finite:
         return FaceAdaptation(first.params, first.gain, first.fraction, False, 'the step size is far too large')
     if force and first.gain.finite:
         return FaceAdaptation(first.params, first.gain, first.fraction)
-    finite = [trial for trial in trials if trial.gain.finite]
     best = max(finite, key=lambda trial: trial.gain.loss)
-    reason = 'adaptation would shift the tones of the photo' if best.gain.loss >= LEAST_GAIN else 'no gain on the faces'
+    reason = 'adaptation would shift the tones of the photo' if gaining else 'no gain on the faces'
     return FaceAdaptation(best.params, best.gain, best.fraction, False, reason)
 
 
@@ -191,26 +194,40 @@ class Judge:
         self.weight = weight
         # What a colour fix takes out of the result cannot be won or lost on the faces either.
         self.hq = guard.finish(hq, self.lq).clamp(0, 1)
-        self.loss_before, self.psnr_before, self.drift_before = self._measure({})
+        self.loss_before, self.psnr_before = self._measure({})
 
     def trial(self, fraction: float, params: Params) -> Trial:
-        """Measures one step."""
-        loss, decibels, drift = self._measure(params)
-        return Trial(fraction, params, Gain(self.loss_before, loss, self.psnr_before, decibels), drift)
+        """Measures one step on the held-out patches."""
+        loss, decibels = self._measure(params)
+        return Trial(fraction, params, Gain(self.loss_before, loss, self.psnr_before, decibels))
+
+    def keeps_tones(self, trial: Trial) -> bool:
+        """Whether the drift of the probes does not grow by a step; true where there are none."""
+        if self.guard.probes is None:
+            return True
+        return self.drift(trial.params) <= self.drift_before * (1 + DRIFT_GROWTH) + 1e-4
+
+    @cached_property
+    def drift_before(self) -> float:
+        """Drift of the probes before any step."""
+        return self.drift({}, self.guard.before)
 
     @torch.no_grad()
-    def _measure(self, params: Params) -> tuple[float, float, float]:
-        """Loss and PSNR on the held-out patches, and drift on the probes."""
+    def drift(self, params: Params, output: Tensor | None = None) -> float:
+        """Mean drift of the probes, or of their `output` where it is known; infinite if there is no number."""
+        assert self.guard.probes is not None
+        output = self.generate(params, self.guard.probes) if output is None else output
+        found = float(self.guard.drift(output.clamp(0, 1), self.guard.probes).mean())
+        return found if math.isfinite(found) else math.inf
+
+    @torch.no_grad()
+    def _measure(self, params: Params) -> tuple[float, float]:
+        """Loss and PSNR on the held-out patches."""
         raw = self.generate(params, self.lq)
         if not bool(torch.isfinite(raw).all()):
-            return math.nan, math.nan, math.nan
+            return math.nan, math.nan
         output = self.guard.finish(raw.clamp(0, 1), self.lq).clamp(0, 1)
-        loss = float((self.weight * (self.hq - output).abs()).mean())
-        if self.guard.probes is None:
-            return loss, psnr(output, self.hq), 0.0
-        probed = self.generate(params, self.guard.probes)
-        drift = float(self.guard.drift(probed.clamp(0, 1), self.guard.probes).mean())
-        return loss, psnr(output, self.hq), drift if math.isfinite(drift) else math.inf
+        return float((self.weight * (self.hq - output).abs()).mean()), psnr(output, self.hq)
 
 
 def probes_of(photo: Tensor, size: int, count: int, rng: np.random.Generator) -> Tensor:

@@ -193,6 +193,7 @@ class MetaF2NModel(BaseGANSRModel):
         MaskNet.
         """
         confidence = self.performance.pure(self.net_m)(phi, task.support_lq, task.support_hq)
+        self.doubts.confidence(confidence, current_iter)
         trust = {'confidence': confidence.detach()}
         inner_loss = weighted_l1(self.generate, lambda trust, *_: trust['confidence'], task.support_lq, task.support_hq)
         outer = OuterLoss(self, task, current_iter)

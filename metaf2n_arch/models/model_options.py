@@ -228,7 +228,10 @@ class ValOptions(Strict):
     pbar: bool = False
     """Whether a progress bar is shown."""
     metrics: dict[str, dict[str, Any]] | None = None
-    """What is measured, by the name that logs show: ``{type, better, ...}``, per image or over a whole set."""
+    """What is measured, by the name that logs show: ``{type, better, ...}``, per image or over a whole set; ``{type:
+    pyiqa, name: topiq_nr}`` is any metric of pyiqa."""
+    allow_missing: bool = False
+    """Whether a test goes on without the metrics whose weights are not on this machine; a training always does."""
 
 
 class LoggerOptions(Strict):
