@@ -302,10 +302,10 @@ def test_single_repairs_can_be_left_out_and_the_command_says_so(tmp_path):
     assert done.returncode == 0, done.stderr
     skipped = [line for line in done.stdout.splitlines() if line.startswith('left out by METAF2N_BRIDGE_SKIP')]
     assert len(skipped) == 2, done.stdout
-    assert 'This run is not one of ours' in done.stdout
+    assert 'This run does not use this package' in done.stdout
     assert 'METAF2N_BRIDGE=0' in done.stdout
     asked = run(tmp_path, '-m', 'metaf2n_arch.bridge', METAF2N_BRIDGE='all')
-    assert 'This run is one of ours: METAF2N_BRIDGE is all' in asked.stdout
+    assert 'This run uses this package: METAF2N_BRIDGE is all' in asked.stdout
 
 
 def test_a_repair_that_fails_leaves_the_host_as_it_was(monkeypatch, capsys):
