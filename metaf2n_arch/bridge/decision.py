@@ -1,4 +1,4 @@
-"""Deciding whether a run is one of ours: it names a part of ours, lists plug-ins, or the environment asks for it.
+"""Decision whether a run is one of ours: it names a part of ours, lists plug-ins, or the environment asks for it.
 
 The option file is read with nothing in it executed and nothing refused: what the host would make of it is the host's
 affair as long as the run is not ours.

@@ -1,4 +1,4 @@
-"""What happens when a module of BasicSR, or a part of ours, is imported: its repairs run, our parts are registered.
+"""Import hooks of BasicSR's modules and of our parts: its repairs run, our parts are registered.
 
 Nothing here raises: what goes wrong is one line, and the import goes on as if we were not there.
 """

@@ -1,4 +1,4 @@
-"""One line on stderr, where the bridge could not do what it is for; never an exception, never twice.
+"""Messages of the bridge: one line on stderr where it could not do its work; never an exception, never twice.
 
 Not even where a program has closed its output, or has no command line.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,16 +22,22 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help='Any of psnr, ssim, lpips, dists, niqe, brisque, fid, spectrum, psnr_rgb, ssim_rgb, with commas.'
+            help='Any of psnr, ssim, lpips, dists, niqe, brisque, fid, spectrum, psnr_rgb, ssim_rgb, or of pyiqa '
+            '(topiq_nr, musiq, ...), with commas.'
         ),
     ] = 'psnr,ssim',
     crop_border: Annotated[int, typer.Option(min=0, help='Pixels left out at each border by PSNR, SSIM, NIQE.')] = 4,
     option_file: Annotated[
         Path | None, typer.Option('--opt', help='Take the metrics of an option file (val.metrics) instead.')
     ] = None,
-    no_reference: Annotated[bool, typer.Option('--no-reference', help='All folders are results; no truth.')] = False,
-    mod_crop: Annotated[int, typer.Option(min=1, help='Cut the truth to a multiple of this.')] = 1,
-    json: Annotated[Path | None, typer.Option(help='Write all values, of each image too, to this file.')] = None,
+    no_reference: Annotated[
+        bool, typer.Option('--no-reference', help='All folders hold results; there is no truth to compare with.')
+    ] = False,
+    mod_crop: Annotated[int, typer.Option(min=1, help='Crop the truth to a multiple of this number of pixels.')] = 1,
+    allow_missing: Annotated[
+        bool, typer.Option('--allow-missing', help='Go on without the metrics whose weights are not on this machine.')
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help='Write the values of all images to this JSON file.')] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -66,7 +73,8 @@ def evaluate(
     if not names:
         raise OptionError('--metrics names no metric; give some of those that --help lists.')
     entries = metric_entries(names, crop_border) if option_file is None else entries_of_option_file(option_file)
-    evaluation = evaluate_folders(results, reference, entries, mod_crop, bar, share)
+    tell = partial(typer.echo, err=True) if allow_missing else None
+    evaluation = evaluate_folders(results, reference, entries, mod_crop, bar, share, tell)
     Console().print(_table(evaluation))
     if json is not None:
         target = share_file(json, share)
@@ -81,7 +89,9 @@ def _table(evaluation: Evaluation) -> Table:
 
     arrows = {'higher': ' ↑', 'lower': ' ↓'}
     heads = [name + arrows.get(entry.get('better', ''), '') for name, entry in evaluation.metrics.items()]
-    table = Table('results', *heads, title=f'{evaluation.count} images')
+    ranges = evaluation.ranges()
+    caption = '; '.join(f'{name} from {span}' for name, span in ranges.items()).replace(', ', ' to ') or None
+    table = Table('results', *heads, title=f'{evaluation.count} images', caption=caption)
     best = {metric: evaluation.best(metric) for metric in evaluation.metrics}
     for folder, means in evaluation.mean.items():
         cells = []

@@ -12,7 +12,12 @@ def report(
     experiments: Annotated[list[str], typer.Argument(help='Names, or folders below experiments/ or results/.')],
     out: Annotated[Path, typer.Option('--out', '-o', help='Folder to write.')] = Path('report'),
     panels: Annotated[int, typer.Option(min=0, help='Images of each data set to show.')] = 3,
-    published: Annotated[bool, typer.Option(help='Show published values of the same sets beside ours.')] = True,
+    published: Annotated[
+        bool | None,
+        typer.Option(
+            help='Show published values beside sets of the same name; by default where the number of images is theirs.'
+        ),
+    ] = None,
 ) -> None:
     """Write tables, loss curves, side-by-side pictures and spectra of experiments, compared with one another."""
     from metaf2n_arch.report.build import build_report

@@ -1,4 +1,4 @@
-"""The runner's command line and the option file it names, read and checked before anything is built or written."""
+"""Command line of the runner and the option file it names, read and checked before anything is built or written."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from metaf2n_arch.config.option_file import build_data_sets, check_option_file
 from metaf2n_arch.config.plugins import load_plugins
 from metaf2n_arch.config.shapes import check_shapes
 from metaf2n_arch.config.text import find_option_file, force_option, read_option_file
+from metaf2n_arch.models.evaluation import without_weights
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.needs import needs_of
 from metaf2n_arch.weights.search import locate, locate_all
@@ -127,6 +128,13 @@ def _expand(value: Any) -> Any:
     return osp.expanduser(value) if isinstance(value, str) else value
 
 
+def _require_metrics(val: dict[str, Any], file: str) -> None:
+    """A test measures all that it was asked to measure, unless it may go on without."""
+    lacking, message = without_weights(val.get('metrics') or {})
+    if lacking and not val.get('allow_missing', False):
+        raise DataError(f'{file}: {message} val.allow_missing: true tests without {", ".join(lacking)}.')
+
+
 def _find_weights(opt: dict[str, Any], file: str) -> None:
     """Turns names of ``metaf2n weights list`` into the files they stand for, for any model; names all that is missing.
 
@@ -137,6 +145,8 @@ def _find_weights(opt: dict[str, Any], file: str) -> None:
         locate_all(needs.required, needs.optional)
     except DataError as error:
         raise DataError(f'{file}: {error}') from None
+    if not opt['is_train']:
+        _require_metrics(opt.get('val') or {}, file)
     paths = opt['path']
     for key, value in paths.items():
         if key.startswith('pretrain_network') and isinstance(value, str) and '://' not in value:

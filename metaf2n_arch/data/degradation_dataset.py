@@ -1,4 +1,4 @@
-"""Single clean images and a draw each, for every training that is not meta-learning."""
+"""Data set of single clean images and a degradation draw for each, for training without meta-learning."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class MetaF2N:
         self.networks = SharedNetworks(generator, mask, device)
         self.generator, self.mask, self.device = generator, mask, device
         self.options = options
-        self.adapted = self.networks.names(options.adapted)
+        self.adapt_only = self.networks.names(options.adapt_only)
         self.meta_trained = record is not None and record.meta_trained
         trained_with = record.inner_lr if record is not None and record.meta_trained else None
         self.rates: float | Params = PAPER_LR
@@ -222,7 +222,7 @@ class MetaF2N:
                 [0, 1]. Alpha is enlarged on its own, bicubically.
             unadapted: also restores the photo without adaptation, at the cost of another pass.
             require_face: a photo without a face is an error.
-            outscale: size of the result in sizes of the photo, instead of the generator's own.
+            outscale: upscaling factor of the result, instead of the generator's own.
             seed: instead of that of the options.
             progress: called now and then with what is counted, how many are done, and of how many, see `Progress`.
 
@@ -335,6 +335,7 @@ class MetaF2N:
             self._fix_inside and fix is not None,
             FRACTIONS if options.inner_lr == 'auto' else (1.0,),
             options.force_adapt,
+            None if probed is None else probed.restored,
         )
         return adapt_guarded(
             net,
@@ -343,8 +344,8 @@ class MetaF2N:
             numpy_generator(seed),
             guard,
             patches=options.patches,
-            patch_size=max(1, options.patch_size // self.scale),
+            lq_patch_size=max(1, options.patch_size // self.scale),
             inner_lr=self.rates,
             inner_steps=options.inner_steps,
-            adapted=self.adapted,
+            adapt_only=self.adapt_only,
         )

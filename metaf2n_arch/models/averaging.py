@@ -9,6 +9,23 @@ import torch
 from metaf2n_arch.models.model_options import AverageOptions
 
 
+def decay_of(options: AverageOptions, n: int) -> float:
+    """d_n, see `Average`."""
+    return options.decay if options.power is None else min(options.decay, 1 - n**-options.power)
+
+
+def remaining(options: AverageOptions, steps: int) -> float:
+    """Part of an average that is still its first weights after `steps`: the product of the decays.
+
+    >>> round(remaining(AverageOptions(decay=0.9), 10), 3)
+    0.349
+    """
+    averagings = max(0, steps - options.warmup_steps) // options.every
+    if options.warmup_steps or (options.power is not None and averagings):
+        return 0.0  # then nothing of the first weights is kept: a decay of 0
+    return options.decay**averagings
+
+
 class Average:
     """When and how much the average follows the weights.
 
@@ -31,9 +48,7 @@ class Average:
 
     def decay(self) -> float:
         """d_n of the averaging that comes next."""
-        if self.options.power is None:
-            return self.options.decay
-        return min(self.options.decay, 1 - (self.number + 1) ** -self.options.power)
+        return decay_of(self.options, self.number + 1)
 
     def follow(self, model: Any) -> None:
         """Takes the weights of ``model.net_g`` into ``model.net_g_ema`` after a step, and back where they switch."""

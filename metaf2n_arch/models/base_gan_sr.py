@@ -28,6 +28,7 @@ from metaf2n_arch.losses.gradient_shares import LEAST, GradientShares
 from metaf2n_arch.losses.terms import Data, LossTerms, Shares
 from metaf2n_arch.models.averaging import Average
 from metaf2n_arch.models.critic import SharedCritic
+from metaf2n_arch.models.doubts import Doubts
 from metaf2n_arch.models.learning_rates import build_schedulers
 from metaf2n_arch.models.model_options import ColorFixOptions, GANTrainOptions, PerformanceOptions
 from metaf2n_arch.models.optimization import Accumulation, GuardedStep, broadcast_from_first, trained_by
@@ -115,8 +116,10 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         self.net_g.train()
         wanted = self.train_options.average
         self.average = None if wanted is None else Average(wanted)
+        self.doubts = Doubts(self.opt)
         if self.average is not None:
             self._start_average()
+            self.doubts.average(self.average.options, self.opt['train'], self.opt.get('val') or {})
         self.accumulation = Accumulation(self.train_options.accumulate)
         self.step_g = GuardedStep(self.train_options.safety, self.opt['dist'], self.performance.scaler())
         self.step_d = GuardedStep(self.train_options.safety, self.opt['dist'], self.performance.scaler())
@@ -195,22 +198,28 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             self.step_d(self.optimizer_d, current_iter)
 
     def _start_shares(self, current_iter: int) -> GradientShares | None:
-        """What `compute_gradients` tells each loss's gradient, in iterations that are printed and if it is wanted."""
-        options = self.opt.get('logger') or {}
-        wanted = options.get('loss_shares', False) and current_iter % options.get('print_freq', 100) == 0
-        return GradientShares() if wanted else None
+        """What `compute_gradients` tells each loss's gradient, in iterations that are printed: in all if it is wanted,
+        else in the first, to find losses that teach nothing."""
+        first = current_iter == self.doubts.every and len(self.losses.terms) > 1
+        return GradientShares() if first or (self._logs_shares and self.doubts.looks(current_iter)) else None
+
+    @property
+    def _logs_shares(self) -> bool:
+        return bool((self.opt.get('logger') or {}).get('loss_shares', False))
 
     def _warn_of_idle_losses(self, current_iter: int) -> None:
-        """Warns once of each loss whose gradient hardly counts."""
-        for name, share in self.log_dict.items():
+        """Warns once of each loss whose gradient hardly counts; keeps the shares in the log only where wanted."""
+        shares = {name: share for name, share in self.log_dict.items() if name.startswith('share_')}
+        for name, share in shares.items():
             term = name.removeprefix('share_')
-            if term == name or share >= LEAST or term in self.idle_losses:
-                continue
-            self.idle_losses.add(term)
-            get_root_logger().warning(
-                f'iteration {current_iter}: the loss {term} has {100 * share:.2g} % of the gradient that reaches the '
-                'output: training hardly sees it. If it stays so, raise its loss_weight or leave it out.'
-            )
+            if share < LEAST and term not in self.idle_losses:
+                self.idle_losses.add(term)
+                get_root_logger().warning(
+                    f'iteration {current_iter}: the loss {term} has {100 * share:.2g} % of the gradient that reaches '
+                    'the output: training hardly sees it. If it stays so, raise its loss_weight or leave it out.'
+                )
+            if not self._logs_shares:
+                del self.log_dict[name]
 
     def critic(self, images: Tensor) -> Tensor:
         """The discriminator's logits, spectral norms held still."""

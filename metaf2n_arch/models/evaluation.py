@@ -21,10 +21,15 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
 from metaf2n_arch.metrics.sets import SetMetric
+from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
+from metaf2n_arch.weights.needs import needs_of
+from metaf2n_arch.weights.search import is_here, locate_all
 
 Image = np.ndarray
 RESULT, UNADAPTED = 'result', 'unadapted'
+LOWER_OF_HOST = {'calculate_niqe': 'lower'}
+"""What is better by metrics of the host that do not say so and of which more is not better."""
 
 
 class MetricTable:
@@ -80,7 +85,7 @@ class Evaluator:
         return values
 
     def _value(self, options: dict[str, Any], image: Image, gt: Image | None) -> float:
-        needs_gt = _needs_reference(METRIC_REGISTRY.get(options['type']))
+        needs_gt = _needs_reference(options)
         if needs_gt and gt is None:
             return math.nan
         data = {'img': image} if gt is None else {'img': image, 'img2': gt}
@@ -126,6 +131,46 @@ class Evaluator:
                 self._set_metric(variant, name).merge(parts)
 
 
+def better_of(entry: Mapping[str, Any]) -> str:
+    """``higher`` or ``lower``: what an entry of ``val.metrics`` says is better, else what the metric itself says."""
+    if entry.get('better'):
+        return str(entry['better'])
+    part = METRIC_REGISTRY.get(entry['type'])
+    if hasattr(part, 'direction'):
+        return str(part.direction(entry))
+    own = inspect.signature(part).parameters.get('better')
+    if own is not None and own.default in ('higher', 'lower'):
+        return str(own.default)
+    return LOWER_OF_HOST.get(entry['type'], 'higher')
+
+
+def without_weights(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], str]:
+    """The metrics that lack weights on this machine, and one message that names them all, with the remedy.
+
+    Args:
+        metrics: entries of ``val.metrics`` by name. Those of pyiqa are created, whose weights pyiqa fetches by itself.
+    """
+    from metaf2n_arch.metrics.pyiqa_metric import create, is_of_pyiqa
+
+    wanted: dict[str, str] = {}
+    names, reasons = [], []
+    for name, entry in metrics.items():
+        files = [file for file in needs_of({'val': {'metrics': {name: entry}}}).optional if not is_here(file)]
+        wanted.update(dict.fromkeys(files, f'the metric {name}'))
+        if is_of_pyiqa(entry):
+            try:
+                create(entry['name'], entry.get('device'))
+            except DataError as error:
+                reasons.append(f'the metric {name}: {error}.')
+                files.append(name)
+        names += [name] if files else []
+    try:
+        locate_all(wanted)
+    except DataError as error:
+        reasons.insert(0, str(error))
+    return names, ' '.join(reasons)
+
+
 def to_images(visuals: Mapping[str, Tensor]) -> dict[str, Image]:
     """(1, 3, H, W) RGB in [0, 1] -> (H, W, 3) uint8 BGR, by the host's own rounding."""
     return {name: tensor2img([tensor]) for name, tensor in visuals.items()}
@@ -146,6 +191,9 @@ def _without_nan(content: Any) -> Any:
     return content
 
 
-def _needs_reference(metric: Any) -> bool:
+def _needs_reference(entry: Mapping[str, Any]) -> bool:
+    metric = METRIC_REGISTRY.get(entry['type'])
+    if hasattr(metric, 'needs_reference'):
+        return bool(metric.needs_reference(entry))
     parameter = inspect.signature(metric).parameters.get('img2')
     return parameter is not None and parameter.default is inspect.Parameter.empty

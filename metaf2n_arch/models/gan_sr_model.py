@@ -54,6 +54,7 @@ class GANSRModel(BaseGANSRModel):
         assert self.gt is not None, 'training needs ground truth'
         self.lq, self.gt = self.augmented(self.lq, self.gt, current_iter)
         pred = self.fixed(self.performance.faster(self.net_g)(self.lq), self.lq, training=True)
+        self.doubts.output(pred, self.gt, current_iter)
         targets = self.targets(self.gt)
         critic = SharedCritic(self.critic) if self.net_d is not None else None
         data = {**targets, 'lq': self.lq, 'mask': self.mask}

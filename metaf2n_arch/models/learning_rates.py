@@ -15,6 +15,7 @@ from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
 
+from metaf2n_arch.models.evaluation import better_of
 from metaf2n_arch.utils.checks import OptionError, nearest
 
 COMPOSED = ('SequentialLR', 'ChainedScheduler')
@@ -147,7 +148,7 @@ class Schedule:
         self.metric: str | None = None
         if self.kind == PLATEAU:
             self.metric = _metric(options, where, metrics or {})
-            better = (metrics or {})[self.metric].get('better', 'higher')
+            better = better_of((metrics or {})[self.metric])
             options = {'mode': 'max' if better == 'higher' else 'min', **options}
         with _silent():
             self.inner = _built(options, optimizer, where)

@@ -63,6 +63,7 @@ class OuterLoss:
         influence = model.influence if last and torch.is_grad_enabled() else None
         total, values = model.losses.generator(pred, data, critic, self.current_iter, shares, influence)
         if last:
+            model.doubts.output(pred, self.task.query_gt[images], self.current_iter)
             if critic is not None:
                 weight = 1 / model.num_tasks
                 values.update(model.teach_critic(pred, targets, critic, self.current_iter, shares, weight))

@@ -5,6 +5,7 @@ In the stock loop rank 0 works alone while the others run into their time-out.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from metaf2n_arch.images.writing import write_image
-from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, to_images, write_json
+from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, better_of, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
 from metaf2n_arch.models.optimizers import at_average
 
@@ -78,7 +79,10 @@ class Validation:
         self.current_iter = current_iter
         self.tb_logger = tb_logger
         self.save_img = save_img
-        self.evaluator = Evaluator(self.options.get('metrics') or {})
+        metrics = self.options.get('metrics') or {}
+        for entry in metrics.values():  # where the host's record of the best looks
+            entry.setdefault('better', better_of(entry))
+        self.evaluator = Evaluator(metrics)
 
     def run(self) -> None:
         """Restores and evaluates this process's share, gathers, and reports on rank 0."""
@@ -155,8 +159,11 @@ class Validation:
                     self.tb_logger.add_scalar(f'metrics/{self.name}/{label}', value, self.current_iter)
         root = self.opt['path'].get('experiments_root' if self.opt['is_train'] else 'results_root')
         if root is not None:  # a program of somebody else may validate without a folder of its own
+            target = Path(root) / f'metrics_{self.name}.json'
             content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
-            write_json(Path(root) / f'metrics_{self.name}.json', {**content, 'images': self.evaluator.table.values})
+            if self.opt['is_train']:
+                content['history'] = with_history(target, self.current_iter, result)
+            write_json(target, {**content, 'images': self.evaluator.table.values})
 
     def _metric_line(self, result: Mapping[str, Mapping[str, float]], metric: str) -> str:
         value = result[RESULT][metric]
@@ -167,7 +174,7 @@ class Validation:
             before = result[UNADAPTED][metric]
             lower_is_better = self.options['metrics'][metric].get('better') == 'lower'
             gain = before - value if lower_is_better else value - before
-            line += f' (before adaptation {before:.4f}, gain {gain:+.4f})'
+            line += f' (before adaptation {before:.4f}, gain {round(gain, 4) + 0.0:+.4f})'
         missing = self.evaluator.table.missing(RESULT, metric)
         if missing:
             line += f' (missing for {missing} images)'
@@ -177,6 +184,16 @@ class Validation:
             best = self.model.best_metric_results[self.name][metric]
             line += f'\tBest: {best["val"]:.4f} @ {best["iter"]} iter'
         return line
+
+
+def with_history(file: Path, iteration: int | str, mean: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """The means of all validations of a training up to this one; what a resumed training does again counts anew."""
+    try:
+        known = json.loads(file.read_text(encoding='utf-8'))['history']
+        earlier = [entry for entry in known if entry['iteration'] < iteration]
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = []
+    return [*earlier, {'iteration': iteration, 'mean': mean}]
 
 
 def _write(target: Path, image: Image) -> None:

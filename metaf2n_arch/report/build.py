@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED
-from metaf2n_arch.report.confidence import confidence_rows
+from metaf2n_arch.report.confidence import confidence_key, confidence_rows
+from metaf2n_arch.report.curves import validation_curves
 from metaf2n_arch.report.document import Block, Document, Grid, Heading, Paragraph, Picture
 from metaf2n_arch.report.figures import loss_curves, side_by_side, spectra_plot
 from metaf2n_arch.report.panels import picture_row, spread
@@ -24,14 +25,17 @@ SPECTRUM_IMAGES = 100
 """How many images of a set are transformed at most, evenly spaced."""
 
 
-def build_report(experiments: Sequence[str | Path], out: Path, panels: int = 3, published: bool = True) -> list[Path]:
+def build_report(
+    experiments: Sequence[str | Path], out: Path, panels: int = 3, published: bool | None = None
+) -> list[Path]:
     """Writes ``report.md``, ``report.html`` and ``figures/`` about experiments, compared with one another.
 
     Args:
         experiments: names or folders, see `read_run`.
         out: folder to write.
         panels: images per data set that are shown.
-        published: whether published values of the same data sets stand in the tables.
+        published: whether published values stand beside data sets of the same name; None where the number of images
+            is the published one, too, at x4.
 
     Raises:
         DataError: an experiment is missing, empty or given twice, or `out` cannot be written.
@@ -44,11 +48,13 @@ def build_report(experiments: Sequence[str | Path], out: Path, panels: int = 3, 
     figures = out / 'figures'
     make_folder(out)
     document.add(*_tables(runs, published))
+    document.add(*validation_curves(runs, figures))
     for run in runs:
         document.add(*_training(run, figures))
+    seen: set[object] = set()
     for dataset in _datasets(runs):
         document.add(*_pictures(runs, dataset, figures, panels), *_spectra(runs, dataset, figures))
-        document.add(*_confidence(runs, dataset, figures, panels))
+        document.add(*_confidence(runs, dataset, figures, panels, seen))
     return [*document.write(out)]
 
 
@@ -59,20 +65,34 @@ def _datasets(runs: Iterable[Run]) -> list[str]:
 # tables ---------------------------------------------------------------------------------------------------------------
 
 
-def _tables(runs: list[Run], published: bool) -> list[Block]:
+def _tables(runs: list[Run], published: bool | None) -> list[Block]:
     measured = _datasets(runs)
     if not measured:
         return [Heading('Results'), Paragraph('No metrics have been computed.')]
     blocks: list[Block] = [Heading('Results')]
-    rest = list(measured)
-    for family in FAMILIES if published else ():
-        if shown := [name for name in family.rows if name in measured]:
+    rest, others = list(measured), []
+    for family in FAMILIES if published is not False else ():
+        named = [name for name in family.rows if name in measured]
+        shown = [name for name in named if published or _is_published(family, name, runs)]
+        others += [name for name in named if name not in shown and family.rows[name]]
+        if shown:
             blocks += _family(family, shown, runs)
             rest = [name for name in rest if name not in shown]
     if rest:
         title = 'Other sets' if len(blocks) > 1 else ''
         blocks += _family(Family(title, (), {name: {} for name in rest}), rest, runs)
+    if others:
+        text = (
+            f'Published values of {", ".join(others)} are left out: nothing but the name says that these are the sets'
+        )
+        blocks.append(Paragraph(f'{text} that others measured; --published shows them.'))
     return [*blocks, *_how(runs)]
+
+
+def _is_published(family: Family, dataset: str, runs: list[Run]) -> bool:
+    """Whether more than its name says that a set is the published one: the number of images, and the scale."""
+    counts = {len(run.measured[dataset].names) for run in runs if dataset in run.measured}
+    return counts == {family.sizes.get(dataset)} and {_scale(run) for run in runs} == {4}
 
 
 def _family(family: Family, datasets: list[str], runs: list[Run]) -> list[Block]:
@@ -113,7 +133,7 @@ def _how(runs: list[Run]) -> list[Block]:
     lines = []
     for run in runs:
         for name, measured in sorted(run.measured.items()):
-            lines.append(f'{run.name} on {name}: {len(measured.names)} images, iteration {measured.iteration}')
+            lines.append(f'{run.name} on {name}: {len(measured.names)} images, {run.trained_for(name)}')
     entries: dict[str, None] = {}
     for run in runs:
         for metric, options in (run.options.get('val', {}).get('metrics') or {}).items():
@@ -172,8 +192,9 @@ def _times(run: Run, losses: list[str]) -> list[Block]:
 
 def _pictures(runs: list[Run], dataset: str, figures: Path, count: int) -> list[Block]:
     """LQ | outputs | GT with the metrics of the whole image underneath, for a few images spread over the set."""
-    having = [run for run in runs if dataset in run.measured]
-    names = [name for name in having[0].measured[dataset].names if all(r.picture(dataset, name) for r in having)]
+    having = _with_pictures(runs, dataset)
+    names = having[0].measured[dataset].names if having else []
+    names = [name for name in names if all(run.picture(dataset, name) for run in having)]
     rows = []
     for name in spread(names, count):
         outputs: dict[str, tuple[Path, str]] = {}
@@ -193,9 +214,17 @@ def _pictures(runs: list[Run], dataset: str, figures: Path, count: int) -> list[
     return [Heading(f'Pictures of {dataset}'), Picture(target, f'{dataset}: {shown}; metrics of the whole images')]
 
 
+def _with_pictures(runs: list[Run], dataset: str) -> list[Run]:
+    """The runs that have saved pictures of a data set; the others are measured only."""
+    having = [run for run in runs if dataset in run.measured]
+    return [run for run in having if any(run.picture(dataset, name) for name in run.measured[dataset].names)]
+
+
 def _spectra(runs: list[Run], dataset: str, figures: Path) -> list[Block]:
     """Mean spectra of the input, the outputs and the truth, over the images that all of them have."""
-    having = [run for run in runs if dataset in run.measured]
+    having = _with_pictures(runs, dataset)
+    if not having:
+        return []
     names = spread(having[0].measured[dataset].names, SPECTRUM_IMAGES)
     truth = {name: having[0].source(dataset, name, 'gt') for name in names}
     names = [name for name in names if truth[name] and all(run.picture(dataset, name) for run in having)]
@@ -216,10 +245,15 @@ def _spectra(runs: list[Run], dataset: str, figures: Path) -> list[Block]:
     return [Picture(target, f'Mean 1D power spectra of the luminance, {len(names)} images of {dataset}')]
 
 
-def _confidence(runs: list[Run], dataset: str, figures: Path, count: int) -> list[Block]:
+def _confidence(runs: list[Run], dataset: str, figures: Path, count: int, seen: set[object]) -> list[Block]:
+    """Confidence maps, once for each MaskNet and folder of faces, however many runs and sets share them."""
     blocks: list[Block] = []
     for run in runs:
-        if dataset in run.measured and (rows := confidence_rows(run, dataset, count)):
+        key = confidence_key(run, dataset) if dataset in run.measured else None
+        if key is None or key in seen:
+            continue
+        seen.add(key)
+        if rows := confidence_rows(run, dataset, count):
             target = side_by_side(rows, figures / f'{run.name}_{dataset}_confidence.png')
             blocks.append(Picture(target, f'Where {run.name} trusts the restored faces of {dataset}, bright the most'))
     return blocks

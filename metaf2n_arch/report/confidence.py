@@ -17,6 +17,7 @@ from metaf2n_arch.images.reading import read_8bit, read_image
 from metaf2n_arch.report.figures import Panel
 from metaf2n_arch.report.panels import spread
 from metaf2n_arch.report.runs import Run
+from metaf2n_arch.utils.staging import sha256_of
 from metaf2n_arch.weights.files import load_into
 
 Confidence = Callable[[Tensor, Tensor], Tensor]
@@ -28,11 +29,8 @@ def mask_net(run: Run) -> torch.nn.Module | None:
     Raises:
         DataError: its weights do not fit the network that the options describe.
     """
-    options = run.options.get('network_m')
-    given = run.options.get('path', {}).get('pretrain_network_m', 'None')
-    trained = run.root / 'experiments' / run.name / 'models' / 'net_m_latest.pth'
-    path = trained if trained.is_file() else run.root / given
-    if not isinstance(options, dict) or not path.is_file():
+    options, path = run.options.get('network_m'), _weights(run)
+    if not isinstance(options, dict) or path is None:
         return None
     from metaf2n_arch.archs.mask_net_arch import MaskNet
 
@@ -40,6 +38,21 @@ def mask_net(run: Run) -> torch.nn.Module | None:
     net = MaskNet(**arguments)
     load_into(net, path, 'params')
     return net.eval().requires_grad_(False)
+
+
+def _weights(run: Run) -> Path | None:
+    given = run.options.get('path', {}).get('pretrain_network_m', 'None')
+    trained = run.root / 'experiments' / run.name / 'models' / 'net_m_latest.pth'
+    path = trained if trained.is_file() else run.root / given
+    return path if path.is_file() else None
+
+
+def confidence_key(run: Run, dataset: str) -> object:
+    """What confidence maps depend on, the weights of MaskNet and the folder of faces; None where there are none."""
+    root, weights = run.dataset(dataset).get('dataroot'), _weights(run)
+    if weights is None or not root:
+        return None
+    return sha256_of(weights), str((run.root / Path(root).expanduser()).resolve())
 
 
 def confidence_rows(run: Run, dataset: str, count: int) -> list[list[Panel]]:

@@ -16,7 +16,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from metaf2n_arch import metrics as our_metrics
 from metaf2n_arch.config.names import check_part
 from metaf2n_arch.config.text import read_option_file
-from metaf2n_arch.models.evaluation import Evaluator
+from metaf2n_arch.models.evaluation import Evaluator, better_of, without_weights
 from metaf2n_arch.report.folders import Match, match_results, read_bgr
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.registries import PREFIX
@@ -64,13 +64,19 @@ class Evaluation:
         values = {folder: sign * mean[metric] for folder, mean in self.mean.items() if not math.isnan(mean[metric])}
         return max(values, key=lambda folder: values[folder]) if len(values) > 1 else None
 
+    def ranges(self) -> dict[str, str]:
+        """Range of each metric that has it registered, in pyiqa's words: ``~0, ~1`` is about 0 to about 1."""
+        parts = {name: METRIC_REGISTRY.get(entry['type']) for name, entry in self.metrics.items()}
+        found = {n: p.score_range(self.metrics[n]) for n, p in parts.items() if hasattr(p, 'score_range')}
+        return {name: str(span) for name, span in found.items() if span}
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for `write_json`."""
         return {'count': self.count, 'metrics': self.metrics, 'mean': self.mean, 'images': self.images}
 
 
 def metric_entries(names: Iterable[str], crop_border: int = 4) -> dict[str, dict[str, Any]]:
-    """Returns the entries of ``val.metrics`` for names of `METRICS`.
+    """Returns the entries of ``val.metrics`` for names of `METRICS`, or of pyiqa where these have none.
 
     Args:
         names: metrics.
@@ -82,10 +88,21 @@ def metric_entries(names: Iterable[str], crop_border: int = 4) -> dict[str, dict
     """
     entries = {}
     for name in names:
-        if name not in METRICS:
-            raise OptionError(f'there is no metric {name!r}.{nearest(name, METRICS)} Known: {", ".join(METRICS)}.')
-        entries[name] = {**METRICS[name], **({'crop_border': crop_border} if name in CROPPED else {})}
+        known = METRICS.get(name) or _of_pyiqa(name)
+        entries[name] = {**known, **({'crop_border': crop_border} if name in CROPPED else {})}
     return entries
+
+
+def _of_pyiqa(name: str) -> dict[str, Any]:
+    from metaf2n_arch.metrics.pyiqa_metric import direction, known_names
+
+    others = known_names()
+    if name not in others:
+        more = f', and any of the {len(others)} of pyiqa' if others else ''
+        raise OptionError(
+            f'there is no metric {name!r}.{nearest(name, [*METRICS, *others])} Known: {", ".join(METRICS)}{more}.'
+        )
+    return {'type': f'{PREFIX}pyiqa', 'name': name, 'better': direction(name)}
 
 
 def entries_of_option_file(file: Path) -> dict[str, dict[str, Any]]:
@@ -101,7 +118,7 @@ def entries_of_option_file(file: Path) -> dict[str, dict[str, Any]]:
     _register_metrics()
     for name, entry in metrics.items():
         check_part(METRIC_REGISTRY, entry, f'{file}: val.metrics.{name}', 'metric')
-    return dict(metrics)
+    return {name: {**entry, 'better': better_of(entry)} for name, entry in metrics.items()}
 
 
 def evaluate(
@@ -111,6 +128,7 @@ def evaluate(
     mod_crop: int = 1,
     track: Callable[[Iterable[Any], int], Iterable[Any]] = lambda i, n: i,
     share: Shard | None = None,
+    allow_missing: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """Measures folders of results side by side.
 
@@ -121,15 +139,16 @@ def evaluate(
         mod_crop: references are cut to a multiple of it.
         track: wraps an iterable of the given length, for a progress bar.
         share: measures only this share of the images of each folder.
+        allow_missing: is told in one message which metrics lack weights, and the others are measured; None refuses.
 
     Raises:
-        DataError: see `match_results`.
+        DataError: see `match_results`; or metrics lack weights.
         OptionError: a metric that needs references where there are none, or one of whole sets for a share of a set.
     """
     _register_metrics()
     labels = label_folders(results)
     if reference is None:
-        needing = [name for name in metrics if name not in WITHOUT_REFERENCE]
+        needing = [name for name, entry in metrics.items() if not _without_reference(name, entry)]
         if needing:
             raise OptionError(f'{", ".join(needing)} cannot be measured without references; take niqe or brisque.')
     matches = {label: match_results(folder, reference, mod_crop) for label, folder in labels.items()}
@@ -141,13 +160,26 @@ def evaluate(
     of_sets = [name for name, entry in metrics.items() if inspect.isclass(METRIC_REGISTRY.get(entry['type']))]
     if share.count > 1 and of_sets:
         raise OptionError(f'{", ".join(of_sets)} measures whole sets, not shares; measure it alone with --shard 1/1.')
-    evaluator = Evaluator(metrics)
+    lacking, message = without_weights(metrics)
+    if lacking and allow_missing is None:
+        raise DataError(f'{message} --allow-missing measures without {", ".join(lacking)}.')
+    if lacking and allow_missing is not None:
+        allow_missing(f'Measured without {", ".join(lacking)}: {message}')
+    evaluator = Evaluator({name: entry for name, entry in metrics.items() if name not in lacking})
     steps = [(label, match) for label, found in matches.items() for match in share.of(found)]
     for label, match in track(steps, len(steps)):
         evaluator.add(match.name, label, *_read(match, mod_crop))
-    mean = evaluator.finish()
+    mean = {label: {**means, **dict.fromkeys(lacking, math.nan)} for label, means in evaluator.finish().items()}
     entries = {name: dict(entry) for name, entry in metrics.items()}
     return Evaluation(entries, mean, evaluator.table.values, len(share.of(range(next(iter(counts.values()))))))
+
+
+def _without_reference(name: str, entry: Mapping[str, Any]) -> bool:
+    from metaf2n_arch.metrics.pyiqa_metric import is_of_pyiqa
+
+    if is_of_pyiqa(entry):
+        return not METRIC_REGISTRY.get(entry['type']).needs_reference(entry)
+    return name in WITHOUT_REFERENCE
 
 
 def _register_metrics() -> None:

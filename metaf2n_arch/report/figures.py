@@ -50,6 +50,35 @@ def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Pat
     return _save(figure, target)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Values over iterations, their spread (0 for a single run), and the place of the best."""
+
+    label: str
+    iterations: Sequence[int]
+    values: Sequence[float]
+    spreads: Sequence[float]
+    best: int | None
+
+
+def metric_plots(plots: Mapping[str, Sequence[Curve]], target: Path) -> Path:
+    """Draws the curves of each metric into a plot of its own: a band of one standard deviation, a star at the best."""
+    figure, axes = _subplots(1, len(plots), (5 * len(plots), 3.4))
+    for axis, (name, curves) in zip(axes[0], plots.items()):
+        for curve in curves:
+            line = axis.plot(curve.iterations, curve.values, label=curve.label, linewidth=1.4, marker='.')[0]
+            low, high = ([v + sign * s for v, s in zip(curve.values, curve.spreads)] for sign in (-1, 1))
+            if any(curve.spreads):
+                axis.fill_between(curve.iterations, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
+            if curve.best is not None:
+                place = curve.iterations[curve.best], curve.values[curve.best]
+                axis.plot(*place, marker='*', markersize=12, color=line.get_color())
+        axis.set(title=name, xlabel='iteration')
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return _save(figure, target)
+
+
 def side_by_side(rows: Sequence[Sequence[Panel]], target: Path, title: str = '') -> Path:
     """Draws rows of panels; every image is shown at the same size, small ones enlarged without smoothing."""
     columns = max(len(row) for row in rows)

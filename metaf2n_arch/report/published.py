@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 PAPER = 'MetaF2N (Yin et al., ICCV 2023)'
 REPORT_SSL = 'MetaF2N + SSL, 10k iterations (student report)'
@@ -20,12 +21,14 @@ class Family:
         metrics: its columns, in the order of the publication.
         rows: data set -> model -> values as printed, in the order of `metrics`; an empty text where nothing is printed.
         note: what must be known to compare.
+        sizes: data set -> number of its images, by which a set of the same name is known to be the same.
     """
 
     title: str
     metrics: tuple[str, ...]
     rows: dict[str, dict[str, tuple[str, ...]]]
     note: str = ''
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def _spectrum(value: str) -> tuple[str, ...]:
@@ -67,6 +70,7 @@ _METAF2N = Family(
         },
         'RealFaces200': {},
     },
+    sizes={'RealFaces200': 200},
 )
 
 _BENCHMARKS = Family(
@@ -102,6 +106,7 @@ _BENCHMARKS = Family(
     },
     'The study prints neither crop nor colour space of PSNR and SSIM, and its spectra come from another program:'
     ' compare its discrepancies with each other only.',
+    {'Set5': 5, 'Set14': 14, 'BSD100': 100, 'Urban100': 100},
 )
 
 _DIV2K = Family(
@@ -124,12 +129,14 @@ _DIV2K = Family(
             'RaGP + 0.5 spectral loss': ('3.17', '20.12', '0.1491', '24.19', '0.67', '34.10'),
         }
     },
+    sizes={'DIV2K': 100},
 )
 
 _BLIND = Family(
     'Blind face restoration, ×4',
     ('psnr',),
     {'FFHQ_blind': {'MSRResNet, 115k iterations (challenge report, its hidden test set)': ('26.40953',)}},
+    sizes={'FFHQ_blind': 400},
 )
 
 FAMILIES = (_METAF2N, _BENCHMARKS, _DIV2K, _BLIND)

@@ -15,6 +15,7 @@ from metaf2n_arch.report.log import Series, series_of
 from metaf2n_arch.report.plain import plain_name, plain_path
 from metaf2n_arch.run import record
 from metaf2n_arch.utils.checks import DataError, nearest
+from metaf2n_arch.weights.records import training_record
 
 _OPEN, _CLOSE = re.compile(r'^\s+([\w.-]+):\[$'), re.compile(r'^\s+\]$')
 _VALUE = re.compile(r'^\s+([\w.-]+): (.*)$')
@@ -48,6 +49,9 @@ class Measured:
         return sorted({image for metrics in self.images.values() for values in metrics.values() for image in values})
 
 
+History = list[tuple[int, dict[str, dict[str, float]]]]
+
+
 @dataclass
 class Run:
     """One experiment: what training and testing under its name have written.
@@ -56,6 +60,7 @@ class Run:
         name: of the experiment.
         root: working folder of the run, to which relative paths in its options refer.
         measured: by data set; a test counts more than a validation in training.
+        history: by data set: (iteration, variant -> metric -> value) of each validation in training.
         series: logged quantities over iterations; empty without a training log.
         options: of the run, as its record or, without one, its newest log has them: texts in nested mappings.
     """
@@ -63,8 +68,25 @@ class Run:
     name: str
     root: Path
     measured: dict[str, Measured] = field(default_factory=dict)
+    history: dict[str, History] = field(default_factory=dict)
     series: Series = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+
+    def trained_for(self, dataset: str) -> str:
+        """How long the weights that were measured had been trained, in words, as far as it is known."""
+        iteration = self.measured[dataset].iteration
+        if isinstance(iteration, int):
+            return f'iteration {iteration:,}'
+        given = _given(self.options.get('path', {}).get('pretrain_network_g'))
+        if given is None:
+            return 'weights unknown'
+        file = Path(given)
+        found = re.search(r'_(\d+)$', file.stem)
+        if found:
+            return f'iteration {int(found[1]):,}'
+        record = training_record(self.root / file) if (self.root / file).is_file() else None
+        known = record is not None and record.iteration
+        return f'iteration {record.iteration:,}' if record is not None and known else f'weights {plain_name(file.name)}'
 
     def dataset(self, name: str) -> dict[str, Any]:
         """Returns the options of a data set of this name, or an empty mapping."""
@@ -120,6 +142,8 @@ def read_run(experiment: str | Path) -> Run:
         for file in sorted(folder.glob('metrics_*.json')):
             measured = _read_metrics(file)
             run.measured[measured.dataset] = measured
+            if history := _read_history(file):
+                run.history[measured.dataset] = history
     logs = _logs(folders)
     run.series = series_of(folders)
     run.options = _recorded_options(folders, logs)
@@ -162,6 +186,18 @@ def _read_metrics(file: Path) -> Measured:
         return Measured(plain_name(content['dataset']), iteration, mean, images, file.parent)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise DataError(f'{file} cannot be read as metrics of a validation; run the test again.') from None
+
+
+def _read_history(file: Path) -> History:
+    """The validations of a training, in order; empty for a test, and for files of earlier versions."""
+    try:
+        entries = json.loads(file.read_text(encoding='utf-8')).get('history') or []
+        return [
+            (int(entry['iteration']), {plain_name(v): _present(m, plain_name) for v, m in entry['mean'].items()})
+            for entry in entries
+        ]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise DataError(f'{file} cannot be read as metrics of a training; run the validation again.') from None
 
 
 def _present(values: dict[str, float | None], plain: Callable[[object], str]) -> dict[str, float]:

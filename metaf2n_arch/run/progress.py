@@ -63,7 +63,7 @@ class Bar:
         losses = ''
         if BEFORE in values and AFTER in values:
             before, after = float(values[BEFORE]), float(values[AFTER])
-            losses = f'loss {before:.4f} → {after:.4f}, gain {before - after:+.4f}'
+            losses = f'loss {before:.4f} → {after:.4f}, gain {round(before - after, 4) + 0.0:+.4f}'
         else:
             found = [name for name in (AFTER, 'l_pix', 'l_total') if name in values]
             losses = f'loss {float(values[found[0]]):.4f}' if found else ''

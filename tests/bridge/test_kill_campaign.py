@@ -260,7 +260,7 @@ def test_the_launcher_is_killed_and_two_processes_go_on_to_the_same_bits(tmp_pat
             assert time.monotonic() < deadline, (folder / 'said.txt').read_text()[-2000:]
             time.sleep(0.1)
         text = (folder / 'said.txt').read_text()
-        seen['killed' if 'torchrun is gone: saving' in text else 'too late'] += 1
+        seen['killed' if 'torchrun has ended: saving' in text else 'too late'] += 1
         resumed = finished_by_two(folder, opt, '--auto_resume')
         assert_bitwise_equal(resumed.networks(), whole.networks())
         shutil.rmtree(folder)

@@ -162,6 +162,40 @@ def test_what_cannot_be_measured_is_missing_and_not_a_number(sets, monkeypatch):
     assert json.loads((sets / 'out.json').read_text())['mean']['a'] == {'ssim': pytest.approx(1), 'niqe': None}
 
 
+def test_metrics_without_weights_end_it_in_one_message_unless_allowed(sets, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(sets))
+    monkeypatch.setenv('METAF2N_WEIGHTS', str(sets / 'weights'))
+    wanted = ('--metrics', 'psnr,lpips,brisque', '--json', sets / 'out.json')
+    with pytest.raises(DataError, match='2 weights files are not on this machine') as error:
+        run(sets / 'strong', sets / 'gt', *wanted)
+    assert 'the metric lpips' in str(error.value)
+    assert 'metaf2n weights fetch lpips_alex brisque' in str(error.value)
+    assert '--allow-missing measures without lpips, brisque' in str(error.value)
+    assert '\n' not in str(error.value)
+    code, output = run(sets / 'strong', sets / 'gt', *wanted, '--allow-missing')
+    assert code == 0
+    assert len([line for line in output.splitlines() if 'not on this machine' in line]) == 1
+    mean = json.loads((sets / 'out.json').read_text())['mean']['strong']
+    assert mean['psnr'] > 10
+    assert mean['lpips'] is mean['brisque'] is None
+
+
+def test_a_metric_of_pyiqa_is_named_on_the_command_line(sets):
+    import pyiqa
+    import torch
+
+    from metaf2n_arch.metrics.measure import as_tensor
+
+    code, output = run(sets / 'strong', '--no-reference', '--metrics', 'entropy', '--json', sets / 'out.json')
+    assert code == 0
+    assert 'entropy ↑' in output
+    assert 'entropy from 0 to 8' in output
+    metric = pyiqa.create_metric('entropy', device=torch.device('cpu'))
+    values = [float(metric(as_tensor(cv2.imread(str(path))))) for path in sorted((sets / 'strong').iterdir())]
+    found = json.loads((sets / 'out.json').read_text())['mean']['strong']['entropy']
+    assert found == pytest.approx(sum(values) / len(values), rel=1e-5)
+
+
 def test_sets_without_truth_have_metrics_without_reference_only(sets):
     code, output = run(sets / 'strong', '--no-reference', '--metrics', 'niqe')
     assert code == 0

@@ -23,7 +23,7 @@ from metaf2n_arch.utils.checks import DataError
 def report(tmp_path_factory):
     root = tmp_path_factory.mktemp('report')
     runs = [make_run(root, 'first'), make_run(root, 'second', shift=1.25)]
-    markdown, page = build_report(runs, root / 'out', panels=2)
+    markdown, page = build_report(runs, root / 'out', panels=2, published=True)
     return markdown.read_text(encoding='utf-8'), page.read_text(encoding='utf-8'), root / 'out'
 
 
@@ -97,6 +97,30 @@ def test_a_report_without_published_values_and_pictures(tmp_path):
 def test_a_set_of_ones_own_has_its_own_table(tmp_path):
     markdown, _ = build_report([make_run(tmp_path, 'mine', dataset='Holiday')], tmp_path / 'out', panels=0)
     assert '| Holiday | mine, adapted | 24.00 | measured here |' in markdown.read_text(encoding='utf-8')
+
+
+def test_published_values_stand_beside_a_set_of_their_size_alone(tmp_path):
+    """Two images called Set14 are not Set14; ``published=True`` takes the name's word for it."""
+    run = make_run(tmp_path, 'mine', dataset='Set14')
+    text = build_report([run], tmp_path / 'out', panels=0)[0].read_text(encoding='utf-8')
+    assert '153.30' not in text
+    assert 'Published values of Set14 are left out' in text
+    file = tmp_path / 'results' / 'mine' / 'metrics_Set14.json'
+    content = json.loads(file.read_text())
+    content['images']['result']['psnr'] = {f'{i}': 24.0 for i in range(14)}
+    content['images'] = {'result': {'psnr': content['images']['result']['psnr']}}
+    file.write_text(json.dumps(content))
+    assert '153.30' in build_report([run], tmp_path / 'out', panels=0)[0].read_text(encoding='utf-8')
+
+
+def test_runs_without_pictures_do_not_hide_those_of_others(tmp_path):
+    import shutil
+
+    runs = [make_run(tmp_path, 'first'), make_run(tmp_path, 'second')]
+    shutil.rmtree(tmp_path / 'results' / 'second' / 'visualization')
+    text = build_report(runs, tmp_path / 'out', panels=2)[0].read_text(encoding='utf-8')
+    assert 'FFHQ_iid_pictures.png' in text
+    assert 'FFHQ_iid_spectra.png' in text
 
 
 def test_one_experiment_is_not_given_twice(tmp_path):
