@@ -250,10 +250,9 @@ class Registry:
 ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY = Registry('arch'), Registry('loss'), Registry('metric')
 """
 FORK = {
-    **dict.fromkeys(['__init__.py', 'utils/__init__.py', 'archs/__init__.py', 'losses/__init__.py'], ''),
+    **dict.fromkeys(['__init__.py', 'utils/__init__.py', 'archs/__init__.py'], ''),
     'utils/registry.py': OLD,
     'archs/arch_util.py': 'ResidualBlockNoBN = default_init_weights = make_layer = None',
-    'losses/basic_loss.py': 'CharbonnierLoss = L1Loss = MSELoss = PerceptualLoss = None',
 }
 
 
