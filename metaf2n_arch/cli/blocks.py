@@ -38,7 +38,7 @@ Restorer = Annotated[
         help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}; gpen, or that of the training.'
     ),
 ]
-Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')]
+Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, xpu, mps, cpu; a GPU if there is one.')]
 
 
 def load(
@@ -100,7 +100,11 @@ def device_of(device: str | None, share: Shard) -> str | None:
         return device
     import torch
 
-    return f'cuda:{share.local % torch.cuda.device_count()}' if torch.cuda.is_available() else None
+    from metaf2n_arch.utils.modules import pick_device
+
+    kind = pick_device(None).type
+    several = {'cuda': torch.cuda, 'xpu': torch.xpu}.get(kind)
+    return None if several is None else f'{kind}:{share.local % several.device_count()}'
 
 
 def of_faces(detector: str, faces: str, min_confidence: float | None) -> str | dict[str, Any]:

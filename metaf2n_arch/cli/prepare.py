@@ -206,7 +206,7 @@ def faces(
     weights: DetectorWeights = None,
     confidence: Confidence = None,
     scale: Annotated[int, typer.Option(min=1, help='Upscaling factor of the generator that will be tested.')] = 4,
-    device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
+    device: Annotated[str, typer.Option(help='cuda, xpu, mps, cpu.')] = 'cpu',
     listing: Listing = None,
     dry_run: DryRun = False,
 ) -> None:

@@ -277,8 +277,7 @@ class MetaF2N:
             paste = self.options.paste_faces
             pasted = pasted_strips(plain, faces, (x.shape[-2], x.shape[-1]), self.scale, paste) if paste else plain
             strips = fix.in_strips(pasted, x)
-            shown = (strip.clamp(0, 1) for strip in strips)
-            return resized_strips(shown, (self.scale * x.shape[-2], self.scale * x.shape[-1]), size)
+            return resized_strips(_shown(strips), (self.scale * x.shape[-2], self.scale * x.shape[-1]), size)
 
         taken = found.fraction * self.rates if params is not None and found and isinstance(self.rates, float) else None
         return Opened(
@@ -349,3 +348,10 @@ class MetaF2N:
             inner_steps=options.inner_steps,
             adapt_only=self.adapt_only,
         )
+
+
+def _shown(strips: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Strips clamped to [0, 1]."""
+    for strip in strips:
+        yield strip.clamp(0, 1)
+        del strip  # it may be a view of many more rows, which must go before the next ones are computed

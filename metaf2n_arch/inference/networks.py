@@ -90,7 +90,6 @@ class SharedNetworks:
         output = functional(self.own()[0], torch.channels_last)({}, patches)
         return Probed(patches, output.nan_to_num().clamp(0, 1))
 
-    @torch.no_grad()
     def strips(
         self,
         params: Params | None,
@@ -119,6 +118,8 @@ class SharedNetworks:
             state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
         call = functional(net, torch.channels_last)
 
+        # Here, and not round the generator: torch would hold each strip until the next one is there.
+        @torch.no_grad()
         def run(x: Tensor) -> Tensor:
             return call(state, x.to(dtype)).float()
 
@@ -131,6 +132,7 @@ class SharedNetworks:
             if not all(bool(torch.isfinite(part).all()) for part in strip.split(STRIP, -2)):
                 raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
             yield strip.clamp_(0, 1)
+            del strip  # before the next one is computed
 
     @torch.no_grad()
     def confidence(self, face: FacePair) -> np.ndarray:
