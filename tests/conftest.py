@@ -12,6 +12,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# Commands that tests call in this process must leave its allocator as it is; tests/utils/test_allocator.py has its own.
+os.environ['METAF2N_MALLOC'] = '0'
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return

@@ -234,14 +234,14 @@ def test_attention_in_windows_adapts_to_a_face_smaller_than_a_patch(photo, tmp_p
         device='cpu',
         tile=70,
         overlap=4,
-        adapted=('*.qkv.weight',),
+        adapt_only=('*.qkv.weight',),
         inner_lr=0.01,
         force_adapt=True,
     )
     result = sr(photo[:77, :111])
     assert result.adapted
     assert result.image.shape == (154, 222, 3)
-    assert {name.rsplit('.', 2)[1] for name in sr.adapted} == {'qkv'}
+    assert {name.rsplit('.', 2)[1] for name in sr.adapt_only} == {'qkv'}
 
 
 def test_learned_rates_are_those_of_the_file(photo, tmp_path):
@@ -285,7 +285,7 @@ def test_wrong_options_and_missing_weights_are_one_line(data_dir, tmp_path, monk
         (OptionError, "iner_lr: unknown key. Did you mean 'inner_lr'", {'iner_lr': 1}),
         (OptionError, 'device is ', {'device': 'gpu'}),
         (OptionError, 'tile is 30', {'tile': 30, 'detector': 'cascade', 'restorer': 'identity'}),
-        (OptionError, 'fits no ', {'adapted': ('head.*',), 'detector': 'cascade', 'restorer': 'identity'}),
+        (OptionError, 'fits no ', {'adapt_only': ('head.*',), 'detector': 'cascade', 'restorer': 'identity'}),
         (DataError, 'weights fetch retinaface_resnet50', {}),
         (DataError, 'weights fetch gpen_bfr_512', {'detector': 'cascade'}),
     ]
@@ -362,7 +362,7 @@ def test_auto_takes_a_step_that_gains_and_says_which(photo):
 
 def test_a_face_whose_colours_are_wrong_does_not_move_the_photo(photo):
     """The step would learn the restorer's cast; the tones of the photo forbid it."""
-    sr = shifted(inner_lr=0.3, color_fix='none', adapted=('shift',))
+    sr = shifted(inner_lr=0.3, color_fix='none', adapt_only=('shift',))
     for p in (*sr.generator.net.last.parameters(), sr.generator.net.shift):
         p.zero_()  # right tones before the step
     faces = sr.find_faces(photo)

@@ -51,7 +51,7 @@ def copies() -> None:
 
 def _copy(source: Path, target: str) -> None:
     text = source.read_text(encoding='utf-8')
-    text = re.sub(r'\]\((?:\.\./)+docs/', lambda _: '](' + '../' * target.count('/'), text)
+    text = re.sub(r'\]\((?:\.\./)*docs/', lambda _: '](' + '../' * target.count('/'), text)
     text = re.sub(r'\[([^]]+)\]\((?!https?:|#|results/|\.\./)([^)]+)\)', _as_path, text)
     with mkdocs_gen_files.open(target, 'w') as out:
         out.write(text)

@@ -1,4 +1,4 @@
-"""Any network that spandrel knows, by name: ``{type: Spandrel, arch: SPAN, num_in_ch: 3, ...}``."""
+"""Spandrel's networks by name: ``{type: Spandrel, arch: SPAN, num_in_ch: 3, ...}``."""
 
 from __future__ import annotations
 

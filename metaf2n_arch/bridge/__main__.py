@@ -15,7 +15,7 @@ def main() -> None:
     try:
         import basicsr
     except Exception as error:
-        print(f'`import basicsr` fails without any doing of ours: {type(error).__name__}: {error}')
+        print(f'`import basicsr` fails, and the bridge is not the cause: {type(error).__name__}: {error}')
         return
     from metaf2n_arch.bridge import circle, decision, hooks, registration
     from metaf2n_arch.bridge.circle import SKIP

@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 SWITCH = 'METAF2N_BRIDGE'
-"""``0`` turns the bridge off, ``all`` makes every run one of ours."""
+"""``0`` turns the bridge off, ``all`` makes every run one of ours; ``1`` is as if it were not there."""
 SKIP = 'METAF2N_BRIDGE_SKIP'
 """Names repairs to leave out, with commas."""
 RUN = 'METAF2N_BRIDGE_RUN'
@@ -57,6 +57,14 @@ def descends_from_us(part: Any) -> bool:
 def skipped() -> set[str]:
     """Returns the names of repairs that the environment says to leave out."""
     return {name.strip() for name in os.environ.get(SKIP, '').split(',') if name.strip()}
+
+
+def misspelt() -> str | None:
+    """What is wrong with `SWITCH`, in a line: somebody who wrote ``false`` wanted something."""
+    value = os.environ.get(SWITCH, '')
+    if value in ('', '0', '1', 'all'):
+        return None
+    return f'{SWITCH} is {value!r}, expected 0 (no bridge), all (every run is ours) or nothing, as which it is taken.'
 
 
 def why() -> str:

@@ -1,4 +1,4 @@
-"""Deciding whether a run is one of ours: it names a part of ours, lists plug-ins, or the environment asks for it.
+"""Decision whether a run is one of ours: it names a part of ours, lists plug-ins, or the environment asks for it.
 
 The option file is read with nothing in it executed and nothing refused: what the host would make of it is the host's
 affair as long as the run is not ours.
@@ -55,7 +55,7 @@ def kind_of_run(arguments: list[str]) -> tuple[bool, str]:
     for entry in forced:
         place, _, value = entry.partition('=')
         content = {**content, f'{_first(place)}:forced': {place.rpartition(':')[2].strip(): peek(value)}}
-    if content.get('plugins') or any(entry.startswith('plugins') for entry in forced):
+    if _asks(content.get('plugins')) or any(entry.startswith('plugins') for entry in forced):
         return True, f'{path} lists plug-ins'
     for section, name in _named(content):
         if _is_part(section, name):
@@ -64,14 +64,25 @@ def kind_of_run(arguments: list[str]) -> tuple[bool, str]:
 
 
 def _command_line(arguments: list[str]) -> tuple[str | None, list[str]]:
-    parser = _Quiet(add_help=False, allow_abbrev=False)
+    """The option file and the forced options, spelt or shortened as the host's own parser takes them."""
+    parser = _Quiet(add_help=False)
     parser.add_argument('-opt', '--opt')
     parser.add_argument('--force_yml', nargs='+', default=[])
+    for option in ('--launcher', '--local_rank'):
+        parser.add_argument(option)
+    for switch in ('--auto_resume', '--debug'):
+        parser.add_argument(switch, action='store_true')
     try:
         found, _ = parser.parse_known_args(arguments)
     except ValueError:
         return None, []
     return found.opt, found.force_yml
+
+
+def _asks(plugins: Any) -> bool:
+    """Whether ``plugins`` is meant for us: names, and no blocks, which somebody else's program may have there."""
+    listed = plugins if isinstance(plugins, list) else [plugins]
+    return bool(listed) and all(isinstance(name, str) and name for name in listed)
 
 
 def _first(place: str) -> str:

@@ -1,4 +1,4 @@
-"""What happens when a module of BasicSR, or a part of ours, is imported: its repairs run, our parts are registered.
+"""Import hooks of BasicSR's modules and of our parts: its repairs run, our parts are registered.
 
 Nothing here raises: what goes wrong is one line, and the import goes on as if we were not there.
 """
@@ -29,6 +29,8 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
         return spec
     ours = name.startswith('metaf2n_arch.')
     if name == 'basicsr':
+        if wrong := circle.misspelt():
+            say(wrong)
         foreign['why'] = recognition.why_foreign(spec) or ''
     if foreign['why'] and not ours:
         return spec

@@ -1,4 +1,4 @@
-"""Recognising the host: BasicSR as it was published, or another package of its name that is left alone.
+"""Recognition of the host: BasicSR as it was published, or another package of its name that is left alone.
 
 Many projects carry their own ``basicsr/``, older and changed. What no installed distribution of version 1.4.2 or later
 has brought is such a copy.

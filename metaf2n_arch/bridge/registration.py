@@ -70,7 +70,7 @@ def _load_plugins() -> None:
         try:
             import_module(entry.module)
             plugins.append(entry.module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a module that reads a command line ends the program
             say(f'the plug-in {entry.name} ({entry.value}) cannot be loaded: {described(error)}')
 
 

@@ -9,8 +9,17 @@ repairs are looked up the moment the first module of BasicSR is searched for.
     METAF2N_BRIDGE_SKIP=a,b     leaves single repairs out, see `python -m metaf2n_arch.bridge`
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from _thread import get_ident
+
+TYPE_CHECKING = False  # not from `typing`, which is not loaded yet
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 PARTS = tuple(f'metaf2n_arch.{floor}.' for floor in ('archs', 'losses', 'metrics', 'data', 'models'))
 SHIM = 'torchvision.transforms.functional_tensor'
@@ -22,22 +31,34 @@ class BridgeFinder:
     Whoever imports a name from that module later gets the repaired one, so that no copies have to be chased.
     """
 
-    def find_spec(self, name, path=None, target=None):
+    def __init__(self) -> None:
+        # What each thread is looking for: other tools' finders ask all others in turn, as this one does.
+        self._searched: set[tuple[int, str]] = set()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if not (name == 'basicsr' or name.startswith(('basicsr.', *PARTS)) or name == SHIM):
             return None
-        for finder in sys.meta_path:
-            find = getattr(finder, 'find_spec', None)
-            spec = find(name, path, target) if find and finder is not self else None
-            if spec is not None:
-                break
-        else:
-            spec = None
+        search = (get_ident(), name)
+        if search in self._searched:
+            return None
+        self._searched.add(search)
+        try:
+            finders = [getattr(finder, 'find_spec', None) for finder in sys.meta_path if finder is not self]
+            specs = (find(name, path, target) for find in finders if find)
+            spec = next((spec for spec in specs if spec is not None), None)
+        finally:
+            self._searched.discard(search)
         try:
             from metaf2n_arch.bridge import hooks
 
             return hooks.observe(name, spec)
         except Exception as error:
-            print(f'metaf2n_arch: BasicSR stays as it is: {type(error).__name__}: {error}', file=sys.stderr)
+            try:  # noqa: SIM105 - contextlib may not be loaded yet
+                sys.stderr.write(f'metaf2n_arch: BasicSR stays as it is: {type(error).__name__}: {error}\n')
+            except Exception:  # a program without an output
+                pass
             return spec
 
 

@@ -8,6 +8,7 @@ from metaf2n_arch.bridge import patching
 from metaf2n_arch.bridge.circle import SKIP, skipped
 from metaf2n_arch.bridge.host import REPAIRS
 from metaf2n_arch.bridge.voice import described, say
+from metaf2n_arch.utils.checks import nearest
 
 
 def repair(module: ModuleType, late: bool = False) -> None:
@@ -36,7 +37,9 @@ def report() -> str:
     rows = [(item.trouble or state[item.applied], item.circle, item.name, item.module, item.why) for item in REPAIRS]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ['  '.join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
-    return '\n'.join(lines)
+    known = [item.name for item in REPAIRS]
+    unknown = [f'{SKIP}: there is no repair {name!r}.{nearest(name, known)}' for name in sorted(skipped() - {*known})]
+    return '\n'.join([*lines, *unknown])
 
 
 def brief() -> tuple[bool, str]:

@@ -1,7 +1,11 @@
-"""One line on stderr, where the bridge could not do what it is for; never an exception, never twice."""
+"""Messages of the bridge: one line on stderr where it could not do its work; never an exception, never twice.
+
+Not even where a program has closed its output, or has no command line.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -11,11 +15,12 @@ _said: set[str] = set()
 def say(text: str) -> None:
     """Says a line once, in the first process of a run."""
     line = f'metaf2n_arch: {" ".join(text.split())}'
-    if line in _said or os.environ.get('RANK', '0') != '0' or '--multiprocessing-fork' in sys.argv:
+    if line in _said or os.environ.get('RANK', '0') != '0' or '--multiprocessing-fork' in getattr(sys, 'argv', ()):
         return
     _said.add(line)
     if sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)
 
 
 def described(error: BaseException) -> str:

@@ -19,9 +19,12 @@ Architecture = Annotated[
     typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
 ]
 ParamKey = Annotated[
-    str | None, typer.Option(help='Where the generator lies in its file, if there are several: params, net_g, ...')
+    str | None,
+    typer.Option(help='Key of the generator in its file, if the file holds several networks: params, net_g, ...'),
 ]
-MaskWeights = Annotated[str | None, typer.Option(help='MaskNet; without it every pixel is trusted alike.')]
+MaskWeights = Annotated[
+    str | None, typer.Option(help="MaskNet's weights; without them the confidence is 1 everywhere.")
+]
 MaskArchitecture = Annotated[
     str | None,
     typer.Option(help="'{upsample: authors}', or an option file with network_m; read off MaskNet's own files."),
@@ -35,7 +38,7 @@ Restorer = Annotated[
         help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}; gpen, or that of the training.'
     ),
 ]
-Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, cpu; a GPU if there is one.')]
+Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, xpu, mps, cpu; a GPU if there is one.')]
 
 
 def load(
@@ -97,7 +100,11 @@ def device_of(device: str | None, share: Shard) -> str | None:
         return device
     import torch
 
-    return f'cuda:{share.local % torch.cuda.device_count()}' if torch.cuda.is_available() else None
+    from metaf2n_arch.utils.modules import pick_device
+
+    kind = pick_device(None).type
+    several = {'cuda': torch.cuda, 'xpu': torch.xpu}.get(kind)
+    return None if several is None else f'{kind}:{share.local % several.device_count()}'
 
 
 def of_faces(detector: str, faces: str, min_confidence: float | None) -> str | dict[str, Any]:
@@ -151,7 +158,7 @@ def option_file_content(text: str, name: str) -> dict[str, Any]:
     try:
         return _mapping(path.read_text(encoding='utf-8'), text)
     except UnicodeDecodeError:
-        raise OptionError(f'{name} {text}: no text; give an option file, or {{type: ..., ...}}.') from None
+        raise OptionError(f'{name} {text}: not a text file; give an option file, or {{type: ..., ...}}.') from None
     except OSError as error:
         raise OptionError(f'{name} {text}: {error.strerror}; give an option file, or {{type: ..., ...}}.') from None
 
@@ -162,7 +169,7 @@ def _mapping(text: str, name: str) -> dict[str, Any]:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise OptionError(f'{name}: no valid YAML ({" ".join(str(error).split())[:160]}).') from None
+        raise OptionError(f'{name}: not valid YAML ({" ".join(str(error).split())[:160]}).') from None
     if not isinstance(value, dict):
         raise OptionError(f'{name} is {text[:80]!r}, expected {{type: ..., ...}}.')
     return value

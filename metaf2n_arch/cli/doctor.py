@@ -29,7 +29,7 @@ def doctor(
 
             known[name] = of_option_file(name, option_file_content(name, 'doctor'))
         if name not in known:
-            raise OptionError(f'doctor: {name} is no command that needs anything.{nearest(name, known)}')
+            raise OptionError(f'doctor: {name} is not a command that this page knows.{nearest(name, known)}')
         named.append(known[name])
     lines = examine([command for command in named if command not in COMMANDS])
     well = False

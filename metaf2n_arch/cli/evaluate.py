@@ -30,12 +30,14 @@ def evaluate(
     option_file: Annotated[
         Path | None, typer.Option('--opt', help='Take the metrics of an option file (val.metrics) instead.')
     ] = None,
-    no_reference: Annotated[bool, typer.Option('--no-reference', help='All folders are results; no truth.')] = False,
-    mod_crop: Annotated[int, typer.Option(min=1, help='Cut the truth to a multiple of this.')] = 1,
+    no_reference: Annotated[
+        bool, typer.Option('--no-reference', help='All folders hold results; there is no truth to compare with.')
+    ] = False,
+    mod_crop: Annotated[int, typer.Option(min=1, help='Crop the truth to a multiple of this number of pixels.')] = 1,
     allow_missing: Annotated[
         bool, typer.Option('--allow-missing', help='Go on without the metrics whose weights are not on this machine.')
     ] = False,
-    json: Annotated[Path | None, typer.Option(help='Write all values, of each image too, to this file.')] = None,
+    json: Annotated[Path | None, typer.Option(help='Write the values of all images to this JSON file.')] = None,
     shard: Annotated[
         str | None,
         typer.Option(

@@ -29,7 +29,7 @@ def export(
     if push is not None and (licence is None or out.suffix != '.safetensors'):
         raise OptionError('--push needs --licence of the weights, and --out FILE.safetensors.')
     if half and out.suffix == '.onnx':
-        typer.echo('float16 on a CPU is slow; take it for GPUs.', err=True)
+        typer.echo('float16 is slow on a CPU; use it for GPUs.', err=True)
     from metaf2n_arch.weights.export import export as write
 
     block = blocks.network_block(architecture, 'network_g', '--architecture')

@@ -48,7 +48,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version and leave.')
+        bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version and exit.')
     ] = False,
 ) -> None:
     """Blind super-resolution that adapts to each photo from the faces in it, as a plug-in of BasicSR."""

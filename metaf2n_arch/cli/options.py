@@ -33,16 +33,16 @@ def schema(
 def check(
     file: Annotated[str, typer.Argument(help='Option file, or the name of a shipped one.')],
     force_yml: Annotated[
-        list[str] | None, typer.Option('--force_yml', help='Option to overrule: train:ema_decay=0.999.')
+        list[str] | None, typer.Option('--force_yml', help='Option to change, as in training: train:ema_decay=0.999.')
     ] = None,
-    files: Annotated[bool, typer.Option('--files', help='Look whether images and weights are there, too.')] = False,
+    files: Annotated[bool, typer.Option('--files', help='Also check that images and weights exist.')] = False,
 ) -> None:
     """Check an option file as training and testing do before they start; each mistake is one line."""
     from metaf2n_arch.config.command_line import check_alone
     from metaf2n_arch.config.schema import load_parts
 
     load_parts()
-    typer.echo(f'{file}: right, for python -m {check_alone(file, force_yml or (), files)}.')
+    typer.echo(f'{file}: valid, for python -m {check_alone(file, force_yml or (), files)}.')
 
 
 @app.command()

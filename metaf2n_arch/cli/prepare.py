@@ -15,19 +15,19 @@ app = typer.Typer(
 )
 
 Source = Annotated[Path, typer.Argument(help='Folder of images, searched with its subfolders.')]
-Out = Annotated[Path, typer.Argument(help='Folder to fill.')]
+Out = Annotated[Path, typer.Argument(help='Output folder.')]
 Jobs = Annotated[int | None, typer.Option('--jobs', '-j', min=1, help='Processes; by default one per core.')]
 DetectorName = Annotated[str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25 or yunet.')]
 DetectorWeights = Annotated[
     str | None, typer.Option('--detector-weights', '--weights', help="The detector's weights, a file or a name.")
 ]
 Confidence = Annotated[
-    float | None, typer.Option(min=0, max=1, help='Least score of a face; if not given 0.9, or 0.7 for yunet.')
+    float | None, typer.Option(min=0, max=1, help='Minimum score of a face; if not given 0.9, or 0.7 for yunet.')
 ]
 Listing = Annotated[
     Path | None, typer.Option('--list', help='Only the images of this list, as `prepare split` writes them.')
 ]
-DryRun = Annotated[bool, typer.Option('--dry-run', help='Say what would be done, and write nothing.')]
+DryRun = Annotated[bool, typer.Option('--dry-run', help='Show what would be done; write nothing.')]
 
 
 def _run(work: Any, jobs: int | None, dry_run: bool, listing: Path | None = None) -> None:
@@ -44,8 +44,12 @@ def align(
         list[int] | None, typer.Option(min=16, help='Side of the faces, 512 if left out; may be given several times.')
     ] = None,
     largest: Annotated[bool, typer.Option(help='Only the largest face of each photo.')] = False,
-    min_ratio: Annotated[float, typer.Option(min=0, help='Least side of a face in the photo, in sizes.')] = 0.5,
-    landmarks: Annotated[Path | None, typer.Option(help='JSON of five landmarks per face; no detector then.')] = None,
+    min_ratio: Annotated[
+        float, typer.Option(min=0, help='Minimum side of a face in the photo, as a fraction of --size.')
+    ] = 0.5,
+    landmarks: Annotated[
+        Path | None, typer.Option(help='JSON file with five landmarks per face, instead of a detector.')
+    ] = None,
     detector: DetectorName = 'retinaface_resnet50',
     weights: DetectorWeights = None,
     confidence: Confidence = None,
@@ -61,7 +65,9 @@ def align(
     from metaf2n_arch.utils.options import parse_block
 
     if detector == 'cascade' and landmarks is None:
-        raise OptionError('the detector cascade knows no landmarks; take yunet or retinaface_resnet50.')
+        raise OptionError(
+            'the detector cascade finds no landmarks, which aligning needs; use yunet or retinaface_resnet50.'
+        )
     options = parse_block(DetectorOptions, {'type': detector, 'weights': weights, 'confidence': confidence}, 'detector')
     points = None if landmarks is None else read_landmarks(landmarks)
     if points is None and not dry_run:
@@ -73,7 +79,7 @@ def align(
 def multiscale(
     source: Source,
     out: Out,
-    shortest: Annotated[int, typer.Option(min=0, help='Shorter side of the last image; 0: without it.')] = 400,
+    shortest: Annotated[int, typer.Option(min=0, help='Shorter side of the smallest size; 0: none.')] = 400,
     original: Annotated[bool, typer.Option(help='Write the images themselves too.')] = False,
     listing: Listing = None,
     jobs: Jobs = None,
@@ -90,8 +96,10 @@ def crops(
     source: Source,
     out: Out,
     size: Annotated[int, typer.Option(min=2, help='Side of the crops.')] = 400,
-    stride: Annotated[int, typer.Option(min=1, help='Distance of the grid.')] = 200,
-    min_energy: Annotated[float, typer.Option(help='Least log mean squared gradient; -inf keeps all.')] = -6.0,
+    stride: Annotated[int, typer.Option(min=1, help='Distance between neighbouring crops, in pixels.')] = 200,
+    min_energy: Annotated[
+        float, typer.Option(help='Minimum log mean squared gradient of a crop; -inf keeps all.')
+    ] = -6.0,
     listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
@@ -107,7 +115,9 @@ def crops(
 def masks(
     source: Source,
     out: Out,
-    threshold: Annotated[int, typer.Option(min=0, max=254, help='Response that an edge must exceed.')] = 20,
+    threshold: Annotated[
+        int, typer.Option(min=0, max=254, help='Minimum Laplacian response of an edge pixel, 8-bit.')
+    ] = 20,
     stride: Annotated[int, typer.Option(min=1, help='Keep the diagonal of each stride x stride block.')] = 1,
     listing: Listing = None,
     jobs: Jobs = None,
@@ -124,8 +134,8 @@ def degrade(
     source: Source,
     out: Out,
     family: Annotated[str, typer.Option(help='iid: what training draws; ood: what it never draws.')] = 'iid',
-    seed: Annotated[int, typer.Option(min=0, help='Of all draws; each also depends on the name of its image.')] = 0,
-    scale: Annotated[int, typer.Option(min=1, help='Side of GT over side of LQ.')] = 4,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed; each draw also depends on the name of its image.')] = 0,
+    scale: Annotated[int, typer.Option(min=1, help='Downscaling factor: side of GT divided by side of LQ.')] = 4,
     listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
@@ -142,7 +152,9 @@ def degrade(
 def lmdb(
     source: Source,
     out: Annotated[Path, typer.Argument(help='Folder to write; ends in .lmdb.')],
-    compression: Annotated[int, typer.Option(min=0, max=9, help='Of the PNGs; 1 is quick to read.')] = 1,
+    compression: Annotated[
+        int, typer.Option(min=0, max=9, help='Compression level of the PNG images; 1 is quick to read.')
+    ] = 1,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -170,9 +182,9 @@ def meta_info(
 def split(
     source: Source,
     out: Annotated[Path, typer.Argument(help='Folder for train.txt, val.txt and test.txt.')],
-    val: Annotated[float, typer.Option(help='Share (below 1) or number of images.')] = 0.1,
-    test: Annotated[float, typer.Option(help='Share (below 1) or number of images.')] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help='Of the order in which photos are taken.')] = 0,
+    val: Annotated[float, typer.Option(help='For validation: a share (below 1) or a number of images.')] = 0.1,
+    test: Annotated[float, typer.Option(help='For testing: a share (below 1) or a number of images.')] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of the order of the photos.')] = 0,
     dry_run: DryRun = False,
 ) -> None:
     """List images for training, validation and test; crops and sizes of one photo stay in one list."""
@@ -193,8 +205,8 @@ def faces(
     detector: DetectorName = 'retinaface_resnet50',
     weights: DetectorWeights = None,
     confidence: Confidence = None,
-    scale: Annotated[int, typer.Option(min=1, help='Of the generator that will be tested.')] = 4,
-    device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
+    scale: Annotated[int, typer.Option(min=1, help='Upscaling factor of the generator that will be tested.')] = 4,
+    device: Annotated[str, typer.Option(help='cuda, xpu, mps, cpu.')] = 'cpu',
     listing: Listing = None,
     dry_run: DryRun = False,
 ) -> None:

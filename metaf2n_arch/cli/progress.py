@@ -1,4 +1,4 @@
-"""What the commands share: a progress bar, and the summary of what was done and what was skipped."""
+"""Progress bars of the commands, and the summary of what was done and what was skipped."""
 
 from __future__ import annotations
 

@@ -36,18 +36,21 @@ def restore(
         str, typer.Option(help='Step size of the inner loop, 0.01 in the paper; auto: the best of a few, or none.')
     ] = 'auto',
     force_adapt: Annotated[
-        bool, typer.Option('--force-adapt', help='Keep the step although the loss grows on patches it has not seen.')
+        bool, typer.Option('--force-adapt', help='Keep the step even if the loss grows on other patches of the faces.')
     ] = False,
     color_fix: Annotated[
         str | None,
         typer.Option(help="How the photo's own tones are kept: lowfreq, wavelet, none; lowfreq if not given."),
     ] = None,
     learned_rates: Annotated[
-        bool, typer.Option('--learned-rates', help="The step sizes in the generator's file, instead of --inner-lr.")
+        bool,
+        typer.Option(
+            '--learned-rates', help="Use the learned step sizes in the generator's file, instead of --inner-lr."
+        ),
     ] = False,
     faces: Annotated[str, typer.Option(help='Faces to adapt to: all, largest, or the N largest.')] = 'all',
     min_confidence: Annotated[
-        float | None, typer.Option(help='Least score of a face, 0 to 1; 0.9 with RetinaFace, 0.7 with YuNet.')
+        float | None, typer.Option(help='Minimum score of a face, 0 to 1; 0.9 with RetinaFace, 0.7 with YuNet.')
     ] = None,
     skip_faces: Annotated[
         str, typer.Option(help='Numbers of faces to leave out, such as 0,2, as --list-faces shows them.')
@@ -59,22 +62,24 @@ def restore(
         bool, typer.Option('--save-faces', help='Also write each face as it is and restored, below faces/.')
     ] = False,
     paste_faces: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the restorer's faces blended into the result.")
+        float, typer.Option(min=0, max=1, help='How much of the restored faces is blended into the result, 0 to 1.')
     ] = 0.0,
     patches: Annotated[
         int | None, typer.Option(min=1, help='Random patches per face; 16, or as the weights were trained.')
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help='Decides where the patches lie.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of the positions of the patches.')] = 0,
     outscale: Annotated[
-        float | None, typer.Option(help="Size of the results in sizes of the photos; the generator's own if not given.")
+        float | None, typer.Option(help="Upscaling factor of the results, such as 2; the generator's own if not given.")
     ] = None,
     tile: Annotated[
         int,
-        typer.Option(min=0, help='Longest side, in pixels of the photo, given to the generator at once; 0: no tiles.'),
+        typer.Option(
+            min=0, help='Side of the tiles that large photos are cut into, in pixels of the photo; 0: no tiles.'
+        ),
     ] = 512,
     overlap: Annotated[
         int | None,
-        typer.Option(min=0, help='Surroundings that a tile sees, in pixels of the photo; 24, or what fits the tile.'),
+        typer.Option(min=0, help='Overlap of neighbouring tiles, in pixels of the photo; 24, or what fits the tile.'),
     ] = None,
     half: Annotated[bool, typer.Option('--half', help='Restore in float16 (GPU).')] = False,
     bf16: Annotated[
@@ -89,14 +94,19 @@ def restore(
     format_: Annotated[
         str | None, typer.Option('--format', help="png, jpg, webp, tiff, bmp or avif; each photo's own if not given.")
     ] = None,
-    compare: Annotated[bool, typer.Option('--compare', help='Also write LQ | not adapted | adapted.')] = False,
-    skip_existing: Annotated[bool, typer.Option('--skip-existing', help='Leave results that are there.')] = False,
+    compare: Annotated[
+        bool, typer.Option('--compare', help='Also write a picture: LQ | not adapted | adapted.')
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option('--skip-existing', help='Skip photos whose result exists already.')
+    ] = False,
     require_face: Annotated[bool, typer.Option('--require-face', help='A photo without a face is an error.')] = False,
     again: Annotated[
-        bool, typer.Option('--again', help='Restore also what an earlier run has done with the same settings.')
+        bool,
+        typer.Option('--again', help='Restore photos again that an earlier run with the same settings has finished.'),
     ] = False,
     results: Annotated[
-        Path | None, typer.Option('--results', help='File of JSON lines: what came of each input.')
+        Path | None, typer.Option('--results', help='Write one line of JSON for each photo to this file.')
     ] = None,
     shard: Annotated[
         str | None,

@@ -68,7 +68,7 @@ def _needed(file: str) -> dict[PublishedFile, None]:
         if name in known:
             found[known[name]] = None
         elif not Path(name).is_file():
-            typer.echo(f'{what}: {name} is no published file: train it, or put it there yourself.', err=True)
+            typer.echo(f'{what}: {name} is not a published file: train it, or put your own file there.', err=True)
     if not found:
         typer.echo(f'{file} needs no published weights.')
     return found

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before anything is built: keys the runner needs, files and folders."""
+"""Checks of an option file before anything is built: keys the runner needs, files and folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner's command line and the option file it names, read and checked before anything is built or written."""
+"""Command line of the runner and the option file it names, read and checked before anything is built or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks a whole option file before anything is built: every wrong key is one line that names its place.
+"""Check of a whole option file before anything is built: every wrong key is one line that names its place.
 
 The host lets unknown keys pass in silence, so that ``ema_deacy: 0.999`` trains for days without an average. Files whose
 ``model_type`` is ours are checked in full. In files of other models that name a part of ours this part is checked, and

@@ -41,7 +41,7 @@ def _load(name: str, where: str, file: str) -> ModuleType:
         sys.path.append(str(Path.cwd()))  # `python file.py` puts the file's folder there, and `python -m` this one
     try:
         return import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that reads a command line of its own ends the program
         reason = ' '.join(str(error).split())[:200]
         raise OptionError(f'{where}: {name} cannot be imported ({type(error).__name__}: {reason}).') from error
 

@@ -1,4 +1,4 @@
-"""Reading option files: YAML that executes nothing, numbers that are numbers, values forced on the command line."""
+"""Reader of option files: YAML that executes nothing, numbers that are numbers, values forced on the command line."""
 
 from __future__ import annotations
 

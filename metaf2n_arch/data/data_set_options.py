@@ -1,4 +1,4 @@
-"""What every data set of ours may be told in an option file."""
+"""Options of every data set of ours."""
 
 from __future__ import annotations
 

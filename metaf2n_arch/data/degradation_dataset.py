@@ -1,4 +1,4 @@
-"""Single clean images and a draw each, for every training that is not meta-learning."""
+"""Data set of single clean images and a degradation draw for each, for training without meta-learning."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DegradationDatasetOptions(DegradedOptions):
 
 
 @register(DATASET_REGISTRY)
-class DegradationDataset(Dataset):
+class DegradationDataset(Dataset[dict[str, Any]]):
     """One item is one clean image and the draw that the model degrades it by, on its device.
 
     Each visit in training draws patch, flip and degradation anew, see `Visits`. Outside training an item is always the

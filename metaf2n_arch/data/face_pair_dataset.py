@@ -41,7 +41,7 @@ class Entry:
 
 
 @register(DATASET_REGISTRY)
-class FacePairDataset(Dataset):
+class FacePairDataset(Dataset[dict[str, Any]]):
     """Reads the authors' layout of test sets: ``GT/ LQ/ Face_LQ/ Face_HQ/``, faces named ``<image>_<i>.png``.
 
     GT is optional as a whole; an image may have no faces. Load it with batch size 1, as the host does outside training.

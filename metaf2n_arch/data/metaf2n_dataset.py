@@ -63,7 +63,7 @@ class MetaF2NDatasetOptions(DegradedOptions):
 
 
 @register(DATASET_REGISTRY)
-class MetaF2NDataset(Dataset):
+class MetaF2NDataset(Dataset[dict[str, Any]]):
     """One item is one task of MetaF2N (Yin et al. 2023): N faces, N natural images and the one draw that degrades them.
 
     The model degrades: item and draw go to the device as they are. Faces are whole, because a face restorer needs whole

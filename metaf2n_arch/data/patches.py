@@ -1,4 +1,4 @@
-"""Cuts, flips and resizes pictures on their way into an item."""
+"""Patches: cutting, flipping and resizing images for an item of a data set."""
 
 from __future__ import annotations
 

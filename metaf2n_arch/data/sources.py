@@ -1,4 +1,4 @@
-"""Where the pictures of a data set come from: folders, folders with a meta-info file, or LMDB."""
+"""Image sources of a data set: folders, folders with a meta-info file, or LMDB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which draw an item gets: another at each visit, and the same whatever the number of workers."""
+"""Visits of an item: another random draw at each, and the same whatever the number of workers."""
 
 from __future__ import annotations
 

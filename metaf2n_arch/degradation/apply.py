@@ -1,4 +1,4 @@
-"""Applies a draw to images: blur, resize, noise, JPEG, twice (science: Real-ESRGAN's second-order degradation)."""
+"""Application of a degradation draw to images: blur, resize, noise, JPEG, twice (Real-ESRGAN's second order)."""
 
 from __future__ import annotations
 

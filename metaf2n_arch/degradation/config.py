@@ -1,4 +1,4 @@
-"""What may be drawn: ranges and probabilities of the two-stage degradation, with Real-ESRGAN's numbers as defaults."""
+"""Ranges and probabilities of the two-stage degradation, with Real-ESRGAN's numbers as defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cameras and old programs do to a finished picture: halos of over-sharpening, and dithering to few colours."""
+"""Finishing of a picture by cameras and old programs: halos of over-sharpening, and dithering to few colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws a degradation from its configuration; the order of the draws is part of what a seed means."""
+"""Sampling of a degradation from its configuration; the order of the draws is part of what a seed means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each command lacks on this machine, and how to get it."""
+"""Needs of the commands: what each lacks on this machine, and how to get it."""
 
 from __future__ import annotations
 

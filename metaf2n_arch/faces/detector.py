@@ -22,7 +22,7 @@ class DetectorOptions(Strict):
     """The option block ``detector``."""
 
     type: DetectorName = 'retinaface_resnet50'
-    """Which detector; ``cascade`` needs no weights file, and knows no landmarks."""
+    """Which detector; ``cascade`` needs no weights file, and finds no landmarks."""
     weights: str | None = None
     """A file, or a name of ``metaf2n weights list``; by default the published weights of `type`."""
     confidence: float | None = Field(None, ge=0, le=1)
@@ -48,7 +48,7 @@ class Face:
     Attributes:
         box: x0, y0, x1, y1 in pixels from the image's upper left corner; may reach over the border.
         landmarks: (5, 2) x and y of eyes, nose tip and mouth corners, the ones on the image's left first; integers are
-            pixel centres. None if the detector knows no landmarks.
+            pixel centres. None if the detector finds no landmarks.
         score: the detector's confidence in [0, 1].
     """
 

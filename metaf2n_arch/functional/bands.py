@@ -1,4 +1,4 @@
-"""Splitting images into a low and a high band of frequencies.
+"""Frequency bands: images split into a low and a high band.
 
 A cutoff is a fraction of the highest frequency of an axis: 1 is half a cycle per pixel, ω_c = π · cutoff in radians.
 """

@@ -18,7 +18,7 @@ def is_deep(image: Any, data: bytes, name: str) -> bool:
     """Whether a channel has 16 bits; Pillow silently drops half of them where there is more than one channel.
 
     Raises:
-        DataError: a TIFF file of more bits, of floats or of signed values.
+        DataError: a TIFF file of more than 16 bits, of floating-point numbers or of signed integers.
     """
     if image.format == 'PNG':
         return data[24] == 16
@@ -29,7 +29,10 @@ def is_deep(image: Any, data: bytes, name: str) -> bool:
     tags = getattr(image, 'tag_v2', {})
     bits, kinds = tags.get(258, (8,)), tags.get(339, (1,))
     if max(bits) > 16 or any(kind != 1 for kind in kinds):
-        raise DataError(f'{name} has {max(bits)}-bit or signed values, expected 8 or 16 bits per channel; convert it.')
+        kind = {2: 'signed integers', 3: 'floating-point numbers'}.get(max(kinds), 'integers')
+        raise DataError(
+            f'{name} has {max(bits)}-bit {kind}, expected 8- or 16-bit unsigned integers per channel; convert it.'
+        )
     return max(bits) == 16
 
 

@@ -80,7 +80,7 @@ class MetaF2N:
         self.networks = SharedNetworks(generator, mask, device)
         self.generator, self.mask, self.device = generator, mask, device
         self.options = options
-        self.adapted = self.networks.names(options.adapted)
+        self.adapt_only = self.networks.names(options.adapt_only)
         self.meta_trained = record is not None and record.meta_trained
         trained_with = record.inner_lr if record is not None and record.meta_trained else None
         self.rates: float | Params = PAPER_LR
@@ -222,7 +222,7 @@ class MetaF2N:
                 [0, 1]. Alpha is enlarged on its own, bicubically.
             unadapted: also restores the photo without adaptation, at the cost of another pass.
             require_face: a photo without a face is an error.
-            outscale: size of the result in sizes of the photo, instead of the generator's own.
+            outscale: upscaling factor of the result, instead of the generator's own.
             seed: instead of that of the options.
             progress: called now and then with what is counted, how many are done, and of how many, see `Progress`.
 
@@ -277,8 +277,7 @@ class MetaF2N:
             paste = self.options.paste_faces
             pasted = pasted_strips(plain, faces, (x.shape[-2], x.shape[-1]), self.scale, paste) if paste else plain
             strips = fix.in_strips(pasted, x)
-            shown = (strip.clamp(0, 1) for strip in strips)
-            return resized_strips(shown, (self.scale * x.shape[-2], self.scale * x.shape[-1]), size)
+            return resized_strips(_shown(strips), (self.scale * x.shape[-2], self.scale * x.shape[-1]), size)
 
         taken = found.fraction * self.rates if params is not None and found and isinstance(self.rates, float) else None
         return Opened(
@@ -335,6 +334,7 @@ class MetaF2N:
             self._fix_inside and fix is not None,
             FRACTIONS if options.inner_lr == 'auto' else (1.0,),
             options.force_adapt,
+            None if probed is None else probed.restored,
         )
         return adapt_guarded(
             net,
@@ -343,8 +343,15 @@ class MetaF2N:
             numpy_generator(seed),
             guard,
             patches=options.patches,
-            patch_size=max(1, options.patch_size // self.scale),
+            lq_patch_size=max(1, options.patch_size // self.scale),
             inner_lr=self.rates,
             inner_steps=options.inner_steps,
-            adapted=self.adapted,
+            adapt_only=self.adapt_only,
         )
+
+
+def _shown(strips: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Strips clamped to [0, 1]."""
+    for strip in strips:
+        yield strip.clamp(0, 1)
+        del strip  # it may be a view of many more rows, which must go before the next ones are computed

@@ -24,7 +24,9 @@ from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import AnySize, Generator
 
 PROBES = (2, 12)
-"""Least and largest number of patches, all over the photo, that are restored first."""
+"""Minimum and maximum number of patches, all over the photo, that are restored first."""
+PROBED = 1 / 25
+"""Share of the photo that they cover, between these."""
 
 _REMEDIES = {
     'float32': 'its weights are damaged or do not belong to it: give other --weights',
@@ -83,12 +85,11 @@ class SharedNetworks:
     @torch.no_grad()
     def probe(self, x: Tensor) -> Probed:
         """Restores patches from all over a photo (1, 3, H, W) with the weights as they are."""
-        count = min(max(round(x.shape[-2] * x.shape[-1] / (10 * PROBE**2)), PROBES[0]), PROBES[1])
+        count = min(max(round(PROBED * x.shape[-2] * x.shape[-1] / PROBE**2), PROBES[0]), PROBES[1])
         patches = probes_of(x, PROBE, count, numpy_generator(0))
         output = functional(self.own()[0], torch.channels_last)({}, patches)
         return Probed(patches, output.nan_to_num().clamp(0, 1))
 
-    @torch.no_grad()
     def strips(
         self,
         params: Params | None,
@@ -117,6 +118,8 @@ class SharedNetworks:
             state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
         call = functional(net, torch.channels_last)
 
+        # Here, and not round the generator: torch would hold each strip until the next one is there.
+        @torch.no_grad()
         def run(x: Tensor) -> Tensor:
             return call(state, x.to(dtype)).float()
 
@@ -129,6 +132,7 @@ class SharedNetworks:
             if not all(bool(torch.isfinite(part).all()) for part in strip.split(STRIP, -2)):
                 raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
             yield strip.clamp_(0, 1)
+            del strip  # before the next one is computed
 
     @torch.no_grad()
     def confidence(self, face: FacePair) -> np.ndarray:

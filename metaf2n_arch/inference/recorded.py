@@ -47,6 +47,6 @@ def learned_rates(generator: Generator, path: Path, options: RestoreOptions) -> 
         return None
     prefix = 'net.' if isinstance(generator.net, AnySize) else ''
     names = [name.removeprefix(prefix) for name, _ in generator.net.named_parameters()]
-    learned = InnerRates(select(names, options.completed(record).adapted), PAPER_LR)
+    learned = InnerRates(select(names, options.completed(record).adapt_only), PAPER_LR)
     learned.load(path, required=True)
     return learned.by_name()

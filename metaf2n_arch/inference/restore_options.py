@@ -20,6 +20,8 @@ class RestoreOptions(Strict):
     What is not given is that with which the weights were trained, where their file says so (`completed`).
     """
 
+    renamed = {'adapted': 'adapt_only'}
+
     inner_lr: float | Literal['auto'] = 'auto'
     """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries a few on patches that take no
     part in the step, and does not adapt where nothing is gained.
@@ -46,7 +48,7 @@ class RestoreOptions(Strict):
     """Random patches per face; 16 in the authors' program. At most 32 in all, spread over the faces."""
     patch_size: int = Field(64, ge=4)
     """Side of these patches, in pixels of the restored photo; 64 in the authors' program."""
-    adapted: tuple[str, ...] | None = None
+    adapt_only: tuple[str, ...] | None = None
     """Name patterns of the generator's tensors that may move; all if None."""
     seed: int = Field(0, ge=0)
     """Seed of the patches' places."""
@@ -89,7 +91,7 @@ class RestoreOptions(Strict):
         if record is not None and record.color_fix in get_args(ColorFixName):
             known['color_fix'] = record.color_fix
         if record is not None and record.meta_trained:
-            names = 'inner_steps', 'patches', 'patch_size', 'adapted'
+            names = 'inner_steps', 'patches', 'patch_size', 'adapt_only'
             known |= {name: getattr(record, name) for name in names}
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return RestoreOptions(**{**{name: value for name, value in known.items() if value is not None}, **given})

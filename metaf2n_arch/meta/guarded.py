@@ -7,7 +7,8 @@ see that. So each step size is tried on
 - *probes*, patches from all over the photo: their tones must not move away from those of the photo (`drift`), which
   needs no truth.
 
-The step size that lowers the held-out loss most is taken; none, where none does both.
+The step size that lowers the held-out loss most is taken; none, where none does both. Probes cost most, so they are
+asked last: about the best step size first, and about the others only where it is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 
 from metaf2n_arch.meta.concatenation import saved_in_parts
 from metaf2n_arch.meta.inner import adapt
-from metaf2n_arch.meta.params import Params, Rates, adapted_names, descend, detached, functional
+from metaf2n_arch.meta.params import Params, Rates, descend, detached, functional, names_to_adapt
 from metaf2n_arch.meta.photo import FaceAdaptation, Gain, psnr
 from metaf2n_arch.meta.support import Pair, crop, random_patches, weighted_l1
 
@@ -61,6 +63,7 @@ class Guard:
         inside: whether `finish` was part of the generator in training, so that the step sees its output, too.
         fractions: of the step size that are tried.
         force: keep the first of them whatever the patches say, as long as it is finite.
+        before: the probes' outputs before any step, where they are known.
     """
 
     probes: Tensor | None
@@ -69,21 +72,21 @@ class Guard:
     inside: bool = False
     fractions: Sequence[float] = FRACTIONS
     force: bool = False
+    before: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one step size came to on patches that took no part in the step."""
+    """What one step size came to on held-out patches."""
 
     fraction: float
     params: Params
     gain: Gain
-    drift: float
 
-    def good(self, drift_before: float) -> bool:
-        """Whether the held-out loss falls and the photo's tones stay."""
-        within = self.drift <= drift_before * (1 + DRIFT_GROWTH) + 1e-4
-        return self.gain.finite and self.gain.loss >= LEAST_GAIN and within
+    @property
+    def gains(self) -> bool:
+        """Whether the held-out loss falls by enough."""
+        return self.gain.finite and self.gain.loss >= LEAST_GAIN
 
 
 def spread(patches: int, faces: int, most: int = MOST_PATCHES) -> list[int]:
@@ -120,25 +123,25 @@ def adapt_guarded(
     guard: Guard,
     *,
     patches: int = 16,
-    patch_size: int = 16,
+    lq_patch_size: int = 16,
     inner_lr: Rates = 1e-2,
     inner_steps: int = 1,
-    adapted: Collection[str] | None = None,
+    adapt_only: Collection[str] | None = None,
 ) -> FaceAdaptation | None:
     """Runs the inner loop as `adapt_to_faces` does, with the step size that `guard` finds best, if any.
 
     Args:
-        net, mask, faces, rng, patches, patch_size, inner_lr, inner_steps, adapted: see `adapt_to_faces`; `inner_lr` is
-            the largest step size that is tried.
+        net, mask, faces, rng, patches, lq_patch_size, inner_lr, inner_steps, adapt_only: see `adapt_to_faces`;
+            `inner_lr` is the largest step size that is tried.
         guard: what it is tried with.
 
     Returns:
         The adaptation, whose `kept` says whether it is to be used and whose `reason` why not; None without faces.
     """
-    support = spread_patches(faces, patches, patch_size, rng, MOST_PATCHES)
+    support = spread_patches(faces, patches, lq_patch_size, rng, MOST_PATCHES)
     if support is None:
         return None
-    held = spread_patches(faces, HELD_OUT, patch_size, rng, HELD_OUT)
+    held = spread_patches(faces, HELD_OUT, lq_patch_size, rng, HELD_OUT)
     assert held is not None
     generate, theta = functional(net), detached(dict(net.named_parameters()))
     inner_loss = weighted_l1(
@@ -149,8 +152,8 @@ def adapt_guarded(
     weight = _confidence(mask, support)
     judge = Judge(generate, held, _confidence(mask, held), guard)
     with saved_in_parts():
-        first = adapt(theta, {}, inner_loss, inner_lr=inner_lr, adapted=adapted, keep_gradients=True)
-    names = adapted_names(theta, adapted)
+        first = adapt(theta, {}, inner_loss, inner_lr=inner_lr, adapt_only=adapt_only, keep_gradients=True)
+    names = names_to_adapt(theta, adapt_only)
     trials = []
     for fraction in guard.fractions:
         rates: Rates = (
@@ -159,26 +162,26 @@ def adapt_guarded(
         params = descend(theta, first.gradients[0], rates)
         if inner_steps > 1:
             with saved_in_parts():
-                more = adapt(params, {}, inner_loss, inner_lr=rates, inner_steps=inner_steps - 1, adapted=adapted)
+                more = adapt(params, {}, inner_loss, inner_lr=rates, inner_steps=inner_steps - 1, adapt_only=adapt_only)
             params = more.fast_params
         trials.append(judge.trial(fraction, params))
-    return chosen(trials, judge.drift_before, guard.force)
+    return chosen(trials, judge.keeps_tones, guard.force)
 
 
-def chosen(trials: Sequence[Trial], drift_before: float, force: bool) -> FaceAdaptation:
-    """The best of the trials; the first, not to be kept, where none is good."""
-    good = [trial for trial in trials if trial.good(drift_before)]
-    if good:
-        best = max(good, key=lambda trial: trial.gain.loss)
-        return FaceAdaptation(best.params, best.gain, best.fraction)
+def chosen(trials: Sequence[Trial], keeps_tones: Callable[[Trial], bool], force: bool) -> FaceAdaptation:
+    """The best of the trials that keeps the photo's tones; one that is not to be kept, where none does."""
+    gaining = sorted((trial for trial in trials if trial.gains), key=lambda trial: -trial.gain.loss)
+    for trial in gaining:
+        if keeps_tones(trial):
+            return FaceAdaptation(trial.params, trial.gain, trial.fraction)
     first = trials[0]
-    if not any(trial.gain.finite for trial in trials):
+    finite = [trial for trial in trials if trial.gain.finite]
+    if not finite:
         return FaceAdaptation(first.params, first.gain, first.fraction, False, 'the step size is far too large')
     if force and first.gain.finite:
         return FaceAdaptation(first.params, first.gain, first.fraction)
-    finite = [trial for trial in trials if trial.gain.finite]
     best = max(finite, key=lambda trial: trial.gain.loss)
-    reason = 'adaptation would shift the tones of the photo' if best.gain.loss >= LEAST_GAIN else 'no gain on the faces'
+    reason = 'adaptation would shift the tones of the photo' if gaining else 'no gain on the faces'
     return FaceAdaptation(best.params, best.gain, best.fraction, False, reason)
 
 
@@ -191,26 +194,40 @@ class Judge:
         self.weight = weight
         # What a colour fix takes out of the result cannot be won or lost on the faces either.
         self.hq = guard.finish(hq, self.lq).clamp(0, 1)
-        self.loss_before, self.psnr_before, self.drift_before = self._measure({})
+        self.loss_before, self.psnr_before = self._measure({})
 
     def trial(self, fraction: float, params: Params) -> Trial:
-        """Measures one step."""
-        loss, decibels, drift = self._measure(params)
-        return Trial(fraction, params, Gain(self.loss_before, loss, self.psnr_before, decibels), drift)
+        """Measures one step on the held-out patches."""
+        loss, decibels = self._measure(params)
+        return Trial(fraction, params, Gain(self.loss_before, loss, self.psnr_before, decibels))
+
+    def keeps_tones(self, trial: Trial) -> bool:
+        """Whether the drift of the probes does not grow by a step; true where there are none."""
+        if self.guard.probes is None:
+            return True
+        return self.drift(trial.params) <= self.drift_before * (1 + DRIFT_GROWTH) + 1e-4
+
+    @cached_property
+    def drift_before(self) -> float:
+        """Drift of the probes before any step."""
+        return self.drift({}, self.guard.before)
 
     @torch.no_grad()
-    def _measure(self, params: Params) -> tuple[float, float, float]:
-        """Loss and PSNR on the held-out patches, and drift on the probes."""
+    def drift(self, params: Params, output: Tensor | None = None) -> float:
+        """Mean drift of the probes, or of their `output` where it is known; infinite if there is no number."""
+        assert self.guard.probes is not None
+        output = self.generate(params, self.guard.probes) if output is None else output
+        found = float(self.guard.drift(output.clamp(0, 1), self.guard.probes).mean())
+        return found if math.isfinite(found) else math.inf
+
+    @torch.no_grad()
+    def _measure(self, params: Params) -> tuple[float, float]:
+        """Loss and PSNR on the held-out patches."""
         raw = self.generate(params, self.lq)
         if not bool(torch.isfinite(raw).all()):
-            return math.nan, math.nan, math.nan
+            return math.nan, math.nan
         output = self.guard.finish(raw.clamp(0, 1), self.lq).clamp(0, 1)
-        loss = float((self.weight * (self.hq - output).abs()).mean())
-        if self.guard.probes is None:
-            return loss, psnr(output, self.hq), 0.0
-        probed = self.generate(params, self.guard.probes)
-        drift = float(self.guard.drift(probed.clamp(0, 1), self.guard.probes).mean())
-        return loss, psnr(output, self.hq), drift if math.isfinite(drift) else math.inf
+        return float((self.weight * (self.hq - output).abs()).mean()), psnr(output, self.hq)
 
 
 def probes_of(photo: Tensor, size: int, count: int, rng: np.random.Generator) -> Tensor:

@@ -14,12 +14,12 @@ from metaf2n_arch.meta.params import (
     InnerLosses,
     Params,
     Rates,
-    adapted_names,
     added,
     check_rates,
     descend,
     detached,
     leaves,
+    names_to_adapt,
     pieces,
 )
 from metaf2n_arch.meta.replay import Draws
@@ -58,7 +58,7 @@ def adapt(
     *,
     inner_lr: Rates,
     inner_steps: int = 1,
-    adapted: Collection[str] | None = None,
+    adapt_only: Collection[str] | None = None,
     keep_gradients: bool = False,
     keep_graph: bool = False,
 ) -> Adaptation:
@@ -73,7 +73,7 @@ def adapt(
             freed before the next is built, so that memory is that of the largest.
         inner_lr: the inner rate, or one for each adapted tensor (any shape that broadcasts to the tensor's).
         inner_steps: number of steps, at least 1.
-        adapted: names to adapt, see `select`; `None` for all.
+        adapt_only: names to adapt, see `select`; `None` for all.
         keep_gradients: also returns the gradient of each step.
         keep_graph: also returns the graph of the last step.
 
@@ -84,7 +84,7 @@ def adapt(
     >>> result.fast_params['w'], result.inner_losses[0]
     (tensor(1.5000), tensor(4.5000))
     """
-    names = adapted_names(theta, adapted)
+    names = names_to_adapt(theta, adapt_only)
     check_rates(inner_lr, names)
     if inner_steps < 1:
         raise ValueError(f'inner_steps is {inner_steps}, expected at least 1.')

@@ -17,12 +17,12 @@ from metaf2n_arch.meta.params import (
     OuterTerms,
     Params,
     Rates,
-    adapted_names,
     added,
     detached,
     gradient_of,
     learned,
     leaves,
+    names_to_adapt,
     pieces,
     rate_of,
 )
@@ -69,7 +69,7 @@ def meta_gradient(
     inner_lr: Rates,
     inner_steps: int = 1,
     mode: str = 'second',
-    adapted: Collection[str] | None = None,
+    adapt_only: Collection[str] | None = None,
     step_weights: Sequence[float] | None = None,
     curvature: str = 'auto',
     keep_graph: bool = False,
@@ -97,7 +97,7 @@ def meta_gradient(
         inner_steps: K.
         mode: ``second`` is exact; ``first_mask`` drops H and keeps the mixed derivative; ``first`` drops both, so that
             `phi` learns from what the outer loss says of it directly.
-        adapted: names the inner loop changes, see `select`; `None` for all.
+        adapt_only: names the inner loop changes, see `select`; `None` for all.
         step_weights: w_1 to w_K; `None` for the last step only.
         curvature: how products with second derivatives are taken, see `contracted_curvature`; all routes are exact.
         keep_graph: keeps the graph of the last inner step while the outer loss is differentiated, instead of making it
@@ -113,7 +113,7 @@ def meta_gradient(
     """
     require_choice('mode', mode, MODES)
     require_choice('curvature', curvature, ROUTES)
-    names, weights = adapted_names(theta, adapted), check_step_weights(step_weights, inner_steps)
+    names, weights = names_to_adapt(theta, adapt_only), check_step_weights(step_weights, inner_steps)
     theta, phi, rates_taught = detached(theta), detached(phi), learned(inner_lr, names)
     run = adapt(
         theta,
@@ -121,7 +121,7 @@ def meta_gradient(
         inner_loss,
         inner_lr=inner_lr,
         inner_steps=inner_steps,
-        adapted=names,
+        adapt_only=names,
         keep_gradients=bool(rates_taught),
         keep_graph=keep_graph and mode != 'first',
     )
@@ -189,7 +189,9 @@ def _join_outer_loss(
             at, at_phi = leaves(theta, theta), leaves(phi, phi)
             loss = term(at, at_phi, step)
             if not loss.requires_grad:
-                raise ValueError('The outer loss depends neither on theta nor on phi, so it teaches nothing.')
+                raise ValueError(
+                    'The outer loss depends neither on theta nor on phi, so that there is no gradient; check the loss.'
+                )
             found = gradient_of(weight * loss, [*at.values(), *at_phi.values()])
         total = loss.detach() if total is None else total + loss.detach()
         sums.add(dict(zip(theta, found)), dict(zip(phi, found[len(theta) :])))

@@ -93,18 +93,18 @@ def select(names: Iterable[str], patterns: str | Sequence[str] | None) -> list[s
     return [name for name in names if name in chosen]
 
 
-def adapted_names(theta: Params, adapted: Collection[str] | None) -> list[str]:
+def names_to_adapt(theta: Params, adapt_only: Collection[str] | None) -> list[str]:
     """Returns the names of `theta` that the inner loop changes, in their order; `None` means all.
 
     Raises:
         ValueError: a name is not in `theta`, or there is none.
     """
-    wanted = set(theta) if adapted is None else {adapted} if isinstance(adapted, str) else set(adapted)
+    wanted = set(theta) if adapt_only is None else {adapt_only} if isinstance(adapt_only, str) else set(adapt_only)
     for name in sorted(wanted):
         if name not in theta:
-            raise ValueError(f'adapted names {name!r}, which is not a parameter.{nearest(name, theta)}')
+            raise ValueError(f'adapt_only names {name!r}, which is not a parameter.{nearest(name, theta)}')
     if not wanted:
-        raise ValueError('adapted is empty; expected at least one parameter name, or None for all.')
+        raise ValueError('adapt_only is empty; expected at least one parameter name, or None for all.')
     return [name for name in theta if name in wanted]
 
 

@@ -42,7 +42,7 @@ class Gain:
 
     @property
     def finite(self) -> bool:
-        """Whether the step led anywhere; with far too large a rate it does not."""
+        """Whether both losses are finite; with too large an inner_lr they diverge."""
         return math.isfinite(self.loss_before) and math.isfinite(self.loss_after)
 
 
@@ -72,10 +72,10 @@ def adapt_to_faces(
     rng: np.random.Generator,
     *,
     patches: int = 16,
-    patch_size: int = 16,
+    lq_patch_size: int = 16,
     inner_lr: Rates = 1e-2,
     inner_steps: int = 1,
-    adapted: Collection[str] | None = None,
+    adapt_only: Collection[str] | None = None,
     measure: int = 0,
     finish: Callable[[Tensor, Tensor], Tensor] = lambda output, lq: output,
 ) -> FaceAdaptation | None:
@@ -90,10 +90,10 @@ def adapt_to_faces(
         faces: (X, Y) per face, (3, h, w) and (3, s·h, s·w) RGB in [0, 1], on the network's device.
         rng: where the patches' positions are drawn from.
         patches: per face.
-        patch_size: side of a patch in pixels of X.
+        lq_patch_size: side of a patch in pixels of X.
         inner_lr: α, or a rate for each adapted tensor.
         inner_steps: K.
-        adapted: names of the parameters that move; None for all.
+        adapt_only: names of the parameters that move; None for all.
         measure: also computes the gain, on so many patches of each face: one more forward pass on these. 0 does not.
         finish: (output, its input) -> what the loss sees, where something stands behind the generator.
 
@@ -104,7 +104,7 @@ def adapt_to_faces(
     >>> adapt_to_faces(net, None, faces, np.random.default_rng(0)) is None
     True
     """
-    pair = random_patches(faces, patches, patch_size, rng)
+    pair = random_patches(faces, patches, lq_patch_size, rng)
     if pair is None:
         return None
     lq, hq = pair
@@ -117,7 +117,7 @@ def adapt_to_faces(
     inner_loss = weighted_l1(generate, lambda *_: weight, lq, hq)
     theta: Params = dict(net.named_parameters())
     with saved_in_parts():
-        result = adapt(theta, {}, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapted=adapted)
+        result = adapt(theta, {}, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapt_only=adapt_only)
     if not measure:
         return FaceAdaptation(result.fast_params)
     # The patches of a face follow one another. A face that is smaller than a patch is its only one.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
+from metaf2n_arch.metrics.measure import as_tensor, measured, read_image
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.files import read_checkpoint
 from metaf2n_arch.weights.search import locate
@@ -45,6 +46,6 @@ def calculate_brisque(
         The value, or NaN, with the reason logged.
     """
     image = read_image('result', img, crop_border)
-    device = pick_device(device)
-    metric = _network(locate('brisque', 'BRISQUE'), device)
-    return metric(as_tensor(image, device)).item()
+    place = pick_device(device)
+    metric = _network(locate('brisque', 'BRISQUE'), str(place))
+    return metric(as_tensor(image, place)).item()

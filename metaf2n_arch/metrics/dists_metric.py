@@ -9,12 +9,13 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.archs.dists_network import DISTS, load_dists
-from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
+from metaf2n_arch.metrics.measure import as_tensor, measured, read_pair
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 
 
 @lru_cache(maxsize=2)
-def _network(device: str) -> DISTS:
+def _network(device: torch.device) -> DISTS:
     return load_dists().to(device)
 
 
@@ -41,6 +42,6 @@ def calculate_dists(
         The value, or NaN, with the reason logged, for instance which weights file is missing.
     """
     first, second = read_pair(img, img2, crop_border)
-    device = pick_device(device)
+    place = pick_device(device)
     with torch.inference_mode():
-        return _network(device)(as_tensor(first, device), as_tensor(second, device)).item()
+        return _network(place)(as_tensor(first, place), as_tensor(second, place)).item()

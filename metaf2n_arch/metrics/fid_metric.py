@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.metrics.measure import as_tensor, missing, pick_device, read_image
+from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.published_networks import load_published
 
@@ -58,7 +59,7 @@ def _without_rounding(eigenvalues: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def inception_features(device: str) -> nn.Module:
+def inception_features(device: torch.device) -> nn.Module:
     """Returns the Inception network of the original FID: (B, 3, 299, 299) in [-1, 1] to (B, 2048). Not downloaded.
 
     Raises:
@@ -80,7 +81,7 @@ def inception_features(device: str) -> nn.Module:
     return network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def prepare(image: np.ndarray, mode: str, device: str = 'cpu') -> Tensor:
+def prepare(image: np.ndarray, mode: str, device: torch.device | str = 'cpu') -> Tensor:
     """Returns an (H, W, 3) BGR image of 8 bits as Inception's input (1, 3, 299, 299); see `FID` for the modes."""
     if mode == 'legacy':
         small = F.interpolate(as_tensor(image, device), size=(SIDE, SIDE), mode='bilinear', align_corners=False)
@@ -94,7 +95,7 @@ def prepare(image: np.ndarray, mode: str, device: str = 'cpu') -> Tensor:
     return (torch.from_numpy(np.stack(channels))[None].to(device).clamp(0, 255) - 128) / 128
 
 
-def features_of(image: np.ndarray, mode: str, device: str) -> Tensor:
+def features_of(image: np.ndarray, mode: str, device: torch.device) -> Tensor:
     """Features (K,) of an (H, W, 3) BGR image of 8 bits, on the CPU.
 
     Each image passes through the network alone, so that its features do not depend on what stands beside it.
@@ -104,9 +105,9 @@ def features_of(image: np.ndarray, mode: str, device: str) -> Tensor:
         return inception_features(device)(batch)[0].cpu()
 
 
-def reference_features(image: np.ndarray, mode: str, device: str) -> Tensor:
+def reference_features(image: np.ndarray, mode: str, device: torch.device) -> Tensor:
     """`features_of` a reference, which are computed once: every validation has the same ones, told by their content."""
-    key = mode, device, str(image.shape), hashlib.sha256(image.tobytes()).hexdigest()
+    key = mode, str(device), str(image.shape), hashlib.sha256(image.tobytes()).hexdigest()
     if key not in _references:
         _references[key] = features_of(image, mode, device)
         if len(_references) > KEPT:
@@ -191,5 +192,5 @@ class FID(SummedSetMetric):
         covariances = scatter / (count - 1)
         try:
             return frechet_distance(means[0], covariances[0], means[1], covariances[1])
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # it does export it
             return missing('FID', error)

@@ -10,12 +10,13 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 
 from metaf2n_arch.archs.lpips_network import TRUNKS, build_lpips
-from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_pair
+from metaf2n_arch.metrics.measure import as_tensor, measured, read_pair
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 
 
 @lru_cache(maxsize=3)
-def _network(net: str, device: str) -> nn.Module:
+def _network(net: str, device: torch.device) -> nn.Module:
     return build_lpips(net).to(device)
 
 
@@ -42,9 +43,9 @@ def calculate_lpips(
         The value, or NaN, with the reason logged, for instance which weights file is missing.
     """
     first, second = read_pair(img, img2, crop_border)
-    device = pick_device(device)
-    network = _network(net, device)
+    place = pick_device(device)
+    network = _network(net, place)
     if min(first.shape[:2]) < TRUNKS[net].smallest:
         raise ValueError(f'an image of {first.shape[0]}x{first.shape[1]} is too small for the trunk {net!r}')
     with torch.inference_mode():
-        return network(as_tensor(first, device), as_tensor(second, device), normalize=True).item()
+        return network(as_tensor(first, place), as_tensor(second, place), normalize=True).item()

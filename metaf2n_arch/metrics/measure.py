@@ -93,8 +93,3 @@ def as_tensor(image: np.ndarray, device: torch.device | str = 'cpu') -> Tensor:
     """Returns an (H, W, 3) BGR image of 8 bits as a (1, 3, H, W) RGB float32 tensor in [0, 1]."""
     rgb = np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))
     return torch.from_numpy(rgb)[None].to(device).float() / 255
-
-
-def pick_device(device: str | None) -> str:
-    """Returns `device`, or the current GPU if there is one, else the CPU."""
-    return device or ('cuda' if torch.cuda.is_available() else 'cpu')

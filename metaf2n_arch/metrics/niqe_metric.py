@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from basicsr.metrics.niqe import calculate_niqe
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image
+from metaf2n_arch.metrics.measure import as_tensor, measured, read_image
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.search import locate
 
@@ -78,6 +80,8 @@ def calculate_niqe_pyiqa(
     """
     image = read_image('result', img, crop_border)
     _require_blocks(image)
-    device = pick_device(device)
-    metric = _pyiqa_niqe(locate('niqe', 'NIQE (pyiqa)'), device)
-    return metric(as_tensor(image, device)).item()
+    place = pick_device(device)
+    if place.type == 'mps':  # where there is no float64, in which pyiqa computes
+        place = torch.device('cpu')
+    metric = _pyiqa_niqe(locate('niqe', 'NIQE (pyiqa)'), str(place))
+    return metric(as_tensor(image, place)).item()

@@ -90,7 +90,7 @@ class MetaF2NModel(BaseGANSRModel):
         if mask_weights is not None and self.opt.get('network_m') is not None:
             self.opt['network_m'] = with_recorded(self.opt['network_m'], locate(mask_weights), 'network_m')
         self.net_m = self.make_network('m')
-        self.adapted = select((name for name, _ in self.net_g.named_parameters()), self.meta.adapted)
+        self.adapt_only = select((name for name, _ in self.net_g.named_parameters()), self.meta.adapt_only)
         self.rates = self._make_rates() if self.meta.inner_lr == 'learned' else None
         self.restorer = build_restorer(self.face.restorer) if self.is_train else None
         if self.restorer is not None:
@@ -98,7 +98,7 @@ class MetaF2NModel(BaseGANSRModel):
         self.start_validation()
 
     def _make_rates(self) -> InnerRates:
-        rates = InnerRates(self.adapted, self.meta.inner_lr_start)
+        rates = InnerRates(self.adapt_only, self.meta.inner_lr_start)
         path = self.opt['path'].get('pretrain_network_g')
         if path is not None:
             rates.load(locate(path), required=not self.is_train)
@@ -128,7 +128,7 @@ class MetaF2NModel(BaseGANSRModel):
                     'inner_lr': self.meta.inner_lr,
                     'inner_steps': self.meta.inner_steps,
                     'mode': self.meta.mode,
-                    'adapted': self.meta.adapted,
+                    'adapt_only': self.meta.adapt_only,
                     'patches': self.face.patches,
                     'patch_size': self.face.patch_size,
                     'restorer': None if restorer is None else f'{restorer.type} {restorer.size or 512}',
@@ -205,7 +205,7 @@ class MetaF2NModel(BaseGANSRModel):
             inner_lr=self.inner_lr(),
             inner_steps=self.meta.inner_steps,
             mode=self.meta.mode,
-            adapted=self.adapted,
+            adapt_only=self.adapt_only,
             step_weights=self._step_weights(current_iter),
             keep_graph=self.meta.keep_graph,
             curvature=self.meta.curvature,
@@ -277,10 +277,10 @@ class MetaF2NModel(BaseGANSRModel):
         rng = numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key)
         options: dict[str, Any] = {
             'patches': self.face.patches,
-            'patch_size': self.face.patch_size // self.opt['scale'],
+            'lq_patch_size': self.face.patch_size // self.opt['scale'],
             'inner_lr': self.inner_lr(),
             'inner_steps': self.meta.inner_steps,
-            'adapted': self.adapted,
+            'adapt_only': self.adapt_only,
         }
         if self.meta.inner_lr == 'auto':
             probes = probes_of(self.lq, PROBE, PROBES, numpy_generator(0))

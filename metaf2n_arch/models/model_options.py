@@ -14,6 +14,8 @@ from metaf2n_arch.utils.options import Strict
 class MetaOptions(Strict):
     """The block ``meta``: the inner loop, in training and at test time (Yin et al., ICCV 2023, section 3)."""
 
+    renamed = {'adapted': 'adapt_only'}
+
     mode: Literal['first', 'first_mask', 'second'] = 'second'
     """Gradient of the outer loss through the inner loop: ``second`` exact, ``first_mask`` without the Hessian but with
     the MaskNet term, ``first`` with neither (MaskNet then learns from its regulariser alone).
@@ -27,7 +29,7 @@ class MetaOptions(Strict):
     """What learned rates begin at, with ``inner_lr: learned``."""
     inner_steps: int = Field(1, ge=1)
     """Number of inner steps; 1 in the paper."""
-    adapted: tuple[str, ...] | None = None
+    adapt_only: tuple[str, ...] | None = None
     """Name patterns (``conv_*``, ``body.*``) of the generator's tensors that the inner loop may move; all if None."""
     annealing_iters: int = Field(0, ge=0)
     """With several inner steps, the iterations over which the weights of the outer losses after each step go from

@@ -33,7 +33,9 @@ class ValidationMixin:
     RGB in [0, 1]. Every metric is reported for each variant of the output.
     """
 
-    def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+    def dist_validation(
+        self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool
+    ) -> None:
         Validation(self, dataloader, current_iter, tb_logger, save_img).run()
 
     nondist_validation = dist_validation
@@ -172,7 +174,7 @@ class Validation:
             before = result[UNADAPTED][metric]
             lower_is_better = self.options['metrics'][metric].get('better') == 'lower'
             gain = before - value if lower_is_better else value - before
-            line += f' (before adaptation {before:.4f}, gain {gain:+.4f})'
+            line += f' (before adaptation {before:.4f}, gain {round(gain, 4) + 0.0:+.4f})'
         missing = self.evaluator.table.missing(RESULT, metric)
         if missing:
             line += f' (missing for {missing} images)'

@@ -69,6 +69,7 @@ class Summary:
     """Counts of outcomes."""
 
     restored: int = 0
+    listed: int = 0
     adapted: int = 0
     faces: int = 0
     without: int = 0
@@ -82,6 +83,9 @@ class Summary:
             self.failed.append(outcome)
         elif outcome.passed is not None:
             self.passed[outcome.passed] = self.passed.get(outcome.passed, 0) + 1
+        elif outcome.listed:
+            self.listed += 1
+            self.faces += outcome.faces
         else:
             self.restored += 1
             self.faces += outcome.faces
@@ -95,6 +99,8 @@ class Summary:
         parts = [
             f'{_count(self.restored, "photo")} restored, {_count(self.faces, "face")}, {self.adapted} adapted{gain}'
         ]
+        if self.listed:
+            parts = [f'{_count(self.listed, "photo")} looked at, {_count(self.faces, "face")} found']
         parts += [f'{self.without} without a face, restored unadapted'] if self.without else []
         parts += [f'{self.skipped} skipped'] if self.skipped else []
         parts += [f'{number} passed over ({reason})' for reason, number in self.passed.items()]

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.listing import scan_images
-from metaf2n_arch.images.reading import read_image
+from metaf2n_arch.images.reading import read_8bit, read_image
 from metaf2n_arch.report.figures import Panel
-from metaf2n_arch.report.panels import read_8bit, spread
+from metaf2n_arch.report.panels import spread
 from metaf2n_arch.report.runs import Run
 from metaf2n_arch.utils.staging import sha256_of
 from metaf2n_arch.weights.files import load_into

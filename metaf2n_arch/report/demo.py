@@ -147,7 +147,7 @@ def _settled(net: Any, root: Path, image: str, options: dict[str, Any], number: 
         [(face[0], face[1])],
         np.random.default_rng(number),
         patches=options['face']['patches'],
-        patch_size=options['face']['patch_size'] // options['scale'],
+        lq_patch_size=options['face']['patch_size'] // options['scale'],
         inner_lr=SMALL_STEP * options['meta']['inner_lr'],
         inner_steps=SMALL_STEPS,
     )
@@ -173,7 +173,7 @@ def _cells(outcomes: list[Outcome]) -> list[list[str]]:
     psnr = np.array([[values['psnr'] for values in row] for row in kinds])
     gains = psnr[:, 2:] - psnr[:, 1:2]
     rows = [
-        [outcome.name, outcome.degradation, *(f'{v:.2f}' for v in values), *(f'{g:+.2f}' for g in gain)]
+        [outcome.name, outcome.degradation, *(f'{v:.2f}' for v in values), *(_signed(g) for g in gain)]
         for outcome, values, gain in zip(outcomes, psnr, gains)
     ]
     return [*rows, ['mean', '', *(f'{v:.2f}' for v in psnr.mean(0)), *(_spread(column) for column in gains.T)]]
@@ -181,7 +181,12 @@ def _cells(outcomes: list[Outcome]) -> list[list[str]]:
 
 def _spread(gains: np.ndarray) -> str:
     deviation = f' ± {gains.std(ddof=1):.2f}' if len(gains) > 1 else ''
-    return f'{gains.mean():+.2f}{deviation}, least {gains.min():+.2f}'
+    return f'{_signed(gains.mean())}{deviation}, least {_signed(gains.min())}'
+
+
+def _signed(value: float) -> str:
+    """Two digits with their sign, and never -0.00."""
+    return f'{round(float(value), 2) + 0.0:+.2f}'
 
 
 _HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'one step', f'{SMALL_STEPS} small steps']

@@ -1,4 +1,4 @@
-"""Where the running training is: what the stock loop knows but hands to nobody.
+"""Position of the running training loop: epoch, sampler, place in the epoch.
 
 The loop keeps its epoch, its sampler and its place in the epoch in local variables. A state that is to continue exactly
 there needs them, so the repairs note them here as they pass by.

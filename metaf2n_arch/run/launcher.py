@@ -27,7 +27,7 @@ def end_with_launcher() -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(POLL)
-    logging.getLogger('basicsr').warning('torchrun is gone: saving, then ending.')
+    logging.getLogger('basicsr').warning('torchrun has ended: saving, then stopping.')
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(128 + signal.SIGTERM)

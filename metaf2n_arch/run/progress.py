@@ -37,7 +37,7 @@ class Bar:
         columns += [TextColumn('ETA'), TimeRemainingColumn(), TextColumn('{task.fields[losses]}')]
         self.progress = Progress(*columns, console=console or Console(stderr=True))
         self.task = self.progress.add_task(name, completed=done, total=total, losses='')
-        self._moved: list[tuple[logging.StreamHandler, Any]] = []
+        self._moved: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def start(self) -> None:
         """Shows the bar; the log's lines then appear above it."""
@@ -63,7 +63,7 @@ class Bar:
         losses = ''
         if BEFORE in values and AFTER in values:
             before, after = float(values[BEFORE]), float(values[AFTER])
-            losses = f'loss {before:.4f} → {after:.4f}, gain {before - after:+.4f}'
+            losses = f'loss {before:.4f} → {after:.4f}, gain {round(before - after, 4) + 0.0:+.4f}'
         else:
             found = [name for name in (AFTER, 'l_pix', 'l_total') if name in values]
             losses = f'loss {float(values[found[0]]):.4f}' if found else ''

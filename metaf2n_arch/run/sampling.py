@@ -54,7 +54,7 @@ MOST_SKIPPED = 50
 """Unreadable images in a row that end training: then something else is wrong than an image."""
 
 
-class SeededItems(Dataset):
+class SeededItems(Dataset[Any]):
     """A data set whose items, read by a `Visit`, depend on nothing random but (seed, epoch, position).
 
     Args:
@@ -63,7 +63,7 @@ class SeededItems(Dataset):
         unreadable: list of items that cannot be read, in whose places others are taken; None lets their errors pass.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, unreadable: Unreadable | None = None) -> None:
+    def __init__(self, dataset: Dataset[Any], seed: int, unreadable: Unreadable | None = None) -> None:
         self.dataset = dataset
         self.seed = seed
         self.unreadable = unreadable
@@ -102,7 +102,7 @@ class SeededItems(Dataset):
         object.__setattr__(self if own else self.dataset, name, value)
 
 
-def read_seeded(loader: DataLoader, seed: int, unreadable: Unreadable | None = None) -> None:
+def read_seeded(loader: DataLoader[Any], seed: int, unreadable: Unreadable | None = None) -> None:
     """Makes a loader read its items as `SeededItems` gives them; `loader.dataset` stays the data set itself."""
 
     def iterator() -> Any:

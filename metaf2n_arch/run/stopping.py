@@ -66,7 +66,7 @@ def _note(number: int, frame: FrameType | None) -> None:
         return
     _asked.update(signal=number, time=time.monotonic())
     # os.write, because a handler may interrupt the very code that print or logging would enter again.
-    text = f'{signal.Signals(number).name}: finishing the iteration, then saving. Once more leaves at once.\n'
+    text = f'{signal.Signals(number).name}: finishing the iteration, then saving. Press Ctrl-C again to quit now.\n'
     if os.environ.get('RANK', '0') == '0':
         os.write(2, text.encode())
     if _state['validating']:

@@ -15,14 +15,18 @@ def shell(net: nn.Module) -> nn.Module:
     return deepcopy(net, {id(tensor): tensor for tensor in [*net.parameters(), *net.buffers()]})
 
 
+GPUS = ('cuda', 'xpu', 'mps')
+"""Kinds of GPUs, NVIDIA's and AMD's, Intel's, Apple's, in the order in which they are chosen."""
+
+
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device of that name, a GPU if there is one where None is given.
+    """The device of that name; where None is given the GPU of this machine, if it has one: CUDA, XPU or MPS.
 
     Raises:
         OptionError: no such device.
     """
     if device is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        return torch.device(next((kind for kind in GPUS if _is_there(kind)), 'cpu'))
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
@@ -30,3 +34,9 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         reason = str(error).splitlines()[0].split('. ')[0][:160].rstrip('.')
         raise OptionError(f'device is {str(device)!r}: {reason}. Give another one; cpu works everywhere.') from None
     return found
+
+
+def _is_there(kind: str) -> bool:
+    # Of MPS, older versions of torch tell only below `torch.backends`.
+    module = getattr(torch.backends if kind == 'mps' else torch, kind, None)
+    return module is not None and bool(module.is_available())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Any, ClassVar, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from metaf2n_arch.utils.checks import OptionError, nearest
 
@@ -18,6 +18,22 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former names of fields, which are still taken -> their names."""
+
+    @model_validator(mode='before')
+    @classmethod
+    def _take_former_names(cls, block: Any) -> Any:
+        former = [name for name in cls.renamed if isinstance(block, Mapping) and name in block]
+        if not former:
+            return block
+        block = dict(block)
+        for name in former:
+            if cls.renamed[name] in block:
+                raise ValueError(f'{name} is the former name of {cls.renamed[name]}; give one of them')
+            block[cls.renamed[name]] = block.pop(name)
+        return block
 
 
 S = TypeVar('S', bound=BaseModel)

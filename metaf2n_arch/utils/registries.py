@@ -86,7 +86,7 @@ def require(registry: Registry, name: object, where: str) -> Any:
     """Returns what `name` stands for.
 
     Raises:
-        OptionError: nothing: `where` and the nearest name.
+        OptionError: the registry has no such name; the message gives `where` and the nearest name.
     """
     part = find(registry, name)
     if part is None:

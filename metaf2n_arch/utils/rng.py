@@ -6,7 +6,7 @@ workers or processes, and another draw each time an item is visited.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Visit(int):
         self.position = int(index) if position is None else position
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Visit, (int(self), self.epoch, self.position)
 
     @classmethod

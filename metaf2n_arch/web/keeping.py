@@ -128,6 +128,13 @@ class Sessions:
         for root in (self.shown, self._photos) if name is not None else ():
             shutil.rmtree(root / str(name), ignore_errors=True)
 
+    def settle(self, visit: str, results: Path) -> None:
+        """Removes results that came when their visit had ended, or had asked for others."""
+        with self._lock:
+            current = self._names.get(visit)
+        if current != results.parent.name:
+            shutil.rmtree(results.parent, ignore_errors=True)
+
     def _name(self, visit: str) -> str:
         with self._lock:
             return self._names.setdefault(visit, secrets.token_hex(16))

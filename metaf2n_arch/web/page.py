@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -45,17 +46,14 @@ class Page:
         visit, progress = more['request'].session_hash or '', more['progress']
         photo = self.sessions.upload(visit)
         folder = self.sessions.results(visit)
-        found = answer(
-            self.sr,
-            photo,
-            folder,
-            self.max_pixels,
-            Wishes(*controls),
-            lambda what, done, total: progress((done, total), desc=what, unit=what),
-        )
-        if found.file is None:  # nothing to keep for
-            self.sessions.forget(visit)
-        return show(found, folder)
+        wishes = Wishes(*controls)
+        try:
+            found = answer(self.sr, photo, folder, self.max_pixels, wishes, partial(_tell, progress))
+            if found.file is None:  # nothing to keep for
+                self.sessions.forget(visit)
+            return show(found, folder)
+        finally:
+            self.sessions.settle(visit, folder)
 
     def clear(self, request: gr.Request) -> list[Any]:
         """Forgets everything of a visit and empties the page."""
@@ -65,6 +63,10 @@ class Page:
     def leave(self, request: gr.Request) -> None:
         """Forgets everything of a visit."""
         self.sessions.forget(request.session_hash or '')
+
+
+def _tell(progress: Any, what: str, done: int, total: int) -> None:
+    progress((done, total), desc=what, unit=what)
 
 
 def show(found: Answer, folder: Path | None) -> list[Any]:
@@ -111,8 +113,8 @@ def build_page(sr: MetaF2N, place: str | Path, max_pixels: float) -> gr.Blocks:
                 text = gr.Textbox(label='result', interactive=False, max_lines=3)
                 slider = gr.ImageSlider(label='photo | result', interactive=False, visible=False)
                 steps = gr.ImageSlider(label='not adapted | adapted', interactive=False, visible=False)
-                columns = 3 if sr.mask is not None else 2
-                faces = gr.Gallery(label='faces', columns=columns, object_fit='contain', height=260, visible=False)
+                columns = 6 if sr.mask is not None else 4  # two faces a row
+                faces = gr.Gallery(label='faces', columns=columns, object_fit='contain', height=250, visible=False)
                 file = gr.File(label='restored photo', interactive=False, visible=False)
         outputs = [text, slider, steps, faces, file]
         _wire(page, blocks, upload, controls, outputs, again, clear)

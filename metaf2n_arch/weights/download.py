@@ -86,7 +86,7 @@ class Download:
             self._write(answer, start if answer.status_code == 206 else 0)
         if self.entry.sha256 is not None and not checksum(self.partial).startswith(self.entry.sha256):
             self._forget()
-            raise ValueError('what came is not the published file; its checksum differs')
+            raise ValueError('the downloaded file is not the published one; its checksum differs')
         os.replace(self.partial, target)
         self._forget()
 

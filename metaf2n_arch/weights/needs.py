@@ -119,7 +119,8 @@ def _as_block(part: Any) -> Block:
 
 
 def _add(group: dict[str, str], where: str, block: Block) -> None:
-    for name in PARTS.get(str(block['type']).removeprefix(PREFIX), lambda _: ())(block):
+    needed = PARTS.get(str(block['type']).removeprefix(PREFIX))
+    for name in needed(block) if needed is not None else ():
         group.setdefault(name, where)
 
 

@@ -34,7 +34,7 @@ def load_published(
     entry = table()[name]
     found = locate(name, what) if path is None else Path(path)
     if not found.is_file():
-        raise DataError(f'{what or name}: {found} does not exist; get it by: metaf2n weights fetch {name}')
+        raise DataError(f'{what or name}: {found} does not exist; run: metaf2n weights fetch {name}')
     try:
         state = load_state_dict(found, None)
         load_strictly(net, {key: state[renamed(key)] for key in net.state_dict() if renamed(key) in state}, found)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.plain import check_plain, shortened
@@ -43,8 +43,8 @@ class TrainingRecord(BaseModel):
     """K, the number of steps of the inner loop."""
     mode: str | None = None
     """Gradient through the inner loop: ``second``, ``first_mask`` or ``first``."""
-    adapted: tuple[str, ...] | None = None
-    """Name patterns of the tensors that the inner loop moves; None: all."""
+    adapt_only: tuple[str, ...] | None = Field(None, validation_alias=AliasChoices('adapt_only', 'adapted'))
+    """Name patterns of the tensors that the inner loop moves; None: all. In older files: ``adapted``."""
     patches: int | None = Field(None, ge=1)
     """Random patches of each face that adaptation sees."""
     patch_size: int | None = Field(None, ge=1)

@@ -4,7 +4,9 @@
 
 Writes one file of float16 outputs per case and arm into OUT and passes over those that are there, so that it can be
 stopped and started. `adaptation_study.py` and `meta_training_table.py` measure what it leaves. Outputs are computed in
-float32; the gradient of the inner step in bfloat16 (autocast) unless `--exact`, which an idle machine can afford.
+float32; the gradient of the fixed step in bfloat16 (autocast) unless `--exact`, which an idle machine can afford. With
+`--auto` the guarded step of `restore` as well, all of it in float32: trials in bfloat16 mislead, because rounding
+moves the outputs more than such a step does.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ import torch
 from adaptation_material import FAMILIES, SUPPORTS, Case, Photo, degraded, images_of, portraits, set14
 from torch import Tensor, nn
 
+from metaf2n_arch.functional.color_fix import ColorFix
+from metaf2n_arch.functional.low_frequency import SHARPEST, drift
+from metaf2n_arch.functional.methods import ColorFixName
+from metaf2n_arch.functional.traits import pooled_traits
+from metaf2n_arch.meta.guarded import PROBE, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.inner import adapt
 from metaf2n_arch.meta.params import Params, functional
 from metaf2n_arch.meta.support import random_patches, weighted_l1
@@ -29,6 +36,8 @@ from metaf2n_arch.weights.loading import load_generator, load_mask_net
 INNER_LR = 1e-2
 PATCHES, PATCH = 16, 16
 """Per face, and their side in pixels of the LQ: the paper's."""
+PROBES = 2
+"""Patches all over the photo, which `restore` takes of photos as small as these."""
 
 
 def cases(photos: list[Photo], seeds: int, turns: bool = False) -> Iterator[Case]:
@@ -66,6 +75,17 @@ def adapted(net: nn.Module, direction: Params, rate: float) -> Params:
     return {name: p.detach() - rate * direction[name] for name, p in net.named_parameters()}
 
 
+def guarded(net: nn.Module, mask: nn.Module | None, case: Case, support: str, color_fix: ColorFixName) -> Params:
+    """What `inner_lr: auto` leaves, with this colour fix behind the generator; nothing where it keeps no step."""
+    probes = probes_of(case.lq[None], PROBE, PROBES, numpy_generator(0))
+    with torch.no_grad():
+        before = functional(net, torch.channels_last)({}, probes).clamp(0, 1)
+    finish = ColorFix(color_fix, traits=pooled_traits(before, probes))
+    guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), finish)
+    found = adapt_guarded(net, mask, [case.face(support)], numpy_generator(case.seed), guard)
+    return found.fast_params if found is not None and found.kept else {}
+
+
 def restored(net: nn.Module, theta: Params, lq: Tensor) -> np.ndarray:
     """G_θ(lq), (3, s·h, s·w) float16."""
     with torch.no_grad():
@@ -77,6 +97,13 @@ def file_of(out: Path, case: Case, arm: str) -> Path:
     return out / f'{case.photo.name}-{case.family}-{case.seed}-{arm.replace(" ", "_")}.npy'
 
 
+def arms_of(case: Case, args: argparse.Namespace) -> list[str]:
+    """Names of the outputs of one case; a photo without a face has no step to take."""
+    supports = args.supports if case.photo.face else []
+    steps = ['0.01', *(f'auto {kind}' for kind in ('none', 'lowfreq') if args.auto)]
+    return ['plain', *(f'{step} {support}' for step in steps for support in supports)]
+
+
 def run(args: argparse.Namespace) -> None:
     """Computes what is missing."""
     args.out.mkdir(parents=True, exist_ok=True)
@@ -86,14 +113,17 @@ def run(args: argparse.Namespace) -> None:
     mask = load_mask_net(args.mask) if args.mask else None
     start = time.process_time()
     for case in cases(study_photos(args), args.seeds, args.turns):
-        arms = ['plain', *(f'0.01 {support}' for support in args.supports if case.photo.face)]
-        for arm in arms:
+        for arm in arms_of(case, args):
             file = file_of(args.out, case, arm)
             if file.exists():
                 continue
+            step, _, rest = arm.partition(' ')
             theta: Params = {}
-            if arm != 'plain':
-                theta = adapted(net, step_direction(net, mask, case, arm.removeprefix('0.01 '), args.exact), INNER_LR)
+            if step == '0.01':
+                theta = adapted(net, step_direction(net, mask, case, rest, args.exact), INNER_LR)
+            elif step == 'auto':
+                kind, _, support = rest.partition(' ')
+                theta = guarded(net, mask, case, support, kind)
             np.save(file, restored(net, theta, case.lq))
         print(case.photo.name, case.family, case.seed, f'{time.process_time() - start:.0f} s', flush=True)
 
@@ -125,5 +155,6 @@ if __name__ == '__main__':
     command.add_argument('out', type=Path)
     command.add_argument('--trained', type=Path, help='what `meta_training.py` has made of these weights')
     command.add_argument('--mask', type=Path, help='MaskNet; without it every pixel is trusted alike')
+    command.add_argument('--auto', action='store_true', help='the guarded step as well')
     command.add_argument('--exact', action='store_true', help='the inner gradient in float32')
     run(command.parse_args())

@@ -9,6 +9,7 @@ import argparse
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -67,22 +68,23 @@ def measure(output: Tensor, case: Case) -> dict[str, float]:
 
 def measured(args: argparse.Namespace, outputs: Path, weights: str) -> list[Row]:
     """The rows of all outputs that are there, each as it is and with the colour fix."""
-    from metaf2n_arch.functional.low_frequency import low_frequency_fix
+    from metaf2n_arch.functional.color_fix import ColorFix
 
     rows = []
     for case in cases(study_photos(args), args.seeds, args.turns):
         supports = args.supports if case.photo.face else []
         arms = [('none', 'none'), *((step, support) for step in ('0.01', 'auto') for support in supports)]
-        for step, support in arms:
-            file = file_of(outputs, case, 'plain' if step == 'none' else f'{step} {support}')
+        for (step, support), kind in product(arms, ('none', 'lowfreq')):
+            # The guarded step knows the colour fix behind it, and may decide otherwise without.
+            name = {'none': 'plain', '0.01': f'0.01 {support}', 'auto': f'auto {kind} {support}'}[step]
+            file = file_of(outputs, case, name)
             if not file.exists():
                 continue
             output = torch.from_numpy(np.load(file).astype(np.float32))
-            fixed = low_frequency_fix(output[None], case.lq[None])[0]
+            image = ColorFix(kind)(output[None], case.lq[None])[0]
             shows = 'face' if case.photo.face else 'no face'
-            for name, image in (('none', output), ('lowfreq', fixed)):
-                where = (weights, case.photo.name, shows, case.family, case.seed, support, step, name)
-                rows.append(Row(*where, **measure(image, case)))
+            where = (weights, case.photo.name, shows, case.family, case.seed, support, step, kind)
+            rows.append(Row(*where, **measure(image, case)))
     return rows
 
 

@@ -1,6 +1,6 @@
 """What one step of adaptation does to Real-ESRGAN x4plus, which was not meta-trained: the step, the colour fix, both.
 
-    python tests/benchmarks/adaptation_outputs.py X4PLUS OUTPUTS CASES
+    python tests/benchmarks/adaptation_outputs.py X4PLUS OUTPUTS CASES --auto
     python tests/benchmarks/adaptation_study.py measure OUTPUTS CASES
     python tests/benchmarks/adaptation_study.py table
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def table(rows: Sequence[Row], support: str, shows: str) -> list[str]:
     rows = chosen(rows, shows=shows)
     plain = of_arm(rows, 'plain', support)
     lines = [
-        '| arm | PSNR, dB | change: mean ± sd | worst | by seed | SSIM | change | NIQE | change |',
-        '|' + '---|' * 9,
+        '| arm | cases | PSNR, dB | change: mean ± sd | worst | by seed | SSIM | change | NIQE | change |',
+        '|' + '---|' * 10,
     ]
     for arm in ARMS:
         own = of_arm(rows, arm, support)
@@ -60,6 +61,7 @@ def table(rows: Sequence[Row], support: str, shows: str) -> list[str]:
         level = {metric: np.mean([getattr(row, metric) for row in own]) for metric in METRICS}
         cells = [
             arm,
+            str(psnr.count),
             f'{level["psnr"]:.2f}',
             f'{signed(psnr.mean, 2)} ± {psnr.spread:.2f}',
             signed(psnr.worst, 2),
@@ -73,19 +75,38 @@ def table(rows: Sequence[Row], support: str, shows: str) -> list[str]:
     return lines
 
 
-def guarded(rows: Sequence[Row], support: str) -> list[str]:
-    """What the photo itself knows of the step: whether its tones drift away, and what heeding that would give."""
+def tones(rows: Sequence[Row], support: str) -> str:
+    """What the photo itself knows of the fixed step: whether its tones drift away, and what heeding that would give."""
     before = {row.case: row for row in of_arm(rows, 'plain', support) if row.shows == 'face'}
     after = {row.case: row for row in of_arm(rows, 'fixed step', support)}
     gains = np.array([after[case].psnr - before[case].psnr for case in after])
     drifts = np.array([after[case].drift - before[case].drift for case in after])
     kept = np.where(drifts <= 0, gains, 0)
-    return [
+    return (
         f'Of {len(gains)} steps the change of drift has the opposite sign of the change of PSNR in '
         f'{int((gains * drifts < 0).sum())}. Taking the step only where the drift does not grow '
         f'({int((drifts <= 0).sum())} times), without colour fix: {signed(float(kept.mean()), 2)} dB in the mean, '
         f'{signed(float(kept.min()), 2)} at worst.'
-    ]
+    )
+
+
+def on_top(rows: Sequence[Row], support: str) -> list[str]:
+    """The steps against the colour fix alone, on the cases that each was measured on."""
+    rows = chosen(rows, shows='face')
+    fix = of_arm(rows, 'colour fix', support)
+    alone = {row.case: row for row in fix}
+    lines = []
+    for arm in ('fixed step, colour fix', 'auto, colour fix'):
+        own = of_arm(rows, arm, support)
+        if own:
+            psnr, ssim, niqe = (changes(own, fix, metric) for metric in METRICS)
+            taken = sum(replace(row, step='none', support='none') != alone[row.case] for row in own)
+            lines.append(
+                f'{arm.capitalize()}, against the colour fix alone: taken in {taken} of {psnr.count} cases, '
+                f'{signed(psnr.mean, 3)} ± {psnr.spread:.3f} dB, {signed(psnr.worst, 3)} at worst; '
+                f'SSIM {signed(ssim.mean, 4)}, NIQE {signed(niqe.mean, 3)}.'
+            )
+    return lines
 
 
 def document(rows: Sequence[Row], setting: str) -> str:
@@ -105,7 +126,7 @@ def document(rows: Sequence[Row], setting: str) -> str:
     for support in SUPPORTS:
         if chosen(rows, support=support):
             text += ['', f'## Portraits, support: {support}', '', *table(rows, support, 'face')]
-            text += ['', *guarded(rows, support)]
+            text += ['', tones(rows, support), *(line for found in on_top(rows, support) for line in ('', found))]
     text += ['', '## Photographs without a face', '', *table(rows, 'none', 'no face')]
     return '\n'.join(text) + '\n'
 

@@ -215,5 +215,5 @@ def test_processes_end_when_their_launcher_is_gone(tmp_path, opt):
         assert time.monotonic() < deadline, (tmp_path / 'said.txt').read_text()[-2000:]
         time.sleep(0.1)
     said = (tmp_path / 'said.txt').read_text()
-    assert 'torchrun is gone: saving, then ending.' in said
+    assert 'torchrun has ended: saving, then stopping.' in said
     assert re.search(r'Stopped by SIGTERM after iteration \d+, which is saved', said)

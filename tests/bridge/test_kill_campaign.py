@@ -63,7 +63,7 @@ def test_killed_again_and_again_a_training_ends_with_the_same_bits(tmp_path, opt
     for number in rounds(2):
         for attempt in range(20):
             run = Training(tmp_path / str(number), opt, '--auto_resume')
-            run.process.join(draw.uniform(0.3, 1.1) * duration if attempt < 4 else 120)
+            run.process.join(draw.uniform(0.1, 0.8) * duration if attempt < 4 else 120)
             if run.process.is_alive():
                 run.process.kill()
                 run.wait()
@@ -149,8 +149,8 @@ def test_of_several_writers_one_trains_and_the_others_are_told(tmp_path, opt, fi
         codes = [each.wait() for each in writers]
         told = [w for w in writers if 'another run (process' in w.said]
         seen['told'] += len(told)
-        assert all(c in (0, 2, -signal.SIGKILL) for c in codes), [w.said[-800:] for w in writers]
-        assert all((c == 2) == (w in told) for c, w in zip(codes, writers))
+        assert all(c in (0, 1, -signal.SIGKILL) for c in codes), [w.said[-800:] for w in writers]
+        assert all((c == 1) == (w in told) for c, w in zip(codes, writers))
         last = Training(folder, opt, '--auto_resume').finish()
         assert_bitwise_equal(last.networks(), finished.networks())
         kept = [f.name for f in (folder / 'experiments').iterdir()]
@@ -209,7 +209,7 @@ def test_signals_at_any_moment_save_and_go_on_to_the_same_bits(tmp_path, photos,
         opt['datasets']['train']['num_worker_per_gpu'] = draw.choice([0, 1])
         stopped = Training(tmp_path / str(number), opt)
         wait_until_it_says(stopped, 'iter:       1,')
-        time.sleep(draw.random() * 0.5 * duration)
+        time.sleep(draw.random() * 0.1 * duration)
         if stopped.process.is_alive():
             os.kill(stopped.process.pid, which)
         code = stopped.wait()
@@ -260,7 +260,7 @@ def test_the_launcher_is_killed_and_two_processes_go_on_to_the_same_bits(tmp_pat
             assert time.monotonic() < deadline, (folder / 'said.txt').read_text()[-2000:]
             time.sleep(0.1)
         text = (folder / 'said.txt').read_text()
-        seen['killed' if 'torchrun is gone: saving' in text else 'too late'] += 1
+        seen['killed' if 'torchrun has ended: saving' in text else 'too late'] += 1
         resumed = finished_by_two(folder, opt, '--auto_resume')
         assert_bitwise_equal(resumed.networks(), whole.networks())
         shutil.rmtree(folder)

@@ -59,7 +59,7 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(tmp_path
         os.kill(pid, number)
     assert stopped.wait() == 128 + number
     name = signal.Signals(number).name
-    assert f'{name}: finishing the iteration, then saving. Once more leaves at once.' in stopped.said
+    assert f'{name}: finishing the iteration, then saving. Press Ctrl-C again to quit now.' in stopped.said
     assert f'Stopped by {name} after iteration' in stopped.said
     assert 'Traceback' not in stopped.said
     assert not any(Path(f'/proc/{pid}').exists() for pid in helpers), 'no worker outlives the training'

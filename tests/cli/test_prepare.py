@@ -100,7 +100,7 @@ def test_mistakes_are_one_line(photos, tmp_path):
         run('degrade', photos, tmp_path / 'out', '--family', 'odd')
     with pytest.raises(DataError, match='no folder'):
         run('masks', tmp_path / 'missing', tmp_path / 'out')
-    with pytest.raises(OptionError, match='knows no landmarks'):
+    with pytest.raises(OptionError, match='finds no landmarks'):
         run('align', photos, tmp_path / 'out', '--detector', 'cascade')
 
 

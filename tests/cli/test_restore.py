@@ -319,7 +319,7 @@ def test_every_option_reaches_the_network(data_dir, real, tmp_path, monkeypatch)
     [
         (['--inner-lr', '-1'], 'inner_lr is -1.0'),
         (['--detector', 'yolo'], "detector is 'yolo'"),
-        (['--detector', '{type: yunet'], 'no valid YAML'),
+        (['--detector', '{type: yunet'], 'not valid YAML'),
         (['--weights', 'realesrgan_x4plus'], 'weights fetch realesrgan_x4plus'),
         (['--architecture', 'absent.yml'], 'No such file'),
         (['--architecture', '{type: RRDBNett}'], "Did you mean 'RRDBNet'"),
@@ -343,7 +343,7 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(
 
 
 def test_a_photo_is_no_option_file(real):
-    with pytest.raises(OptionError, match=r'face.jpg: no text'):
+    with pytest.raises(OptionError, match=r'face.jpg: not a text file'):
         network_block(str(real / 'face.jpg'), 'network_g', '--architecture')
 
 

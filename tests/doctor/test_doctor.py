@@ -106,7 +106,7 @@ def test_versions_are_compared_as_pip_does(monkeypatch):
 def test_its_weights_are_the_defaults_of_the_commands():
     for command in (restore, web):
         default = {name: value.default for name, value in inspect.signature(command).parameters.items()}
-        needed = needs_of_photos(default['weights'], None, default['detector'], default['restorer'])
+        needed = needs_of_photos(default['weights'], None, default['detector'], default['restorer'] or 'gpen')
         assert set(commands.PHOTOS) == set(needed)
 
 

@@ -26,7 +26,7 @@ from metaf2n_arch.weights.records import RECORD, TrainingRecord
 
 MOVED = 'body.0.*'
 TRAINING = {'model': 'MetaF2NModel', 'scale': 2, 'iteration': 9, 'inner_lr': 0.05, 'inner_steps': 2}
-PATCHES = {'patches': 3, 'patch_size': 24, 'adapted': (MOVED,)}
+PATCHES = {'patches': 3, 'patch_size': 24, 'adapt_only': (MOVED,)}
 
 
 class OneFace(Detector):
@@ -96,10 +96,10 @@ def test_auto_takes_the_recorded_rates_steps_patches_and_colour_fix(photo, tmp_p
 
 def test_what_is_asked_for_wins_over_the_record(tmp_path):
     path, _ = saved(tmp_path, **TRAINING, **PATCHES, color_fix='wavelet')
-    asked = load(path, inner_lr=0.2, inner_steps=1, patches=5, color_fix='none', adapted=None)
+    asked = load(path, inner_lr=0.2, inner_steps=1, patches=5, color_fix='none', adapt_only=None)
     assert asked.rates == 0.2
     options = asked.options
-    assert (options.inner_steps, options.patches, options.color_fix, options.adapted) == (1, 5, 'none', None)
+    assert (options.inner_steps, options.patches, options.color_fix, options.adapt_only) == (1, 5, 'none', None)
     assert options.patch_size == 24
     assert 'inside' not in asked.about
     assert load(path).about == (

@@ -57,8 +57,8 @@ def test_the_network_is_never_changed_and_no_graph_is_left(astronaut_tensor: Ten
         return (high - call(theta, low)).abs().mean()
 
     with grad_mode():
-        adaptation = adapt(theta, {}, loss, inner_lr=1e-2, inner_steps=2, adapted=names)
-        gradient = meta_gradient(theta, {}, loss, lambda t, p, k: loss(t, p), inner_lr=1e-2, adapted=names)
+        adaptation = adapt(theta, {}, loss, inner_lr=1e-2, inner_steps=2, adapt_only=names)
+        gradient = meta_gradient(theta, {}, loss, lambda t, p, k: loss(t, p), inner_lr=1e-2, adapt_only=names)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(p._version == versions[name] and p.grad is None and p.requires_grad for name, p in theta.items())
     left = [*adaptation.fast_params.values(), *adaptation.inner_losses, *gradient.theta.values()]
@@ -164,10 +164,10 @@ def test_wrong_arguments_are_named_and_the_remedy_given() -> None:
         ({'mode': 'seconds'}, "Did you mean 'second'"),
         ({'curvature': 'backward'}, 'curvature'),
         ({'inner_steps': 0}, 'at least 1'),
-        ({'adapted': ['conv.wieght']}, "Did you mean 'conv.weight'"),
-        ({'adapted': 'conv.wieght'}, "Did you mean 'conv.weight'"),
-        ({'adapted': []}, 'empty'),
-        ({'adapted': ['conv.bias']}, 'does not depend on the adapted'),
+        ({'adapt_only': ['conv.wieght']}, "Did you mean 'conv.weight'"),
+        ({'adapt_only': 'conv.wieght'}, "Did you mean 'conv.weight'"),
+        ({'adapt_only': []}, 'empty'),
+        ({'adapt_only': ['conv.bias']}, 'does not depend on the adapted'),
         ({'step_weights': (0.5, 0.5)}, 'one for each of 1'),
         ({'step_weights': (0.0,)}, 'all zero'),
         ({'inner_lr': {'conv.bias': torch.tensor(0.1)}}, "no rate for 'conv.weight'"),
@@ -175,7 +175,7 @@ def test_wrong_arguments_are_named_and_the_remedy_given() -> None:
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             meta_gradient(theta, {}, loss, loss, **{'inner_lr': 0.1, **options})
-    with pytest.raises(ValueError, match='teaches nothing'):
+    with pytest.raises(ValueError, match='there is no gradient'):
         meta_gradient(theta, {}, loss, lambda t, p, k: torch.tensor(1.0), inner_lr=0.1)
     with pytest.raises(ValueError, match='list of losses is empty'):
         adapt(theta, {}, [], inner_lr=0.1)

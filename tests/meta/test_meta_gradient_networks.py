@@ -218,9 +218,9 @@ def test_adapting_some_names_only_equals_the_unrolled_graph(case) -> None:
     task = case()
     names = select(task.theta, ['body.*', '!*.bias'])
     wanted = unrolled_gradient(
-        task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, inner_steps=2, adapted=names
+        task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, inner_steps=2, adapt_only=names
     )
-    found = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, inner_steps=2, adapted=names)
+    found = meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, inner_steps=2, adapt_only=names)
     assert relative_difference(found.theta, wanted.theta) < 1e-10
     assert relative_difference(found.phi, wanted.phi) < 1e-10
     changed = {name for name in task.theta if not torch.equal(found.fast_params[name], task.theta[name])}

@@ -49,7 +49,7 @@ def test_two_steps_are_those_of_the_loop_written_out(net, faces, masked, measure
         faces,
         np.random.default_rng(3),
         patches=4,
-        patch_size=8,
+        lq_patch_size=8,
         inner_lr=RATE,
         inner_steps=2,
         measure=measured,
@@ -78,20 +78,20 @@ def test_two_steps_are_those_of_the_loop_written_out(net, faces, masked, measure
 def test_networks_stay_as_they_are_and_no_face_means_no_step(net, faces):
     before = {name: p.clone() for name, p in net.named_parameters()}
     assert adapt_to_faces(net, None, [], np.random.default_rng(0)) is None
-    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), patch_size=8)
+    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), lq_patch_size=8)
     assert result.gain is None
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
     assert any(not torch.equal(p, before[name]) for name, p in result.fast_params.items())
 
 
 def test_only_what_is_named_moves(net, faces):
-    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), patch_size=8, adapted=['2.weight'])
+    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), lq_patch_size=8, adapt_only=['2.weight'])
     moved = [name for name, p in net.named_parameters() if not torch.equal(p, result.fast_params[name])]
     assert moved == ['2.weight']
 
 
 def test_a_step_that_leads_nowhere_says_so(net, faces):
-    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), patch_size=8, inner_lr=1e30, measure=2)
+    result = adapt_to_faces(net, None, faces, np.random.default_rng(0), lq_patch_size=8, inner_lr=1e30, measure=2)
     assert not result.gain.finite
 
 

@@ -26,12 +26,12 @@ def unrolled_gradient(
     outer_loss: OuterTerm,
     inner_lr: float | Params,
     inner_steps: int = 1,
-    adapted: Sequence[str] | None = None,
+    adapt_only: Sequence[str] | None = None,
     weights: Sequence[float] | None = None,
     second_order: bool = True,
 ) -> Unrolled:
     """Builds the inner updates with `create_graph` and differentiates the weighted outer losses in one go."""
-    names = list(theta) if adapted is None else list(adapted)
+    names = list(theta) if adapt_only is None else list(adapt_only)
     weights = [0.0] * (inner_steps - 1) + [1.0] if weights is None else weights
     leaf = {name: p.detach().clone().requires_grad_() for name, p in theta.items()}
     leaf_phi = {name: p.detach().clone().requires_grad_() for name, p in phi.items()}

@@ -23,7 +23,7 @@ def test_the_gradient_of_a_rate_is_that_of_finite_differences(tmp_path, batch):
     model = build_model(options(tmp_path, meta=LEARNED))
     outer_loss(model, batch)
     rates = model.rates.by_name()
-    assert rates.keys() == set(model.adapted)
+    assert rates.keys() == set(model.adapt_only)
     name = max(rates, key=lambda n: abs(rates[n].grad.item()))
     gradient, step = rates[name].grad.item(), 0.02
     losses = []

@@ -213,7 +213,7 @@ def test_a_photo_without_a_face_is_restored_unadapted_and_counted(tmp_path, astr
         ({'meta': {'mode': 'third'}}, r"meta\.mode is 'third'"),
         ({'network_m': None}, 'network_m: missing'),
         ({'num_gpu': 2}, 'torchrun'),
-        ({'meta': {'adapted': ['conv_*']}}, 'conv_'),
+        ({'meta': {'adapt_only': ['conv_*']}}, 'conv_'),
         ({'network_g': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 8}}, 'batch normalisation'),
     ],
 )

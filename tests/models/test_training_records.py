@@ -13,7 +13,7 @@ from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.loading import load_generator
 from metaf2n_arch.weights.records import RECORD, TrainingRecord, training_record
 
-META = {'inner_lr': 0.05, 'inner_steps': 2, 'mode': 'first', 'adapted': ['body.0.*']}
+META = {'inner_lr': 0.05, 'inner_steps': 2, 'mode': 'first', 'adapt_only': ['body.0.*']}
 
 
 def test_a_meta_trained_checkpoint_says_its_inner_loop(tmp_path):
@@ -26,7 +26,7 @@ def test_a_meta_trained_checkpoint_says_its_inner_loop(tmp_path):
         'inner_lr': 0.05,
         'inner_steps': 2,
         'mode': 'first',
-        'adapted': ('body.0.*',),
+        'adapt_only': ('body.0.*',),
         'patches': 4,
         'patch_size': 32,
         'restorer': None,
@@ -92,7 +92,7 @@ def test_the_stock_loader_reads_a_file_with_a_record(tmp_path):
 def test_a_safetensors_file_carries_it_in_its_metadata(tmp_path):
     from safetensors.torch import save_file
 
-    record = TrainingRecord(model='MetaF2NModel', inner_lr=0.01, adapted=('conv_*',))
+    record = TrainingRecord(model='MetaF2NModel', inner_lr=0.01, adapt_only=('conv_*',))
     save_file({'w': torch.zeros(2)}, tmp_path / 'g.safetensors', {RECORD: json.dumps(record.plain())})
     assert training_record(tmp_path / 'g.safetensors') == record
 
@@ -118,3 +118,11 @@ def test_a_damaged_record_is_one_line(tmp_path, record):
         training_record(tmp_path / 'g.pth')
     assert '\n' not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_the_former_name_of_the_tensors_that_move_is_read_still(tmp_path):
+    torch.save({'params': {}, RECORD: {'inner_lr': 0.01, 'adapted': ['body.*']}}, tmp_path / 'g.pth')
+    assert training_record(tmp_path / 'g.pth').adapt_only == ('body.*',)
+    model = build_model(options(tmp_path, meta={**META, 'adapt_only': None, 'inner_steps': 1}))
+    former = build_model(options(tmp_path, meta={'inner_lr': 0.05, 'mode': 'first', 'adapted': ['body.0.*']}))
+    assert set(former.adapt_only) < set(model.adapt_only)

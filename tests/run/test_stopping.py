@@ -48,7 +48,7 @@ def test_each_signal_lets_the_iteration_finish_saves_and_leaves_with_its_number(
     stopping.leave_if_asked(model, 6)
     assert model.saved == []
     os.kill(os.getpid(), number)
-    assert f'{name_of(number)}: finishing the iteration, then saving. Once more' in capfd.readouterr().err
+    assert f'{name_of(number)}: finishing the iteration, then saving. Press Ctrl-C again' in capfd.readouterr().err
     with pytest.raises(SystemExit) as end:
         stopping.leave_if_asked(model, 7)
     assert end.value.code == 128 + number

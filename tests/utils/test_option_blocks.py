@@ -52,3 +52,16 @@ def test_a_good_block_is_parsed_and_cannot_be_changed():
     assert options.inner.high == 5
     with pytest.raises(ValueError, match='frozen'):
         options.name = 'b'
+
+
+def test_a_former_name_is_taken_still():
+    class Block(Strict):
+        renamed = {'old': 'new'}
+        new: int = 1
+
+    assert parse_block(Block, {'old': 3}, 'block').new == 3
+    assert 'old' not in Block.model_json_schema()['properties']
+    with pytest.raises(OptionError, match='old is the former name of new; give one of them'):
+        parse_block(Block, {'old': 3, 'new': 3}, 'block')
+    with pytest.raises(OptionError, match=r'block\.ol: unknown key'):
+        parse_block(Block, {'ol': 3}, 'block')

@@ -111,3 +111,16 @@ def test_each_visit_has_one_upload_and_one_result_until_it_is_cleared(tmp_path):
     assert sessions.upload('first') is None
     left = [path.read_text() for path in (tmp_path / 'place').rglob('*') if path.is_file()]
     assert left == ['second', 'second']
+
+
+def test_results_that_come_when_their_visit_has_ended_do_not_stay(tmp_path):
+    sessions = Sessions(tmp_path / 'place')
+    late = sessions.results('first')
+    sessions.forget('first')
+    late.mkdir(parents=True)
+    (late / 'result.png').write_text('late')
+    sessions.settle('first', late)
+    assert not late.parent.exists()
+    kept = sessions.results('first')
+    sessions.settle('first', kept)
+    assert kept.exists()

@@ -18,7 +18,7 @@ from metaf2n_arch.weights.export import export
 from metaf2n_arch.weights.loading import load_generator
 from metaf2n_arch.weights.records import RECORD, TrainingRecord, training_record
 
-TRAINING = TrainingRecord(model='MetaF2NModel', scale=4, inner_lr=0.02, inner_steps=1, adapted=('body.*',))
+TRAINING = TrainingRecord(model='MetaF2NModel', scale=4, inner_lr=0.02, inner_steps=1, adapt_only=('body.*',))
 NETWORKS = {
     'compact': lambda: SRVGGNetCompact(num_feat=8, num_conv=2, upscale=4),
     'rrdb': lambda: RRDBNet(3, 3, 4, 8, 1, 32),

@@ -68,7 +68,5 @@ def test_weights_of_another_network_are_named(folder) -> None:
 
 
 def test_a_path_of_ones_own_that_is_not_there_is_named(folder) -> None:
-    with pytest.raises(
-        DataError, match=r'LPIPS \(alex\): .*mine\.pth does not exist; get it by: metaf2n weights fetch'
-    ):
+    with pytest.raises(DataError, match=r'LPIPS \(alex\): .*mine\.pth does not exist; run: metaf2n weights fetch'):
         load_published(nn.Linear(2, 2), 'lpips_alex', path=folder / 'mine.pth', what='LPIPS (alex)')

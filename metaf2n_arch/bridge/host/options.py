@@ -55,7 +55,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     try:
         decision.decide()
     except Exception as error:
-        say(f'this run is taken for none of ours: {described(error)}')
+        say(f'this run is treated as one of BasicSR alone: {described(error)}')
         circle.decide(False, 'its command line or option file could not be understood')
     if circle.is_ours():
         return parse_options_of_ours(root_path, is_train)

@@ -1,4 +1,4 @@
-"""Does one thing to every image of a folder: over processes, restartable, never ended by a bad image."""
+"""Driver of the preparations: one thing for every image of a folder, in parallel, restartable, past bad images."""
 
 from __future__ import annotations
 

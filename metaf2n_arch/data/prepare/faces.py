@@ -1,4 +1,4 @@
-"""Prepares a folder of low-quality photos for testing: finds the faces, restores them, writes the layout."""
+"""Face preparation of low-quality photos for testing: finds the faces, restores them, writes the layout."""
 
 from __future__ import annotations
 

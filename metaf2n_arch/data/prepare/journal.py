@@ -1,4 +1,4 @@
-"""What an earlier run of a preparation has finished, so that the next one goes on where it stopped."""
+"""Journal of a preparation: what an earlier run has finished, so that the next one goes on where it stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of a folder at several smaller sizes, as Real-ESRGAN prepares DF2K."""
+"""Multi-scale copies: the images of a folder at several smaller sizes, as Real-ESRGAN prepares DF2K."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from metaf2n_arch.functional.self_similarity.cpu_kernel import jit
 EPSILON = 1e-10
 
 
-def primitive(build: Callable) -> Any:
+def primitive(build: Callable[..., Any]) -> Any:
     """A function that compiled code alone can call, given by the instructions it stands for."""
     return intrinsic(build)
 

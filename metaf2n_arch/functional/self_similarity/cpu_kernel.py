@@ -22,7 +22,7 @@ from numba import njit
 ADJACENT = np.int64(1)
 
 
-def jit(function: Callable) -> Any:
+def jit(function: Callable[..., Any]) -> Any:
     """Compiles `function`, keeping the result on disk wherever numba finds a place it may write to."""
     options: dict[str, Any] = {'nogil': True, 'fastmath': {'contract'}, 'error_model': 'numpy'}
     try:

@@ -1,4 +1,4 @@
-"""Drives the numba kernels: one image at a time, one band of rows at a time, each phase shared out among threads.
+"""Driver of the numba kernels: one image at a time, one band of rows at a time, each phase shared out among threads.
 
 A band's graphs are the only large buffers, and its gradient is finished before the next band begins. NumPy rather than
 torch does the small things in between: torch would spread some of them over threads, which stall when others are busy.

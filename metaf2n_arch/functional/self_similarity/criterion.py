@@ -1,4 +1,4 @@
-"""How two self-similarity graphs are compared."""
+"""Criterion: how two self-similarity graphs are compared."""
 
 from __future__ import annotations
 

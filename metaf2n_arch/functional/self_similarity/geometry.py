@@ -1,4 +1,4 @@
-"""What every path of the self-similarity graph shares: sizes, borders, padding, positions and input checks."""
+"""Geometry that every path of the self-similarity graph shares: sizes, borders, padding, positions and input checks."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 import triton
@@ -38,7 +38,7 @@ def on_its_device(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Con
         with torch.cuda.device_of(image):
             return function(image, *args, **kwargs)
 
-    return run
+    return cast(Callable[Concatenate[Tensor, P], R], run)
 
 
 def require() -> None:
