@@ -71,13 +71,16 @@ def test_the_means_and_worst_cases_are_those_of_a_loop_over_the_file(study):
 
 
 def test_what_the_documents_claim_holds_in_the_rows(study):
-    """docs/adaptation.md: the colour fix never harmed a photo here; the fixed step alone did, the two together not."""
+    """docs/adaptation.md: the colour fix harmed no photo here and no measure in the mean; the fixed step alone did."""
     rows, table = study['rows'].read(study['study'].ROWS), study['study']
     for shows in ('face', 'no face'):
         own = study['rows'].chosen(rows, shows=shows)
         fix = study['rows'].changes(table.of_arm(own, 'colour fix', 'none'), table.of_arm(own, 'plain', 'none'), 'psnr')
         assert fix.worst >= -0.02
-        assert fix.mean >= {'face': 0.7, 'no face': 0.25}[shows]
+        assert fix.mean >= {'face': 0.9, 'no face': 0.35}[shows]
+        plain, fixed = (table.of_arm(own, arm, 'none') for arm in ('plain', 'colour fix'))
+        assert study['rows'].changes(fixed, plain, 'ssim').mean > 0
+        assert study['rows'].changes(fixed, plain, 'niqe').mean < 0.03
     for support in ('true face', 'erring face'):
         portraits = study['rows'].chosen(rows, shows='face')
         plain = table.of_arm(portraits, 'plain', support)
@@ -85,3 +88,14 @@ def test_what_the_documents_claim_holds_in_the_rows(study):
         assert (
             study['rows'].changes(table.of_arm(portraits, 'fixed step, colour fix', support), plain, 'psnr').worst > 0
         )
+
+
+@pytest.mark.parametrize('support', ['true face', 'erring face'])
+def test_the_guarded_step_on_top_of_the_colour_fix_harms_no_case(study, support):
+    rows, table = study['rows'].read(study['study'].ROWS), study['study']
+    portraits = study['rows'].chosen(rows, shows='face')
+    alone, auto = (table.of_arm(portraits, arm, support) for arm in ('colour fix', 'auto, colour fix'))
+    found = study['rows'].changes(auto, alone, 'psnr')
+    assert found.count > 0
+    assert found.worst >= -0.03
+    assert found.mean >= 0

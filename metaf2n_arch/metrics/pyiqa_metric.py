@@ -61,13 +61,13 @@ def direction(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _created(name: str, device: str) -> Any:
+def _created(name: str, device: torch.device) -> Any:
     """The metric, or the error that creating it raised: weights that are missing are missing for each image."""
     from pyiqa import create_metric
 
     try:
         with _safe_loading():
-            return create_metric(name, device=torch.device(device))
+            return create_metric(name, device=device)
     except Exception as error:  # no network, a damaged file, a package it wants: each metric of pyiqa has its own ways
         line = (str(error).splitlines() or [''])[0][:160] or type(error).__name__
         return DataError(f'{line.rstrip(".")} (pyiqa fetches the weights of {name} by itself, into {_folder()})')
