@@ -154,3 +154,17 @@ def test_a_damaged_listing_is_named(photos, tmp_path, detector):
 
 def test_an_empty_summary_reads_as_one():
     assert str(FacesSummary()) == '0 images, 0 faces, 0 without a face'
+
+
+def test_a_list_of_a_split_chooses_photos_and_what_is_skipped_is_listed(photos, tmp_path, detector):
+    from metaf2n_arch.data.prepare.split import write_split
+
+    write_split(photos, tmp_path / 'lists', val=2)
+    (photos / 'broken.png').write_bytes(b'no image')
+    with (tmp_path / 'lists' / 'val.txt').open('a') as file:
+        file.write('broken.png\n')
+    summary = prepare_faces(photos, tmp_path / 'set', detector, IDENTITY, listing=tmp_path / 'lists' / 'val.txt')
+    assert summary.images == 2
+    assert summary.listed == tmp_path / 'set' / '.faces.skipped.txt'
+    assert summary.listed.read_text().startswith('broken.png\t')
+    assert len(list((tmp_path / 'set' / 'LQ').iterdir())) == 2

@@ -142,3 +142,13 @@ def test_a_file_of_something_else_is_no_file_of_landmarks(tmp_path):
         (tmp_path / 'points.json').write_text(text)
         with pytest.raises(DataError, match=message):
             read_landmarks(tmp_path / 'points.json')
+
+
+@pytest.mark.parametrize('shape', [(512, 512), (400, 400), (401, 799), (650, 1021)])
+def test_crops_cover_every_pixel_up_to_the_right_and_lower_margin(shape):
+    covered = np.zeros(shape, bool)
+    for y, x in grid(*shape):
+        assert y + 400 <= shape[0]
+        assert x + 400 <= shape[1]
+        covered[y : y + 400, x : x + 400] = True
+    assert covered.all()

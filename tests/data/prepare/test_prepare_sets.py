@@ -186,3 +186,22 @@ def test_lists_of_a_split_are_meta_info_files(album, tmp_path):
     assert summary.files == 2
     assert len(ImageSource(album, tmp_path / 'lists' / 'val.txt', 'here')) == 2
     assert not (tmp_path / 'lists' / 'test.txt').exists()
+
+
+def test_a_list_of_a_split_chooses_what_is_degraded(album, tmp_path, tree):
+    write_split(album, tmp_path / 'lists', val=2)
+    listed = ImageSource(album, tmp_path / 'lists' / 'val.txt', 'here').names
+    summary = prepare(Degrade(album, tmp_path / 'out'), listing=tmp_path / 'lists' / 'val.txt')
+    assert summary.made + len(summary.skipped) == len(listed) == 2
+    done = [name for name in listed if name not in summary.skipped]
+    assert [f for f in tree(tmp_path / 'out') if f.startswith('LQ/')] == sorted(
+        f'LQ/{n.rsplit(".", 1)[0]}.png' for n in done
+    )
+
+
+def test_every_skipped_file_has_its_reason_in_a_file(album, tmp_path):
+    summary = prepare(Degrade(album, tmp_path / 'out'))
+    assert summary.listed == tmp_path / 'out' / '.degrade.skipped.txt'
+    lines = dict(line.split('\t', 1) for line in summary.listed.read_text().splitlines())
+    assert lines.keys() == summary.skipped.keys() == {'cat.png', 'notes.txt', 'tiny.png', 'torn.png'}
+    assert 'cut off' in lines['torn.png']
