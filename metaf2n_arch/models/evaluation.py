@@ -71,7 +71,7 @@ class Evaluator:
         self._set_metrics: dict[tuple[str, str], SetMetric] = {}
         for name, entry in options.items():
             target = self._set_options if inspect.isclass(METRIC_REGISTRY.get(entry['type'])) else self.per_image
-            target[name] = dict(entry)
+            target[name] = _taken(entry)
 
     def add(self, image_name: str, variant: str, image: Image, gt: Image | None) -> dict[str, float]:
         """Evaluates one image, (H, W, 3) uint8 BGR as the host's metrics want it; returns its per-image values."""
@@ -129,6 +129,13 @@ class Evaluator:
             for name in self._set_options:
                 parts = [state[variant, name] for _, _, state in gathered if (variant, name) in state]
                 self._set_metric(variant, name).merge(parts)
+
+
+def _taken(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of ``val.metrics`` without ``better`` where the metric itself does not take it."""
+    parameters = inspect.signature(METRIC_REGISTRY.get(entry['type'])).parameters
+    takes = 'better' in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+    return {key: value for key, value in entry.items() if key != 'better' or takes}
 
 
 def better_of(entry: Mapping[str, Any]) -> str:
