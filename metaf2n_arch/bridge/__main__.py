@@ -27,7 +27,7 @@ def main() -> None:
     folder = os.path.dirname(getattr(basicsr, '__file__', None) or 'an unknown place')
     print(f'BasicSR {getattr(basicsr, "__version__", "of unknown version")} at {folder}')
     if hooks.foreign['why']:
-        print(f'It is left alone, and knows no part of ours: {hooks.foreign["why"]}.')
+        print(f'The bridge leaves it alone, and it knows no part of this package: {hooks.foreign["why"]}.')
         return
     print(f'{report()}\n')
     if registration.failed:
@@ -41,10 +41,10 @@ def main() -> None:
         ours, why = decision.kind_of_run(arguments)
     else:
         ours, why = circle.is_ours(), circle.why()
-    print(f'This run {"is" if ours else "is not"} one of ours: {why}.')
+    print(f'This run {"uses" if ours else "does not use"} this package: {why}.')
     print(
         '"everybody": makes BasicSR run, changes no result. "ours": only in runs whose option file names a part of '
-        'ours or lists `plugins`, and in all runs with METAF2N_BRIDGE=all.\n'
+        'this package or lists `plugins`, and in all runs with METAF2N_BRIDGE=all.\n'
         f'Switch off: METAF2N_BRIDGE=0 (everything), {SKIP}=name,name (single repairs).'
     )
 

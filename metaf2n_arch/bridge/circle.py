@@ -32,7 +32,7 @@ def decide(ours: bool, why: str) -> None:
 
 def join() -> None:
     """Makes this process one of a run of ours: a worker whose parent says so."""
-    _state.update(ours=True, why='it works for a run of ours')
+    _state.update(ours=True, why='it is a worker of such a run')
 
 
 def forget() -> None:
@@ -82,4 +82,4 @@ def _look_around() -> None:
     elif parent is not None and os.environ.get(RUN) == str(parent.pid):
         join()
     else:
-        _state.update(ours=False, why='no option file that names a part of ours has been read')
+        _state.update(ours=False, why='no option file that names a part of this package has been read')

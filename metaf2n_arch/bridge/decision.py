@@ -45,9 +45,9 @@ def kind_of_run(arguments: list[str]) -> tuple[bool, str]:
         path = find_option_file(file)
     except OptionError:
         named = 'metaf2n' in Path(file).name
-        return named, f'{file}: no such file' + (', but one of ours by its name' if named else '')
+        return named, f'{file}: no such file' + (', but its name says metaf2n' if named else '')
     if path != Path(file):
-        return True, f'{path} is an option file of ours'
+        return True, f'{path} is an option file of this package'
     text = path.read_text(encoding='utf-8', errors='replace')
     content = peek(text)
     if not isinstance(content, Mapping):
@@ -60,7 +60,7 @@ def kind_of_run(arguments: list[str]) -> tuple[bool, str]:
     for section, name in _named(content):
         if _is_part(section, name):
             return True, f'{path} names {name}'
-    return False, f'{path} names no part of ours'
+    return False, f'{path} names no part of this package'
 
 
 def _command_line(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -128,4 +128,4 @@ def _of_text(text: str, path: str) -> tuple[bool, str]:
     for name in _IN_TEXT.findall(text):
         if any(_is_part(section, name) for section in _SECTIONS):
             return True, f'{path} names {name}'
-    return False, f'{path} is no mapping of options and names no part of ours'
+    return False, f'{path} is not a mapping of options and names no part of this package'

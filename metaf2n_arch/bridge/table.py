@@ -47,6 +47,6 @@ def brief() -> tuple[bool, str]:
     counts = {who: [item for item in REPAIRS if item.circle == who] for who in ('everybody', 'ours')}
     applied = {who: f'{sum(bool(item.applied) for item in items)} of {len(items)}' for who, items in counts.items()}
     trouble = [f'{item.name} {item.trouble}' for item in REPAIRS if item.trouble]
-    line = f'on; repairs applied: {applied["everybody"]} for every run, {applied["ours"]} for runs with parts of ours'
+    line = f'on; repairs applied: {applied["everybody"]} for every run, {applied["ours"]} for runs of this package'
     failed = any(item.trouble.startswith('failed') for item in REPAIRS)
     return not failed, '; '.join([line, *trouble])

@@ -141,6 +141,7 @@ def restore(
         if asked and not list_faces and not options.finds_faces:
             raise OptionError(f'{name} asks for faces, which nothing looks for without an inner step; leave out one.')
     from metaf2n_arch.images.formats import allow_pixels
+    from metaf2n_arch.photos.duration import estimate
     from metaf2n_arch.photos.jobs import collect, remove_done, why_none_opens
     from metaf2n_arch.photos.outcomes import Outcome
     from metaf2n_arch.photos.report import Report
@@ -172,6 +173,8 @@ def restore(
             **options.model_dump(exclude_unset=True),
         )
         typer.echo(sr.about)
+        if (expected := estimate(sr, todo)) is not None:
+            typer.echo(str(expected))
         _run(
             sr,
             todo,

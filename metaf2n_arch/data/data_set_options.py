@@ -40,6 +40,10 @@ class LoaderOptions(Strict):
     """Whether items are visited in random order in training."""
     dataset_enlarge_ratio: float = Field(default=1, gt=0)
     """Visits to each item in an epoch; large values make long epochs of small sets."""
+    same_order: bool = False
+    """In training: whether an epoch leaves out the last items where they do not divide among the processes, instead of
+    giving some twice, so that the order of data is the same for any number of processes.
+    """
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     """Fetching ahead: ``cpu`` in a thread, ``cuda`` onto the GPU (needs ``pin_memory``); None does not."""
     num_prefetch_queue: int = Field(default=1, ge=1)

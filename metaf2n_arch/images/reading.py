@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,10 +106,21 @@ def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) 
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:
+    _require_file(path)
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         raise DataError(f'{path} cannot be opened: {getattr(error, "strerror", None) or error}.') from None
+
+
+def _require_file(path: str | os.PathLike[str]) -> None:
+    """Raises `DataError` for a pipe, a socket or a device: opening one waits for ever, or reads without end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # said when it is opened
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder the system says so itself
+        raise DataError(f'{path} cannot be opened: it is a pipe or a device, not a file.')
 
 
 @contextmanager
@@ -118,6 +130,8 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image
 
     if isinstance(source, bytes) and not source:
         source = b' '  # told as what it is no less: no image
+    if not isinstance(source, bytes):
+        _require_file(source)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readers()) as image:
             yield image

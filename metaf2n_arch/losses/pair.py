@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from basicsr.losses.basic_loss import CharbonnierLoss, L1Loss, MSELoss, PerceptualLoss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
@@ -22,11 +21,16 @@ def require_pair(pred: Tensor, target: Tensor, channels: int | None = None) -> N
 
 
 def is_mean_over_images(loss: nn.Module) -> bool:
-    """Whether the loss of a batch is the mean of its images' losses: ours say so, BasicSR's are known here."""
-    if type(loss) in (L1Loss, MSELoss, CharbonnierLoss):
-        return loss.reduction == 'mean'
-    if type(loss) is PerceptualLoss:
-        return loss.criterion_type != 'fro'
+    """Whether the loss of a batch is the mean of its images' losses: ours say so, BasicSR's are known here by name.
+
+    Not by class, for which file of it holds them is another in each fork.
+    """
+    kind = type(loss)
+    if kind.__module__.startswith('basicsr.'):
+        if kind.__name__ in ('L1Loss', 'MSELoss', 'CharbonnierLoss'):
+            return loss.reduction == 'mean'
+        if kind.__name__ == 'PerceptualLoss':
+            return loss.criterion_type != 'fro'
     return bool(getattr(loss, 'mean_over_images', False))
 
 

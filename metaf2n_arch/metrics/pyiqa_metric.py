@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import as_tensor, measured, pick_device, read_image, read_pair
+from metaf2n_arch.metrics.measure import as_tensor, measured, read_image, read_pair
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
+from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import PREFIX, register
 
 OF_SETS = ('fid', 'sfid', 'fid_dinov2', 'inception_score')
@@ -60,13 +61,13 @@ def direction(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _created(name: str, device: str) -> Any:
+def _created(name: str, device: torch.device) -> Any:
     """The metric, or the error that creating it raised: weights that are missing are missing for each image."""
     from pyiqa import create_metric
 
     try:
         with _safe_loading():
-            return create_metric(name, device=torch.device(device))
+            return create_metric(name, device=device)
     except Exception as error:  # no network, a damaged file, a package it wants: each metric of pyiqa has its own ways
         line = (str(error).splitlines() or [''])[0][:160] or type(error).__name__
         return DataError(f'{line.rstrip(".")} (pyiqa fetches the weights of {name} by itself, into {_folder()})')
@@ -100,7 +101,7 @@ def create(name: str, device: str | None = None) -> Any:
         DataError: it cannot be created, most often for want of its weights.
     """
     registered(name)
-    made = _created(name, pick_device(device))
+    made = _created(name, str(pick_device(device)))
     if isinstance(made, DataError):
         raise made
     return made

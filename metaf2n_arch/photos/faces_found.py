@@ -53,12 +53,15 @@ def framed(image: np.ndarray, faces: Sequence[Face], skipped: Sequence[int] = ()
     sheet = Image.fromarray(image)
     draw = ImageDraw.Draw(sheet)
     width = max(1, max(image.shape[:2]) // 400)
-    font = ImageFont.load_default(max(10, max(image.shape[:2]) // 60))
+    font = ImageFont.load_default(max(12, max(image.shape[:2]) // 60))
     for number, face in enumerate(faces):
         colour = 'grey' if number in skipped else 'lime'
         draw.rectangle(face.box, outline=colour, width=width)
-        place = max(0.0, face.box[0]), max(0.0, face.box[1])
-        draw.text(place, f'{number}: {face.score:.2f}', colour, font, stroke_width=1, stroke_fill='black')
+        label = f'{number}: {face.score:.2f}'
+        height = draw.textbbox((0, 0), label, font)[3] + 2
+        place = max(0.0, face.box[0]), max(0.0, face.box[1] - height)  # above the face, which stays to be seen
+        draw.rectangle((*place, place[0] + draw.textlength(label, font) + 4, place[1] + height), fill='black')
+        draw.text((place[0] + 2, place[1]), label, colour, font)
     return np.array(sheet)
 
 

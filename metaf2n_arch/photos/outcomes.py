@@ -39,13 +39,13 @@ class Outcome:
 
     def __str__(self) -> str:
         if self.failed is not None or self.passed is not None:
-            return f'{self.job.source}: {self.failed or self.passed}'
+            return f'{_one_line(self.job.source)}: {self.failed or self.passed}'
         if self.listed:
             count = _count(self.faces, 'face') if self.faces else 'no face'
-            return ''.join([f'{self.job.target}: {count}', *(f'\n  {note}' for note in self.notes)])
+            return ''.join([f'{_one_line(self.job.target)}: {count}', *(f'\n  {note}' for note in self.notes)])
         faces = _count(self.faces, 'face') if self.faces else 'no face, restored unadapted'
         gain = f', {decibels(self.psnr)} on {"it" if self.faces == 1 else "them"}' if self.adapted else ''
-        return ', '.join([f'{self.job.target}: {self.size[0]} x {self.size[1]}', faces + gain, *self.notes])
+        return ', '.join([f'{_one_line(self.job.target)}: {self.size[0]} x {self.size[1]}', faces + gain, *self.notes])
 
     @property
     def status(self) -> str:
@@ -119,3 +119,8 @@ def decibels(value: float) -> str:
 
 def _count(number: int, what: str) -> str:
     return f'{number} {what}{"" if number == 1 else "s"}'
+
+
+def _one_line(path: object) -> str:
+    """A path on one line, whatever is in its name: no line break, nothing that a terminal obeys."""
+    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))

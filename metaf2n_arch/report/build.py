@@ -82,10 +82,8 @@ def _tables(runs: list[Run], published: bool | None) -> list[Block]:
         title = 'Other sets' if len(blocks) > 1 else ''
         blocks += _family(Family(title, (), {name: {} for name in rest}), rest, runs)
     if others:
-        text = (
-            f'Published values of {", ".join(others)} are left out: nothing but the name says that these are the sets'
-        )
-        blocks.append(Paragraph(f'{text} that others measured; --published shows them.'))
+        text = f'Published values of {", ".join(others)} are left out: only the names say that these are the same sets'
+        blocks.append(Paragraph(f'{text}; --published shows them.'))
     return [*blocks, *_how(runs)]
 
 

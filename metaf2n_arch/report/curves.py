@@ -1,4 +1,4 @@
-"""Metrics over iterations: runs overlaid, those that differ by their seed alone as a mean and its spread, the best marked."""
+"""Metrics over iterations: runs overlaid, runs of several seeds as mean and spread, the best marked."""
 
 from __future__ import annotations
 

@@ -62,6 +62,7 @@ def run_demo(out: Path) -> None:
     options = yaml.safe_load(source.read_text(encoding='utf-8'))
     shown = Path('options') / OPTION_FILE
     shown = shown if shown.is_file() and shown.samefile(source) else source
+    console.print('The demo trains for a few minutes on a CPU, then writes a table and pictures.')
     console.print(f'Training with BasicSR:  [bold]python -m basicsr.train -opt {shown}[/bold]\n', soft_wrap=True)
     # So small a network gains nothing from a second thread, and loses much to it where another program keeps a core
     # busy.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metaf2n_arch.run import made_with, processes, resume
+from metaf2n_arch.run import made_with, nodes, processes
 from metaf2n_arch.run.checkpoint_sets import SetFolders
 from metaf2n_arch.run.course import course
 from metaf2n_arch.run.lock import lock_folder
@@ -16,7 +16,7 @@ from metaf2n_arch.utils.staging import sweep
 
 
 def begin(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the state to resume from, or None; see `resume.load_resume_state`.
+    """Returns the state to resume from, or None; see `nodes.load_resume_state`.
 
     Raises:
         DataError: another run writes into the folder, or no state is whole.
@@ -27,7 +27,7 @@ def begin(opt: dict[str, Any]) -> dict[str, Any] | None:
         for folder in (folders.models, folders.states, folders.manifests):
             sweep(folder)
     course.unreadable = Unreadable(Path(opt['path'].get('experiments_root') or folders.states.parent))
-    state = resume.load_resume_state(opt)
+    state = nodes.load_resume_state(opt)
     course.checkpoints = SetSaver(folders, bool((opt.get('logger') or {}).get('save_in_background')))
     if state is not None and course.manifest is not None:
         _keep_drawn_seed(opt, course.manifest.made_with)

@@ -102,7 +102,7 @@ def newest_complete_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 def _named_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
     """Returns the state that ``path.resume_state`` names, which may lie in the folder of another run."""
     folders = SetFolders(Path(opt['path']['models']), path.parent)
-    missing = [n for n in _needed_networks(opt, path.stem) if not (folders.models / n).is_file()]
+    missing = [n for n in needed_networks(opt, path.stem) if not (folders.models / n).is_file()]
     if missing or not path.stem.isdecimal():
         return read_state(path)  # `point_to_networks` says what is missing
     return _checked_state(opt, folders, path)
@@ -110,7 +110,7 @@ def _named_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _checked_state(opt: dict[str, Any], folders: SetFolders, path: Path) -> dict[str, Any]:
     """Returns a state after every file of its set has been checked."""
-    networks = _needed_networks(opt, path.stem)
+    networks = needed_networks(opt, path.stem)
     state = read_state(path)
     course.manifest = check_set(folders, int(path.stem), networks)
     if course.manifest is None:
@@ -124,7 +124,7 @@ def _checked_state(opt: dict[str, Any], folders: SetFolders, path: Path) -> dict
     return state
 
 
-def _needed_networks(opt: dict[str, Any], iteration: str) -> list[str]:
+def needed_networks(opt: dict[str, Any], iteration: str) -> list[str]:
     """The files of networks without which the run cannot go on from an iteration."""
     ignored = opt['path'].get('ignore_resume_networks') or []
     networks = [n.removeprefix('network_') for n in _saved_networks(opt) if n not in ignored]
@@ -218,9 +218,10 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
     if len(random) == model.opt.get('world_size', 1):
         course.random = random[model.opt.get('rank', 0)]
     elif random:
+        _require_as_many_items(model.opt, len(random))
         logger.warning(
             f'The state was written by {len(random)} processes and is resumed by {model.opt["world_size"]}: '
-            'the generators start over, the tasks go on where they were.'
+            'the data go on where they were; what a network draws by itself (dropout) begins anew.'
         )
     if 'position' in resume_state and course.sampler is not None:
         course.place = resume_state['epoch'], resume_state['position']
@@ -229,6 +230,24 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
     if 'model' in resume_state and hasattr(model, 'resume_more'):
         model.resume_more(resume_state['model'])
     _resume_own(model, resume_state.get('of_processes', []))
+
+
+def _require_as_many_items(opt: dict[str, Any], processes: int) -> None:
+    """Refuses another number of processes unless an iteration takes as many items as before: else it is another
+    training, with another batch under the same learning rate."""
+    made = course.manifest.made_with.get('options', {}) if course.manifest is not None else {}
+    before = ((made.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
+    now = (opt.get('datasets') or {}).get('train', {}).get('batch_size_per_gpu')
+    if not before or not now or before * processes == now * opt['world_size']:
+        return
+    total = before * processes
+    fitting = total % opt['world_size'] == 0
+    remedy = f'set batch_size_per_gpu: {total // opt["world_size"]}' if fitting else f'take {processes} processes'
+    raise DataError(
+        f'the state was written by {processes} processes of {before} items each, and {opt["world_size"]} processes of '
+        f'{now} take {now * opt["world_size"]} items per iteration instead of {total}; {remedy}, or begin a new run '
+        'with path.pretrain_network_g.'
+    )
 
 
 def _resume_own(model: Any, states: list[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ def visits(sampler: Any) -> Iterator[Visit]:
     """Yields this process's visits of the epoch: rank r of n takes positions r, r + n, ... of the one shuffled order.
 
     The order is the host's own if no seed is known. With a seed it does not depend on the number of processes, except
-    that the last positions start over where the length does not divide.
+    that the last positions start over where the length does not divide (not so with `same_order`).
     """
     size = len(sampler.dataset)
     seed = getattr(sampler, 'seed', None)
@@ -36,7 +36,8 @@ def visits(sampler: Any) -> Iterator[Visit]:
         generator, length = torch.Generator().manual_seed(sampler.epoch), sampler.total_size
     else:
         generator = torch_generator(seed, sampler.epoch)
-        length = min(getattr(sampler, 'enlarged_size', sampler.total_size), sampler.total_size)
+        length = getattr(sampler, 'enlarged_size', sampler.total_size)
+        length = length if getattr(sampler, 'same_order', False) else min(length, sampler.total_size)
     order = torch.randperm(length, generator=generator).tolist()
     start_epoch, start = getattr(sampler, 'start', (0, 0))
     first = start if sampler.epoch == start_epoch else 0

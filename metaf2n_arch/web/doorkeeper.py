@@ -18,6 +18,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'; base-uri 'self'; "
+    "form-action 'self'"
+)
+"""What browsers may load for the page: nothing from elsewhere, and not inside the page of another."""
 LARGEST_MESSAGE = 1_000_000
 """Bytes of a request that is no upload."""
 _FRAME = 10_000  # bytes of an upload beside the file
@@ -48,7 +53,7 @@ class Doorkeeper:
         if refusal is None and scope['type'] == 'http':
             refusal = self.too_large(scope['method'], scope['path'], headers)
         if refusal is None:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _guarded(send))
         elif scope['type'] == 'websocket':
             await send({'type': 'websocket.close', 'code': 1008})
         else:
@@ -97,6 +102,16 @@ class Doorkeeper:
             kept = f'{self.max_total / 1e6:g} MB of uploads and results are kept at most'
             return 413, f'{kept}; clear older ones first, or try again later.'
         return None
+
+
+def _guarded(send: Send) -> Send:
+    async def with_policy(message: MutableMapping[str, Any]) -> None:
+        if message['type'] == 'http.response.start':
+            more = (b'content-security-policy', POLICY.encode()), (b'referrer-policy', b'no-referrer')
+            message = {**message, 'headers': [*message.get('headers', ()), *more]}
+        await send(message)
+
+    return with_policy
 
 
 async def _refuse(send: Send, status: int, text: str) -> None:

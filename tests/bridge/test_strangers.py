@@ -250,10 +250,9 @@ class Registry:
 ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY = Registry('arch'), Registry('loss'), Registry('metric')
 """
 FORK = {
-    **dict.fromkeys(['__init__.py', 'utils/__init__.py', 'archs/__init__.py', 'losses/__init__.py'], ''),
+    **dict.fromkeys(['__init__.py', 'utils/__init__.py', 'archs/__init__.py'], ''),
     'utils/registry.py': OLD,
     'archs/arch_util.py': 'ResidualBlockNoBN = default_init_weights = make_layer = None',
-    'losses/basic_loss.py': 'CharbonnierLoss = L1Loss = MSELoss = PerceptualLoss = None',
 }
 
 
@@ -302,10 +301,10 @@ def test_single_repairs_can_be_left_out_and_the_command_says_so(tmp_path):
     assert done.returncode == 0, done.stderr
     skipped = [line for line in done.stdout.splitlines() if line.startswith('left out by METAF2N_BRIDGE_SKIP')]
     assert len(skipped) == 2, done.stdout
-    assert 'This run is not one of ours' in done.stdout
+    assert 'This run does not use this package' in done.stdout
     assert 'METAF2N_BRIDGE=0' in done.stdout
     asked = run(tmp_path, '-m', 'metaf2n_arch.bridge', METAF2N_BRIDGE='all')
-    assert 'This run is one of ours: METAF2N_BRIDGE is all' in asked.stdout
+    assert 'This run uses this package: METAF2N_BRIDGE is all' in asked.stdout
 
 
 def test_a_repair_that_fails_leaves_the_host_as_it_was(monkeypatch, capsys):

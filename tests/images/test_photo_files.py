@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from metaf2n_arch.images.photo import ORIENTATION, Photo, upright
-from metaf2n_arch.images.reading import read_photo
+from metaf2n_arch.images.reading import image_size, read_image, read_photo
 from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.utils.checks import DataError
 
@@ -182,3 +183,11 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(small, tmp_path):
     with pytest.raises(DataError, match='file cannot be made'):
         write_photo(tmp_path / 'file' / 'a.png', alpha)
     assert {path.name for path in tmp_path.iterdir()} == {'a.png', 'file'}
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='has no named pipes')
+@pytest.mark.parametrize('read', [read_photo, read_image, image_size])
+def test_a_pipe_that_is_called_like_an_image_is_refused_and_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / 'a.png')
+    with pytest.raises(DataError, match=r'^\S+/a\.png cannot be opened: it is a pipe or a device, not a file\.$'):
+        read(tmp_path / 'a.png')

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaf2n_arch.photos.jobs import collect
+from metaf2n_arch.photos.jobs import Job, collect
+from metaf2n_arch.photos.outcomes import Outcome
 from metaf2n_arch.utils.checks import OptionError
 
 
@@ -87,3 +88,9 @@ def test_no_two_files_of_a_run_have_one_place(tmp_path_factory, names, suffix, c
     places = [job.name for job in jobs] + ([job.sheet for job in jobs] if compare else [])
     assert len(set(places)) == len(places)
     assert len(jobs) == len(names)
+
+
+def test_a_name_that_holds_a_line_break_or_an_escape_stays_on_its_line():
+    job = Job('a\nb.png', 'out', 'a\x1b[31m.png', 'compare')
+    assert str(Outcome(job, 'no image')) == r'a\nb.png: no image'
+    assert str(Outcome(job, size=(4, 4))) == r'out/a\x1b[31m.png: 4 x 4, no face, restored unadapted'

@@ -85,3 +85,24 @@ def test_the_iteration_of_a_test_is_that_of_its_weights(tmp_path, weights, words
     run = read_run(tmp_path / 'experiments' / 'mine')
     run.options['path'] = {'pretrain_network_g': weights}
     assert run.trained_for('FFHQ_iid') == words
+
+
+def test_confidence_maps_of_the_same_weights_and_faces_are_the_same(tmp_path):
+    from metaf2n_arch.report.confidence import confidence_key
+
+    for name, content in (('one.pth', b'1'), ('copy.pth', b'1'), ('two.pth', b'2')):
+        (tmp_path / name).write_bytes(content)
+    keys = []
+    for weights, faces in (
+        ('one.pth', 'a'),
+        ('copy.pth', './a'),
+        ('two.pth', 'a'),
+        ('one.pth', 'b'),
+        ('none.pth', 'a'),
+    ):
+        run = Run('x', tmp_path)
+        run.options = {'path': {'pretrain_network_m': weights}, 'datasets': {'val': {'name': 's', 'dataroot': faces}}}
+        keys.append(confidence_key(run, 's'))
+    assert keys[0] == keys[1] is not None
+    assert len(set(keys)) == 4
+    assert keys[4] is None

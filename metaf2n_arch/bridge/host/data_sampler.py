@@ -24,6 +24,10 @@ def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
     bound = inspect.signature(original).bind(self, *args, **kwargs)
     bound.apply_defaults()
     self.enlarged_size = math.ceil(len(self.dataset) * bound.arguments['ratio'])
+    self.same_order = (course.options or {}).get('datasets', {}).get('train', {}).get('same_order', False)
+    if self.same_order:
+        self.num_samples = self.enlarged_size // self.num_replicas
+        self.total_size = self.num_samples * self.num_replicas
 
 
 def set_epoch(self: Any, epoch: int) -> None:
