@@ -1,6 +1,7 @@
 """The fused CPU kernels: equal to the loop and to the box filters, the same bits on every run."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -222,3 +223,39 @@ def test_kernels_compile_where_no_cache_can_be_written(tmp_path) -> None:
     )
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == '(9, 9, -4, -5, -4, -6)'
+
+
+BUFFERS = """
+import hashlib
+import torch
+from skimage import data
+from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
+from metaf2n_arch.functional.self_similarity.dispatch import fastest_path
+from metaf2n_arch.functional.self_similarity.geometry import Geometry
+
+graph, loss = fastest_path('cpu')
+digest = hashlib.sha256()
+photo = torch.from_numpy(data.astronaut()[:40, 200:245].copy()).permute(2, 0, 1)[None].float() / 255
+for search, patch, border in ((5, 3, 'image'), (9, 3, 'window'), (25, 9, 'window')):
+    for height, width in ((40, 45), (23, 24)):
+        image = photo[..., :height, :width].clone().requires_grad_()
+        mask = torch.rand(1, height, width, generator=torch.Generator().manual_seed(0)) < 0.3
+        geometry = Geometry(search, patch, border)
+        found = graph(image, mask, geometry, 0.1)
+        value = loss(image, image.detach().flip(-1), mask, geometry, 0.1, criterion_weights('kl+l1', 0.7))
+        for tensor in (found, *torch.autograd.grad(found.sum() + value, image), value):
+            digest.update(tensor.detach().contiguous().numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='glibc alone fills what it hands out')
+def test_nothing_is_read_from_buffers_before_it_is_written() -> None:
+    """The C library fills all memory that it hands out with bytes that make huge numbers, or tiny ones."""
+    digests = set()
+    for filler in ('128', '254'):
+        environment = {**os.environ, 'MALLOC_PERTURB_': filler}
+        command = [sys.executable, '-c', BUFFERS]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        digests.add(done.stdout.strip())
+    assert len(digests) == 1

@@ -19,6 +19,9 @@ from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
 from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_loss
 from metaf2n_arch.functional.self_similarity.geometry import Geometry
 
+# Buffers that are made without being written begin as NaN.
+torch.use_deterministic_algorithms(True)
+
 
 def report(name: str, border: str, ours: torch.Tensor, oracle: torch.Tensor) -> None:
     error = (ours.detach() - oracle.detach()).abs().max() / oracle.detach().abs().max()
