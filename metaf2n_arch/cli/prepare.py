@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metaf2n_arch.cli.progress import SHOWN, bar, conclude
+from metaf2n_arch.cli.progress import bar, conclude
 
 app = typer.Typer(
     help='Prepare data. Every command goes on where it was stopped, and lists images it cannot use.',
@@ -214,7 +214,6 @@ def faces(
     target = folder or out
     if target is None or (folder and out):
         raise typer.BadParameter('give the test set to make once, as the second argument or with --out.')
-    from metaf2n_arch.data.prepare.driver import Summary, image_names
     from metaf2n_arch.data.prepare.faces import prepare_faces
     from metaf2n_arch.faces.detector import DetectorOptions
     from metaf2n_arch.faces.restorer import RestorerOptions
@@ -223,20 +222,4 @@ def faces(
     found = parse_block(DetectorOptions, {'type': detector, 'weights': weights, 'confidence': confidence}, 'detector')
     wanted = {'type': restorer} | ({} if restorer_weights is None else {'weights': restorer_weights})
     restored = parse_block(RestorerOptions, wanted, 'restorer')
-    if dry_run:
-        summary = Summary()
-        summary.made = len(image_names(source, summary.skipped, listing))
-        conclude(summary, dry_run=True)
-        return
-    result = prepare_faces(
-        source, target, found, restored, scale, device, lambda names: bar(names, len(names)), listing
-    )
-    typer.echo(str(result))
-    for name in result.without:
-        typer.echo(f'  without a face: {name}')
-    for reason in list(result.failed.values())[:SHOWN]:
-        typer.echo(f'  skipped: {reason}')
-    if result.listed is not None:
-        typer.echo(f'  each with its reason: {result.listed}')
-    if not result.images:
-        raise typer.Exit(1)
+    conclude(prepare_faces(source, target, found, restored, scale, device, bar, listing, dry_run), dry_run)

@@ -69,6 +69,8 @@ class PhotoBar:
 def conclude(summary: Summary, dry_run: bool = False) -> None:
     """Prints what was done and what was skipped and why; ends with exit code 1 if nothing at all could be done."""
     typer.echo(summary.describe(dry_run))
+    for remark in summary.remarks:
+        typer.echo(f'  {remark}')
     for reason in list(summary.skipped.values())[:SHOWN]:
         typer.echo(f'  skipped: {reason}')
     if len(summary.skipped) > SHOWN:

@@ -77,7 +77,8 @@ def test_faces_become_a_test_set(data_dir, tmp_path):
     arguments = ['--detector', 'yunet', '--weights', weights, '--restorer', 'identity']
     code, output = run('faces', data_dir / 'photos', tmp_path / 'out', *arguments)
     assert code == 0
-    assert '5 images' in output
+    assert '5 images, ' in output
+    assert '  without a face: realesrgan_no_face_448x640.png' in output
     assert (tmp_path / 'out' / 'Face_HQ' / 'codeformer_one_face_400x225_0.png').is_file()
     one, name = tmp_path / 'one', 'codeformer_one_face_400x225.jpg'
     one.mkdir()

@@ -44,7 +44,8 @@ def test_the_result_is_a_data_set_of_face_pairs(photos, tmp_path, detector):
     summary = prepare_faces(photos, tmp_path / 'set', detector, IDENTITY, scale=2)
     assert (summary.images, summary.faces) == (4, 7)
     assert summary.without == ['realesrgan_no_face.png']
-    assert str(summary) == '4 images, 7 faces, 1 without a face'
+    assert summary.describe() == '4 images, 7 faces, 1 without a face'
+    assert summary.remarks == ['without a face: realesrgan_no_face.png']
     dataset = FacePairDataset({'dataroot': str(tmp_path / 'set'), 'scale': 2, 'phase': 'test'})
     found = {Path(item['lq_path']).stem: len(item['face_lq']) for item in (dataset[i] for i in range(4))}
     assert found == COUNTS
@@ -67,26 +68,24 @@ def test_the_listing_holds_boxes_and_landmarks_inside_the_photo(photos, tmp_path
 
 @pytest.mark.parametrize('clean', [True, False])
 def test_a_run_broken_off_is_continued(photos, tmp_path, detector, monkeypatch, clean):
-    def stop_before_third(names):
-        for number, name in enumerate(names):
+    def stop_before_third(items, total):
+        for number, item in enumerate(items):
             if number == 2:
                 raise KeyboardInterrupt
-            yield name
+            yield item
 
     with monkeypatch.context() as patch:
         if not clean:
             # A killed process writes no listing: the journal alone is left.
-            patch.setattr(module, '_write_listing', lambda *args: None)
+            patch.setattr(module, '_write_listing', lambda *args: {})
         with pytest.raises(KeyboardInterrupt):
             prepare_faces(photos, tmp_path / 'set', detector, IDENTITY, track=stop_before_third)
     if not clean:
         with (tmp_path / 'set' / '.faces.jsonl').open('a') as file:
             file.write('{"settings": {"sc')
-    done: list[str] = []
-    summary = prepare_faces(
-        photos, tmp_path / 'set', detector, IDENTITY, track=lambda names: done.extend(names) or names
-    )
-    assert len(done) == summary.resumed == 2
+    summary = prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
+    assert (summary.made, summary.before, summary.images) == (2, 2, 4)
+    assert summary.describe() == '4 images, 7 faces, 1 without a face, 2 done before'
     prepare_faces(photos, tmp_path / 'whole', detector, IDENTITY)
     assert files(tmp_path / 'set') == files(tmp_path / 'whole')
     for name in files(tmp_path / 'whole'):
@@ -96,15 +95,47 @@ def test_a_run_broken_off_is_continued(photos, tmp_path, detector, monkeypatch, 
 def test_a_finished_set_is_left_alone_and_a_lost_face_is_made_again(photos, tmp_path, detector):
     prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
     before = files(tmp_path / 'set')
-    assert prepare_faces(photos, tmp_path / 'set', detector, IDENTITY).resumed == 4
+    missing = RestorerOptions(type='gpen', weights=str(tmp_path / 'missing.pth'))
+    with pytest.raises(DataError, match='other settings'):
+        prepare_faces(photos, tmp_path / 'set', detector, missing)
+    assert prepare_faces(photos, tmp_path / 'set', detector, IDENTITY).before == 4
     (tmp_path / 'set' / 'Face_HQ' / 'gfpgan_two_faces_1.png').unlink()
-    assert prepare_faces(photos, tmp_path / 'set', detector, IDENTITY).resumed == 3
+    assert prepare_faces(photos, tmp_path / 'set', detector, IDENTITY).before == 3
     assert files(tmp_path / 'set') == before
+
+
+def test_a_photo_that_was_replaced_is_prepared_again(photos, tmp_path, detector):
+    prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
+    (photos / 'realesrgan_no_face.png').write_bytes((photos / 'gfpgan_two_faces.jpg').read_bytes())
+    summary = prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
+    assert (summary.made, summary.before, summary.faces, summary.without) == (1, 3, 9, [])
+    assert (tmp_path / 'set' / 'Face_HQ' / 'realesrgan_no_face_1.png').is_file()
+
+
+def test_a_set_of_the_first_version_is_gone_on_with(photos, tmp_path, detector):
+    """It left the listing, and no journal."""
+    prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
+    listing = (tmp_path / 'set' / 'faces.json').read_text()
+    (tmp_path / 'set' / '.faces.jsonl').unlink()
+    with pytest.raises(DataError, match='other settings'):
+        prepare_faces(photos, tmp_path / 'set', detector, IDENTITY, scale=2)
+    assert prepare_faces(photos, tmp_path / 'set', detector, IDENTITY).before == 4
+    assert (tmp_path / 'set' / 'faces.json').read_text() == listing
+
+
+def test_weights_that_are_missing_end_the_run_before_anything_is_written(photos, tmp_path, detector):
+    (photos / 'notes.txt').write_text('no photo')
+    missing = RestorerOptions(type='gpen', weights=str(tmp_path / 'missing.pth'))
+    with pytest.raises(DataError, match=r'missing\.pth'):
+        prepare_faces(photos, tmp_path / 'set', detector, missing)
+    assert not (tmp_path / 'set').exists()
+    assert prepare_faces(photos, tmp_path / 'set', detector, missing, dry_run=True).made == 4
+    assert not (tmp_path / 'set').exists()
 
 
 def test_a_set_is_not_mixed_from_two_settings(photos, tmp_path, detector):
     prepare_faces(photos, tmp_path / 'set', detector, IDENTITY, scale=4)
-    with pytest.raises(DataError, match='another scale'):
+    with pytest.raises(DataError, match=r'other settings \(scale 4, now 2\)'):
         prepare_faces(photos, tmp_path / 'set', detector, IDENTITY, scale=2)
 
 
@@ -119,9 +150,9 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(photos, tmp_path, 
     (photos / 'broken.png').write_bytes(b'no image')
     summary = prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
     assert (summary.images, summary.faces) == (4, 7)
-    assert list(summary.failed) == ['broken.png']
-    assert 'cannot be read' in summary.failed['broken.png']
-    assert str(summary).endswith('1 failed')
+    assert list(summary.skipped) == ['broken.png']
+    assert 'cannot be read' in summary.skipped['broken.png']
+    assert summary.describe().endswith('1 skipped')
     assert not (tmp_path / 'set' / 'LQ' / 'broken.png').exists()
 
 
@@ -139,10 +170,27 @@ def test_folders_that_cannot_be_prepared_are_refused_before_anything_is_written(
         prepare_faces(tmp_path / 'empty', tmp_path / 'set', detector, IDENTITY)
     with pytest.raises(DataError, match='no folder'):
         prepare_faces(tmp_path / 'missing', tmp_path / 'set', detector, IDENTITY)
-    shutil.copyfile(photos / 'realesrgan_no_face.png', photos / 'codeformer_one_face.png')
-    with pytest.raises(DataError, match='one name'):
-        prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
+    with pytest.raises(DataError, match='lies inside'):
+        prepare_faces(photos, photos / 'set', detector, IDENTITY)
     assert not (tmp_path / 'set').exists()
+    assert not (photos / 'set').exists()
+
+
+def test_of_two_photos_of_one_name_the_second_is_listed_with_its_reason(photos, tmp_path, detector):
+    shutil.copyfile(photos / 'realesrgan_no_face.png', photos / 'codeformer_one_face.png')
+    summary = prepare_faces(photos, tmp_path / 'set', detector, IDENTITY)
+    assert (summary.images, summary.faces) == (4, 7)
+    assert 'same place as codeformer_one_face.jpg' in summary.skipped['codeformer_one_face.png']
+    assert 'codeformer_one_face.png\t' in (tmp_path / 'set' / '.faces.skipped.txt').read_text()
+    assert not (tmp_path / 'set' / 'LQ' / 'codeformer_one_face.png').exists()
+
+
+def test_where_no_photo_can_be_used_the_reasons_are_listed_all_the_same(tmp_path, detector):
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos' / 'broken.png').write_bytes(b'no image')
+    summary = prepare_faces(tmp_path / 'photos', tmp_path / 'set', detector, IDENTITY)
+    assert summary.useless
+    assert [file.name for file in (tmp_path / 'set').iterdir()] == ['.faces.skipped.txt']
 
 
 def test_a_damaged_listing_is_named(photos, tmp_path, detector):
@@ -153,7 +201,7 @@ def test_a_damaged_listing_is_named(photos, tmp_path, detector):
 
 
 def test_an_empty_summary_reads_as_one():
-    assert str(FacesSummary()) == '0 images, 0 faces, 0 without a face'
+    assert FacesSummary().describe() == '0 images, 0 faces, 0 without a face'
 
 
 def test_a_list_of_a_split_chooses_photos_and_what_is_skipped_is_listed(photos, tmp_path, detector):

@@ -21,7 +21,7 @@ from metaf2n_arch.images.listing import scan_images
 from metaf2n_arch.images.reading import image_size
 from metaf2n_arch.images.reading import read_8bit as read_any_8bit
 from metaf2n_arch.images.writing import write_image
-from metaf2n_arch.utils.checks import DataError
+from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -38,6 +38,14 @@ class Skipped:
     """Why an image was left out."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """Files made of an image, below `out`, and what else the journal is to hold of it, fit for JSON."""
+
+    files: list[str]
+    facts: Any
 
 
 @dataclass
@@ -60,18 +68,32 @@ class Summary:
 
     def describe(self, dry_run: bool = False) -> str:
         """Returns one line: how many images were done, found done, and left out."""
-        images, files = (
-            f'{n} {what}{"" if n == 1 else "s"}' for n, what in ((self.made, 'image'), (self.files, 'file'))
-        )
+        images, files = count(self.made, 'image'), count(self.files, 'file')
         parts = [f'{images} would be done' if dry_run else f'{images} done, {files} written']
-        parts += [f'{self.before} done before'] if self.before else []
-        parts += [f'{len(self.skipped)} skipped'] if self.skipped else []
-        return ', '.join(parts)
+        return ', '.join(parts + self._rest())
+
+    def _rest(self) -> list[str]:
+        before = [f'{self.before} done before'] if self.before else []
+        return before + ([f'{len(self.skipped)} skipped'] if self.skipped else [])
+
+    @property
+    def remarks(self) -> list[str]:
+        """Lines to be shown below the summary."""
+        return []
 
     @property
     def useless(self) -> bool:
         """Whether nothing at all could be done."""
         return not self.made and not self.before
+
+
+def count(number: int, what: str) -> str:
+    """Returns a number with its noun.
+
+    >>> count(1, 'image'), count(2, 'image')
+    ('1 image', '2 images')
+    """
+    return f'{number} {what}{"" if number == 1 else "s"}'
 
 
 class Work(Protocol):
@@ -95,7 +117,7 @@ class Work(Protocol):
     def check(self, name: str) -> None:
         """Raises `Unfit` if the image's header shows that it cannot be used."""
 
-    def __call__(self, name: str) -> list[str]:
+    def __call__(self, name: str) -> list[str] | Made:
         """Makes the files of one image, each whole or not at all; returns their names below `out`.
 
         Raises:
@@ -135,8 +157,11 @@ def prepare(
                 continue
             summary.made += 1
             if not dry_run:
-                summary.files += len(result)
-                journal.add(name, work.source / name, result)
+                made = result if isinstance(result, Made) else Made(result, None)
+                summary.files += len(made.files)
+                journal.add(name, work.source / name, made.files, made.facts)
+        if summary.skipped and not dry_run:
+            make_folder(work.out)  # where nothing could be made, the reasons are listed all the same
     finally:
         journal.close()
         if not dry_run and work.out.is_dir():

@@ -3,54 +3,90 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from metaf2n_arch.data.meta_lines import read_meta_info
-from metaf2n_arch.data.prepare.driver import list_skipped
-from metaf2n_arch.faces.detector import DetectorOptions
+from metaf2n_arch.data.prepare.driver import Made, Summary, Track, Unfit, count, prepare, require_side
+from metaf2n_arch.data.prepare.journal import Journal
+from metaf2n_arch.faces.detector import Detector, DetectorOptions
 from metaf2n_arch.faces.detectors import build_detector
-from metaf2n_arch.faces.layout import has_pairs, save_pairs
+from metaf2n_arch.faces.layout import FOLDERS, has_pairs, save_pairs
 from metaf2n_arch.faces.pairs import face_pairs
-from metaf2n_arch.faces.restorer import RestorerOptions
+from metaf2n_arch.faces.restorer import Restorer, RestorerOptions
 from metaf2n_arch.faces.restorers import build_restorer
-from metaf2n_arch.images.listing import scan_images
 from metaf2n_arch.images.reading import read_image
-from metaf2n_arch.utils.checks import DataError, make_folder
+from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
-from metaf2n_arch.utils.lines import LineWriter, read_lines
 
-LISTING, JOURNAL = 'faces.json', '.faces.jsonl'
+LISTING = 'faces.json'
 
 
 @dataclass
-class FacesSummary:
-    """What `prepare_faces` found.
+class FacesSummary(Summary):
+    """What a run did, and what the set holds after it.
 
     Attributes:
-        images: how many images were read, now or by an earlier run.
-        faces: how many faces they hold.
+        images: how many images the set holds.
+        faces: how many faces they show.
         without: names of the images without a face.
-        failed: name and reason of each image that could not be used.
-        resumed: how many images an earlier run had finished.
-        listed: file that lists all that failed, with the reason.
     """
 
     images: int = 0
     faces: int = 0
     without: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    resumed: int = 0
-    listed: Path | None = None
 
-    def __str__(self) -> str:
-        parts = [f'{self.images} images, {self.faces} faces, {len(self.without)} without a face']
-        parts += [f'{self.resumed} done before'] if self.resumed else []
-        parts += [f'{len(self.failed)} failed'] if self.failed else []
-        return ', '.join(parts)
+    def describe(self, dry_run: bool = False) -> str:
+        if dry_run:
+            return super().describe(dry_run)
+        parts = [count(self.images, 'image'), count(self.faces, 'face'), f'{len(self.without)} without a face']
+        return ', '.join(parts + self._rest())
+
+    @property
+    def remarks(self) -> list[str]:
+        return [f'without a face: {name}' for name in self.without]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Writes ``Face_LQ/<name>_<i>.png`` and ``Face_HQ/<name>_<i>.png``, and copies the image to ``LQ/``.
+
+    Both networks lie on one device and are built once: this work is for one process.
+    """
+
+    source: Path
+    out: Path
+    detector: DetectorOptions
+    restorer: RestorerOptions
+    scale: int = 4
+    device: Any = 'cpu'
+    command: str = 'faces'
+
+    def settings(self) -> dict[str, Any]:
+        return {'scale': self.scale, 'detector': self.detector.model_dump(), 'restorer': self.restorer.model_dump()}
+
+    def check(self, name: str) -> None:
+        require_side(self.source / name, 1)
+
+    @cached_property
+    def networks(self) -> tuple[Detector, Restorer]:
+        """Detector and restorer.
+
+        Raises:
+            DataError: weights are missing.
+        """
+        return build_detector(self.detector, self.device), build_restorer(self.restorer).to(self.device)
+
+    def __call__(self, name: str) -> Made:
+        detector, restorer = self.networks  # that weights are missing is no fault of the image
+        try:
+            pairs = face_pairs(read_image(self.source / name), detector, restorer, self.scale)
+        except DataError as error:
+            raise Unfit(str(error)) from None
+        faces = save_pairs(pairs, self.out, name)
+        _copy(self.source / name, self.out / 'LQ' / name)
+        return Made(_files(name, faces), faces)
 
 
 def prepare_faces(
@@ -60,13 +96,14 @@ def prepare_faces(
     restorer: RestorerOptions,
     scale: int = 4,
     device: Any = 'cpu',
-    track: Callable[[Sequence[str]], Iterable[str]] = iter,
+    track: Track = lambda i, n: i,
     listing: Path | None = None,
+    dry_run: bool = False,
 ) -> FacesSummary:
     """Writes ``Face_LQ/``, ``Face_HQ/`` and ``faces.json`` for every image of a folder; continues a run broken off.
 
-    The result is a data set of `FacePairDataset`. Images that lie elsewhere than in ``out/LQ`` are copied there. An
-    image that cannot be read is named in the summary, and the others are done.
+    The result is a data set of `FacePairDataset`. An image that cannot be used is named in the summary, and the others
+    are done.
 
     Args:
         lq: folder of low-quality images, searched with its subfolders.
@@ -75,80 +112,56 @@ def prepare_faces(
         restorer: restores them.
         scale: s, of the generator that will be tested.
         device: where detector and restorer run.
-        track: wraps the names to be done, for a progress bar.
+        track: wraps an iterable of the given length, for a progress bar.
         listing: meta-info list of the images to take, relative to `lq`; None takes all.
+        dry_run: look at the headers and write nothing.
 
     Raises:
-        DataError: no images, two images of one name, weights that are missing, a set prepared with other settings.
+        DataError: no images, weights that are missing, a set prepared with other settings.
     """
-    lq, out = Path(lq).expanduser(), Path(out).expanduser()
-    names = _images(lq, listing)
-    settings = {'scale': scale, 'detector': detector.model_dump(), 'restorer': restorer.model_dump()}
-    done = _read_listing(out, settings)
-    find = build_detector(detector, device)
-    restore = build_restorer(restorer).to(device)
-    make_folder(out)
-    records = {name: done[name] for name in names if name in done and has_pairs(out, done[name])}
-    summary = FacesSummary(resumed=len(records))
-    journal = LineWriter(out / JOURNAL)
+    work = Faces(Path(lq).expanduser(), Path(out).expanduser(), detector, restorer, scale, device)
+    if dry_run:
+        return FacesSummary(**vars(prepare(work, dry_run=True, listing=listing)))
+    _take_over(work)
     try:
-        for name in track([name for name in names if name not in records]):
-            try:
-                pairs = face_pairs(read_image(lq / name), find, restore, scale)
-            except DataError as error:
-                summary.failed[name] = str(error)
-                continue
-            records[name] = save_pairs(pairs, out, name)
-            _copy(lq / name, out / 'LQ' / name)
-            journal.add({'settings': settings, 'image': name, 'faces': records[name]})
+        summary = FacesSummary(**vars(prepare(work, 1, False, track, listing)))
     finally:
-        journal.close()
-        summary.listed = list_skipped(summary.failed, out / '.faces.skipped.txt')
-        _write_listing(out, settings, records)
-    summary.images = len(records)
-    summary.faces = sum(map(len, records.values()))
-    summary.without = sorted(name for name, faces in records.items() if not faces)
+        images = _write_listing(work)
+    summary.images, summary.faces = len(images), sum(map(len, images.values()))
+    summary.without = [name for name, faces in images.items() if not faces]
     return summary
 
 
-def _images(folder: Path, listing: Path | None) -> list[str]:
-    if not folder.is_dir():
-        raise DataError(f'{folder} is no folder; give a folder of low-quality images.')
-    names = scan_images(folder)[0] if listing is None else read_meta_info(listing, folder, 'list')[0]
-    if not names:
-        raise DataError(f'there is no image in {folder}.')
-    stems: dict[str, str] = {}
-    for name in names:
-        other = stems.setdefault(os.path.splitext(name)[0], name)
-        if other != name:
-            raise DataError(f'{folder / other} and {name} have one name, so would their faces; rename one.')
-    return names
+def _take_over(work: Faces) -> None:
+    """Enters into the journal the images of a set that has none: version 0.1.0 left the listing alone."""
+    journal = Journal(work.out, work.command, work.settings())
+    path = work.out / LISTING
+    if journal.entries or not path.is_file():
+        return
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        settings, images = content['settings'], dict(content['images'])
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f'{path} cannot be read; remove it to prepare the set anew.') from None
+    if settings != journal.settings:
+        raise DataError(f'{work.out} was filled with other settings; give another folder.')
+    for name, faces in images.items():
+        if (work.source / name).is_file() and has_pairs(work.out, faces):
+            journal.add(name, work.source / name, _files(name, faces), faces)
+    journal.close()
 
 
-def _read_listing(out: Path, settings: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Finished images and their faces, from the listing and the journal of a run that was broken off."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    known: list[dict[str, Any]] = []
-    if (out / LISTING).is_file():
-        try:
-            listing = json.loads((out / LISTING).read_text(encoding='utf-8'))
-            known.append(listing['settings'])
-            found.update(listing['images'])
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f'{out / LISTING} cannot be read; remove it to prepare the set anew.') from None
-    for _, entry in read_lines(out / JOURNAL):
-        if {'settings', 'image', 'faces'} <= entry.keys():
-            known.append(entry['settings'])
-            found[entry['image']] = entry['faces']
-    if any(other != settings for other in known):
-        raise DataError(f'{out} was prepared with another scale, detector or restorer; give another folder.')
-    return found
+def _files(name: str, faces: list[dict[str, Any]]) -> list[str]:
+    return [f'LQ/{name}', *(f'{folder}/{face["file"]}' for folder in FOLDERS for face in faces)]
 
 
-def _write_listing(out: Path, settings: dict[str, Any], records: dict[str, list[dict[str, Any]]]) -> None:
-    text = json.dumps({'settings': settings, 'images': dict(sorted(records.items()))}, indent=1)
-    write_whole(out / LISTING, text)
-    (out / JOURNAL).unlink(missing_ok=True)
+def _write_listing(work: Faces) -> dict[str, list[dict[str, Any]]]:
+    """Lists the faces of all images that the set holds, and returns them."""
+    journal = Journal(work.out, work.command, work.settings())
+    images = journal.facts()
+    if journal.entries:
+        write_whole(work.out / LISTING, json.dumps({'settings': journal.settings, 'images': images}, indent=1))
+    return images
 
 
 def _copy(source: Path, target: Path) -> None:

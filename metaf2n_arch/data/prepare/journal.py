@@ -40,7 +40,7 @@ class Journal:
         for _, entry in read_lines(self.path):
             if first is None:
                 first = entry.get('settings')
-            elif 'image' in entry:
+            elif {'image', 'stamp', 'files'} <= entry.keys():
                 self.entries[entry['image']] = entry
         if self.entries and first != self.settings:
             differs = [key for key in self.settings if (first or {}).get(key) != self.settings[key]]
@@ -50,17 +50,23 @@ class Journal:
     def holds(self, image: str, source: Path) -> bool:
         """Whether `image` is finished."""
         entry = self.entries.get(image)
-        if entry is None or entry['stamp'] != stamp(source):
-            return False
+        return entry is not None and entry['stamp'] == stamp(source) and self._is_whole(entry)
+
+    def _is_whole(self, entry: dict[str, Any]) -> bool:
         return all((self.folder / file).is_file() for file in entry['files'])
 
     def files(self, image: str) -> list[str]:
         """What was made of a finished image."""
         return self.entries[image]['files']
 
-    def add(self, image: str, source: Path, files: list[str]) -> None:
-        """Records an image whose files are all in place."""
+    def facts(self) -> dict[str, Any]:
+        """What is known of each image whose files are all there, sorted by name."""
+        return {name: entry.get('facts') for name, entry in sorted(self.entries.items()) if self._is_whole(entry)}
+
+    def add(self, image: str, source: Path, files: list[str], facts: Any = None) -> None:
+        """Records an image whose files are all in place; `facts`, fit for JSON, is what else is to be known of it."""
         entry = {'image': image, 'stamp': stamp(source), 'files': files}
+        entry |= {} if facts is None else {'facts': facts}
         self.entries[image] = entry
         if self._lines is None:
             self._rewrite()
