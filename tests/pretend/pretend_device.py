@@ -49,6 +49,10 @@ class Pretend(torch.Tensor):
     def data_ptr(self) -> int:
         return self.held.data_ptr()
 
+    def __getitem__(self, index: Any) -> Any:  # torch makes a list an index of the same device, without its numbers
+        parts = index if isinstance(index, tuple) else (index,)
+        return super().__getitem__(tuple(torch.tensor(part) if isinstance(part, list) else part for part in parts))
+
     def quantile(self, *arguments: Any, **named: Any) -> torch.Tensor:  # which torch computes in float64 on CPUs alone
         return Pretend(self.held.quantile(*arguments, **named))
 
@@ -134,5 +138,7 @@ def pretending() -> Iterator[torch.device]:
         cpu = {NAME: 'cpu'}
         named = lambda kind, *a, **k: autocast(cpu.get(kind, kind), *a, **k)  # noqa: E731 - one expression
         stack.enter_context(mock.patch.object(torch, 'autocast', named))
+        # Views of wrapped tensors cannot be made in inference mode, which does no more than `no_grad` to their numbers.
+        stack.enter_context(mock.patch.object(torch, 'inference_mode', torch.no_grad))
         stack.enter_context(_Mode())
         yield torch.device(NAME)

@@ -10,22 +10,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import made_up_weights
 import numpy as np
 import pytest
 import torch
 from basicsr.models import build_model
+from basicsr.utils.registry import METRIC_REGISTRY
 from pretend_device import Pretend, pretending
 from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, default_collate
 
+from metaf2n_arch.archs.lpips_network import TRUNKS
 from metaf2n_arch.archs.mask_net_arch import MaskNet
 from metaf2n_arch.degradation import DegradationConfig, apply
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
-from metaf2n_arch.metrics import fid_metric
+from metaf2n_arch.metrics import brisque_metric, dists_metric, fid_metric, lpips_metric, niqe_metric
 from metaf2n_arch.weights.loading import Generator
+from metaf2n_arch.weights.search import table
 
 SCALE = 2
 
@@ -67,6 +72,7 @@ def test_the_device_refuses_what_gpus_refuse():
                 mixed()
         assert bare(there * 2 + torch.tensor(1.0))[0] == 3
         assert bare(there[torch.tensor([0, 1])]).shape == (2,)
+        assert bare(torch.arange(6.0).view(2, 3).to(device)[:, [2]]).tolist() == [[2.0], [5.0]]
         assert there.to('cpu').add(here)[0] == 2
 
 
@@ -332,3 +338,43 @@ def test_metrics_measure_on_the_device(astronaut, tmp_path, monkeypatch):
 
     found, expected = on_both(path)
     assert found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch) -> None:
+    """Weights of the metrics' networks with random values, and no network left over from another test."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    plain, of_pyiqa = tmp_path / 'hub' / 'checkpoints', tmp_path / 'hub' / 'pyiqa'
+    plain.mkdir(parents=True)
+    of_pyiqa.mkdir()
+    for net in ('alex', 'vgg'):
+        torch.save(made_up_weights.trunk(net), plain / TRUNKS[net].filename)
+    torch.save(made_up_weights.dists(), of_pyiqa / table()['dists'].file)
+    made_up_weights.brisque(of_pyiqa / table()['brisque'].file)
+    made_up_weights.niqe(of_pyiqa / table()['niqe'].file)
+    caches = lpips_metric._network, dists_metric._network, brisque_metric._network, niqe_metric._pyiqa_niqe
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize('metric', ['lpips', 'dists', 'brisque'])
+def test_a_metric_with_a_network_measures_on_the_device(astronaut, made_up, metric):
+    reference = np.ascontiguousarray(astronaut[40:104, 160:240, ::-1])
+    result = cv2.GaussianBlur(reference, (5, 5), 1.2)
+    measure = METRIC_REGISTRY.get(f'calculate_{metric}')
+    found, expected = on_both(lambda device: measure(result, reference, device=device.type))
+    assert np.isfinite(expected)
+    assert found == pytest.approx(expected, rel=1e-4), 'NaN where devices were mixed'
+
+
+def test_niqe_of_pyiqa_which_needs_float64_keeps_off_the_device_that_has_none(astronaut, made_up, monkeypatch):
+    photo = np.ascontiguousarray(astronaut[:96, 100:292, ::-1])
+    measure = METRIC_REGISTRY.get('calculate_niqe_pyiqa')
+    expected = measure(photo, device='cpu')
+    monkeypatch.setattr(niqe_metric, 'pick_device', lambda device: torch.device('mps'))
+    assert np.isfinite(expected)
+    assert measure(photo) == expected
