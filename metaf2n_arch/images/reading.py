@@ -141,7 +141,8 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image
         raise DataError(f'{name} cannot be read as an image: {reason}; {_REPLACE}.') from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        raise DataError(f'{name} is larger than {limit:.0f} megapixels; allow more with --max-pixels.') from None
+        shown = f'{round(limit, 3 if limit < 10 else 0):g}'
+        raise DataError(f'{name} is larger than {shown} megapixels; allow more with --max-pixels.') from None
     except DataError:
         raise
     except MemoryError:

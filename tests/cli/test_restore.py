@@ -287,6 +287,27 @@ def test_the_command_ends_with_1_where_a_photo_failed(data_dir, real, tmp_path):
     assert [name for name in files(tmp_path / 'out') if not name.startswith('.')] == ['face.jpg']
 
 
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+def test_a_photo_over_the_limit_of_pixels_is_refused_in_one_line_and_the_others_are_restored(
+    data_dir, real, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', Image.MAX_IMAGE_PIXELS)  # which the command sets for its process
+    results = tmp_path / 'results.jsonl'
+    limited = CliRunner().invoke(
+        app, command(data_dir, real, '-o', tmp_path / 'out', '--max-pixels', 0.0143, '--results', results)
+    )
+    assert limited.exit_code == 1
+    [line] = [line for line in limited.output.splitlines() if line.startswith('failed')]
+    assert line.endswith('face.jpg: is larger than 0.014 megapixels; allow more with --max-pixels.')  # 112 x 128
+    assert 'grey.png: 240 x 160' in limited.output
+    assert [name for name in files(tmp_path / 'out') if not name.startswith('.')] == ['grey.png']
+    assert len(results.read_text().splitlines()) == 2
+    allowed = CliRunner().invoke(app, command(data_dir, real, '-o', tmp_path / 'out', '--max-pixels', 0.01434))
+    assert allowed.exit_code == 0, allowed.output
+    assert 'face.jpg: 448 x 512' in allowed.output
+    assert 'Warning' not in allowed.output
+
+
 def test_every_option_reaches_the_network(data_dir, real, tmp_path, monkeypatch):
     seen = {}
 
