@@ -104,7 +104,9 @@ def test_a_dead_worker_ends_training_after_saving(tmp_path, opt, finished):
 
 
 @pytest.mark.parametrize(
-    'failure', ['raise RuntimeError("a kernel has failed")', 'sys.exit(3)'], ids=['exception', 'exit']
+    'failure',
+    ['raise RuntimeError("a kernel has failed")', pytest.param('sys.exit(3)', marks=pytest.mark.slow)],
+    ids=['exception', 'exit'],
 )
 def test_a_loss_that_fails_in_the_middle_of_an_iteration(tmp_path, opt, failure):
     """The same program that does not fail is the oracle. The random numbers of the failed iteration are drawn again."""
@@ -188,6 +190,7 @@ def test_of_two_processes_the_first_saves_when_the_second_fails(tmp_path, photos
     assert_bitwise_equal(resumed[0].networks(), expected)
 
 
+@pytest.mark.slow
 def test_processes_end_when_their_launcher_is_gone(tmp_path, opt):
     """torchrun itself is killed: nothing is left that writes, and all is saved."""
     opt['train']['total_iter'] = 100_000

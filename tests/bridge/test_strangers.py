@@ -67,7 +67,7 @@ def test_the_very_run_is_another_with_us(tmp_path, stock):
         pytest.param('a tag', (), marks=pytest.mark.slow),
         pytest.param('no such file', (), marks=pytest.mark.slow),
         pytest.param('unknown model', (), marks=pytest.mark.slow),
-        ('unknown optimizer', ()),
+        pytest.param('unknown optimizer', (), marks=pytest.mark.slow),
         ('crash', ()),
     ],
 )
@@ -256,6 +256,7 @@ FORK = {
 }
 
 
+@pytest.mark.slow
 def test_nothing_of_ours_can_keep_basicsr_from_being_imported(tmp_path):
     """Libraries that we need and the host does not are hidden; what cannot be offered then is one line."""
     hide = "import sys\nfor name in ('rich', 'pydantic', 'typer', 'safetensors'):\n    sys.modules[name] = None\n"
@@ -273,6 +274,7 @@ def test_nothing_of_ours_can_keep_basicsr_from_being_imported(tmp_path):
     assert len(without.stderr.splitlines()) <= 2, without.stderr
 
 
+@pytest.mark.slow
 def test_a_host_that_is_there_already_is_repaired_with_its_copies(tmp_path):
     program = """
 import os
@@ -296,6 +298,7 @@ print('late')
     assert done.stdout.splitlines()[-1:] == ['late'], done.stderr
 
 
+@pytest.mark.slow
 def test_single_repairs_can_be_left_out_and_the_command_says_so(tmp_path):
     done = run(tmp_path, '-m', 'metaf2n_arch.bridge', METAF2N_BRIDGE_SKIP='saving, validation')
     assert done.returncode == 0, done.stderr
@@ -330,6 +333,7 @@ def test_a_repair_that_fails_leaves_the_host_as_it_was(monkeypatch, capsys):
     assert 'basicsr.made_up.first' not in patching.ORIGINALS
 
 
+@pytest.mark.slow
 def test_a_crash_in_somebodys_own_loop_keeps_its_folders(tmp_path, stock):
     program = """
 from basicsr.utils import make_exp_dirs

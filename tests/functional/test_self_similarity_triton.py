@@ -44,7 +44,7 @@ def errors_in_the_interpreter(border: str, *sizes: str) -> dict[str, float]:
     return {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()}
 
 
-@pytest.mark.parametrize('border', ['image', 'window'])
+@pytest.mark.parametrize('border', ['image', pytest.param('window', marks=pytest.mark.slow)])
 def test_triton_kernels_equal_the_box_filters_in_the_interpreter(border: str) -> None:
     errors = errors_in_the_interpreter(border, '3', '3', '2', '5', '6')
     of_loss = {'loss', 'loss-gradient-pred', 'loss-gradient-target', 'window', 'window-gradient'}
