@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import as_tensor, measured, read_image
+from metaf2n_arch.metrics.measure import as_tensor, checked_image, measured
 from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.files import read_checkpoint
@@ -45,7 +45,7 @@ def calculate_brisque(
     Returns:
         The value, or NaN, with the reason logged.
     """
-    image = read_image('result', img, crop_border)
+    image = checked_image('result', img, crop_border)
     place = pick_device(device)
     metric = _network(locate('brisque', 'BRISQUE'), str(place))
     return metric(as_tensor(image, place)).item()

@@ -9,7 +9,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from metaf2n_arch.archs.dists_network import DISTS, load_dists
-from metaf2n_arch.metrics.measure import as_tensor, measured, read_pair
+from metaf2n_arch.metrics.measure import as_tensor, checked_pair, measured
 from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 
@@ -41,7 +41,7 @@ def calculate_dists(
     Returns:
         The value, or NaN, with the reason logged, for instance which weights file is missing.
     """
-    first, second = read_pair(img, img2, crop_border)
+    first, second = checked_pair(img, img2, crop_border)
     place = pick_device(device)
     with torch.inference_mode():
         return _network(place)(as_tensor(first, place), as_tensor(second, place)).item()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
+from metaf2n_arch.metrics.measure import as_tensor, checked_image, missing
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import require_choice
 from metaf2n_arch.utils.modules import pick_device
@@ -152,7 +152,7 @@ class FID(SummedSetMetric):
     def update(self, img: np.ndarray, img2: np.ndarray | None = None) -> None:
         try:
             result, reference = (
-                read_image(name, x, self.crop_border) for name, x in (('result', img), ('reference', img2))
+                checked_image(name, x, self.crop_border) for name, x in (('result', img), ('reference', img2))
             )
             features = [
                 features_of(result, self.mode, self.device),

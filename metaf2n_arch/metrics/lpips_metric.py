@@ -10,7 +10,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import nn
 
 from metaf2n_arch.archs.lpips_network import TRUNKS, build_lpips
-from metaf2n_arch.metrics.measure import as_tensor, measured, read_pair
+from metaf2n_arch.metrics.measure import as_tensor, checked_pair, measured
 from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 
@@ -42,7 +42,7 @@ def calculate_lpips(
     Returns:
         The value, or NaN, with the reason logged, for instance which weights file is missing.
     """
-    first, second = read_pair(img, img2, crop_border)
+    first, second = checked_pair(img, img2, crop_border)
     place = pick_device(device)
     network = _network(net, place)
     if min(first.shape[:2]) < TRUNKS[net].smallest:

@@ -54,7 +54,7 @@ def measured(function: Callable[..., Any]) -> Callable[..., float]:
     return metric
 
 
-def read_image(name: str, image: np.ndarray | None, crop_border: int = 0) -> np.ndarray:
+def checked_image(name: str, image: np.ndarray | None, crop_border: int = 0) -> np.ndarray:
     """Returns an 8-bit image as (H, W, 3) BGR without its border; gray images get three equal channels.
 
     Raises:
@@ -77,13 +77,13 @@ def read_image(name: str, image: np.ndarray | None, crop_border: int = 0) -> np.
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
-def read_pair(img: np.ndarray, img2: np.ndarray | None, crop_border: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both images as `read_image` does.
+def checked_pair(img: np.ndarray, img2: np.ndarray | None, crop_border: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both images as `checked_image` does.
 
     Raises:
         ValueError: also if their sizes differ.
     """
-    first, second = read_image('result', img, crop_border), read_image('reference', img2, crop_border)
+    first, second = checked_image('result', img, crop_border), checked_image('reference', img2, crop_border)
     if first.shape != second.shape:
         raise ValueError(f'the result has shape {first.shape} and the reference {second.shape}; they must be equal')
     return first, second

@@ -11,7 +11,7 @@ import torch
 from basicsr.metrics.niqe import calculate_niqe
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import as_tensor, measured, read_image
+from metaf2n_arch.metrics.measure import as_tensor, checked_image, measured
 from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import register
 from metaf2n_arch.weights.search import locate
@@ -45,7 +45,7 @@ def calculate_niqe_y(
     Returns:
         The value, or NaN, with the reason logged.
     """
-    image = read_image('result', img, crop_border)
+    image = checked_image('result', img, crop_border)
     _require_blocks(image)
     return calculate_niqe(image, crop_border=0)
 
@@ -78,7 +78,7 @@ def calculate_niqe_pyiqa(
     Returns:
         The value, or NaN, with the reason logged.
     """
-    image = read_image('result', img, crop_border)
+    image = checked_image('result', img, crop_border)
     _require_blocks(image)
     place = pick_device(device)
     if place.type == 'mps':  # where there is no float64, in which pyiqa computes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metaf2n_arch.functional.spectrum import normalised_spectrum
 from metaf2n_arch.images.luminance import luminance
-from metaf2n_arch.metrics.measure import as_tensor, missing, read_image
+from metaf2n_arch.metrics.measure import as_tensor, checked_image, missing
 from metaf2n_arch.metrics.sets import SummedSetMetric
 from metaf2n_arch.utils.checks import OptionError, require_choice
 from metaf2n_arch.utils.registries import register
@@ -65,7 +65,7 @@ class PowerSpectrumDiscrepancy(SummedSetMetric):
         self.sums['count'] += 1
 
     def _spectrum(self, name: str, image: np.ndarray | None) -> Tensor:
-        gray = luminance(as_tensor(read_image(name, image, self.crop_border)).double())
+        gray = luminance(as_tensor(checked_image(name, image, self.crop_border)).double())
         return normalised_spectrum(gray[0, 0], self.scale, self.bins)
 
     def mean_spectra(self) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 from basicsr.metrics.psnr_ssim import calculate_psnr
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import measured, read_pair
+from metaf2n_arch.metrics.measure import checked_pair, measured
 from metaf2n_arch.utils.registries import register
 
 
@@ -28,5 +28,5 @@ def calculate_psnr_y(
     Returns:
         The value; ∞ for equal images, NaN, with the reason logged, if it cannot be measured.
     """
-    first, second = read_pair(img, img2, crop_border)
+    first, second = checked_pair(img, img2, crop_border)
     return calculate_psnr(first, second, crop_border=0, test_y_channel=True)

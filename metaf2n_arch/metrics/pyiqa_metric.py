@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import as_tensor, measured, read_image, read_pair
+from metaf2n_arch.metrics.measure import as_tensor, checked_image, checked_pair, measured
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import PREFIX, register
@@ -134,9 +134,9 @@ def pyiqa(
     metric = create(name, device)
     place = pick_device(device)
     if metric.metric_mode == 'NR':
-        images = [read_image('result', img, crop_border)]
+        images = [checked_image('result', img, crop_border)]
     else:
-        images = list(read_pair(img, img2, crop_border))
+        images = list(checked_pair(img, img2, crop_border))
     value = metric(*(as_tensor(image, place) for image in images))
     return float(value[0] if isinstance(value, tuple) else value)
 

@@ -6,7 +6,7 @@ import numpy as np
 from basicsr.metrics.psnr_ssim import calculate_ssim
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from metaf2n_arch.metrics.measure import measured, read_pair
+from metaf2n_arch.metrics.measure import checked_pair, measured
 from metaf2n_arch.utils.registries import register
 
 
@@ -28,7 +28,7 @@ def calculate_ssim_y(
     Returns:
         The value, or NaN, with the reason logged.
     """
-    first, second = read_pair(img, img2, crop_border)
+    first, second = checked_pair(img, img2, crop_border)
     if min(first.shape[:2]) < 11:
         raise ValueError(f'an image of {first.shape[0]}x{first.shape[1]} is smaller than the window of 11x11')
     return calculate_ssim(first, second, crop_border=0, test_y_channel=True)

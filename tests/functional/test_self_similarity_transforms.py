@@ -63,7 +63,7 @@ def test_derivative_of_the_derivative_is_that_of_the_box_filters(problem) -> Non
     loss, target, preds = problem
     v = torch.randn(target.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     mask = edge_mask(target)[:, 0]
-    geometry, weights = dispatch.Geometry(7, 3), dispatch.Weights(1.0, 1.0)
+    geometry, weights = dispatch.Geometry(7, 3), dispatch.CriterionWeights(1.0, 1.0)
 
     def product(function) -> torch.Tensor:
         x = preds[0].clone().requires_grad_()

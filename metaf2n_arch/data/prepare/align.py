@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.data.prepare.driver import Unfit, read_8bit, require_side, save, stem
+from metaf2n_arch.data.prepare.driver import Unfit, read_or_unfit, require_side, save, stem
 from metaf2n_arch.faces.alignment import ffhq_crop, ffhq_square
 from metaf2n_arch.faces.detector import Detector, DetectorOptions
 from metaf2n_arch.faces.detectors import build_detector
@@ -82,7 +82,7 @@ class Align:
 
     def __call__(self, name: str) -> list[str]:
         self.check(name)
-        image = read_8bit(self.source / name)
+        image = read_or_unfit(self.source / name)
         faces = self._large_enough(self._find(name, image), name)
         floats = image.astype(np.float32) / 255
         files = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.data.prepare.driver import Unfit, read_8bit, require_side, save, stem
+from metaf2n_arch.data.prepare.driver import Unfit, read_or_unfit, require_side, save, stem
 from metaf2n_arch.images.arrays import gradient_energy
 
 SIZE, STRIDE, MIN_ENERGY = 400, 200, -6.0
@@ -73,7 +73,7 @@ class Crops:
 
     def __call__(self, name: str) -> list[str]:
         self.check(name)
-        image = read_8bit(self.source / name)
+        image = read_or_unfit(self.source / name)
         kept = crops(image, self.size, self.stride, self.min_energy)
         files = [save(self.out, f'{stem(name)}_s{number:03d}.png', crop) for number, crop in kept]
         if not files:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.data.prepare.driver import Unfit, read_8bit, require_side, save, stem
+from metaf2n_arch.data.prepare.driver import Unfit, read_or_unfit, require_side, save, stem
 from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
 from metaf2n_arch.images.arrays import to_tensor, to_uint8
 from metaf2n_arch.utils.files import write_whole
@@ -62,7 +62,7 @@ class Degrade:
 
     def __call__(self, name: str) -> list[str]:
         self.check(name)
-        image = read_8bit(self.source / name)
+        image = read_or_unfit(self.source / name)
         height, width = (side - side % self.scale for side in image.shape[:2])
         if height < self.scale or width < self.scale:
             raise Unfit(f'{self.source / name} is smaller than the scale {self.scale}.')

@@ -18,8 +18,7 @@ import numpy as np
 from metaf2n_arch.data.meta_lines import read_meta_info
 from metaf2n_arch.data.prepare.journal import Journal
 from metaf2n_arch.images.listing import scan_images
-from metaf2n_arch.images.reading import image_size
-from metaf2n_arch.images.reading import read_8bit as read_any_8bit
+from metaf2n_arch.images.reading import image_size, read_8bit
 from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
@@ -282,14 +281,14 @@ def stem(name: str) -> str:
     return os.path.splitext(name)[0].replace(os.sep, '/')
 
 
-def read_8bit(path: Path) -> np.ndarray:
+def read_or_unfit(path: Path) -> np.ndarray:
     """Returns (H, W, 3) uint8 RGB; 16 bits are rounded to 8.
 
     Raises:
         Unfit: the file is no complete picture.
     """
     try:
-        return read_any_8bit(path)
+        return read_8bit(path)
     except DataError as error:
         raise Unfit(str(error)) from None
 

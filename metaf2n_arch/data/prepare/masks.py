@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.data.prepare.driver import read_8bit, require_side, save, stem
+from metaf2n_arch.data.prepare.driver import read_or_unfit, require_side, save, stem
 
 
 def mask_image(image: np.ndarray, threshold: int = 20, stride: int = 1) -> np.ndarray:
@@ -46,5 +46,5 @@ class Masks:
         require_side(self.source / name, 1)
 
     def __call__(self, name: str) -> list[str]:
-        image = read_8bit(self.source / name)
+        image = read_or_unfit(self.source / name)
         return [save(self.out, f'{stem(name)}.png', mask_image(image, self.threshold, self.stride))]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaf2n_arch.data.meta_lines import Size, meta_lines
-from metaf2n_arch.data.prepare.driver import Summary, Track, Unfit, each, image_names, read_8bit
+from metaf2n_arch.data.prepare.driver import Summary, Track, Unfit, each, image_names, read_or_unfit
 from metaf2n_arch.images.reading import image_size
 from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.utils.files import write_whole
@@ -25,7 +25,7 @@ class Measure:
         except DataError as error:
             raise Unfit(str(error)) from None
         if self.decode:
-            height, width = read_8bit(self.root / name).shape[:2]
+            height, width = read_or_unfit(self.root / name).shape[:2]
             size = height, width
         return size
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metaf2n_arch.data.prepare.driver import read_8bit, require_side, save, stem
+from metaf2n_arch.data.prepare.driver import read_or_unfit, require_side, save, stem
 
 SCALES = (0.75, 0.5, 1 / 3)
 SHORTEST = 400
@@ -65,7 +65,7 @@ class Multiscale:
 
     def __call__(self, name: str) -> list[str]:
         self.check(name)
-        image = read_8bit(self.source / name)
+        image = read_or_unfit(self.source / name)
         files = [save(self.out, f'{stem(name)}.png', image)] if self.original else []
         height, width = image.shape[:2]
         for number, size in enumerate(scaled_sizes(height, width, self.scales, self.shortest)):

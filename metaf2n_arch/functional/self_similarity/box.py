@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from metaf2n_arch.functional.self_similarity.criterion import Weights, graph_difference
+from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights, graph_difference
 from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, accumulation_dtype
 from metaf2n_arch.utils.padding import reflect_pad
 
@@ -38,7 +38,9 @@ def box_graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normali
         return torch.cat([_similarity(one, m, geometry, h, normalize) for one, m in zip(wide, mask)])
 
 
-def box_loss(pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights) -> Tensor:
+def box_loss(
+    pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: CriterionWeights
+) -> Tensor:
     """Computes the mean difference of two images' graphs, one image of the batch after the other.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.cpu_stream import Stream, threads
-from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
+from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights, Gradients, Wanted
 from metaf2n_arch.functional.self_similarity.geometry import Geometry
 
 
@@ -54,7 +54,7 @@ def graph_gradient(
 
 
 def loss(
-    pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights, wanted: Wanted
+    pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: CriterionWeights, wanted: Wanted
 ) -> tuple[Tensor, Gradients]:
     """The mean difference of both batches' graphs over all M K² entries, and its gradients where `wanted`."""
     images = [x.numpy() for x in (pred, target)]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaf2n_arch.functional.self_similarity.criterion import Weights
+from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights
 from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry
 
 # Pixels of a band of rows: its graphs and the images it reads stay near the processor.
@@ -82,7 +82,7 @@ class Stream:
         self.run(_work().upstream_items, graph, upstream, CHUNK, self.number(2 * self.scale), normalize, out)
         self._adjoint(band, 0, out)
 
-    def difference(self, band: Band, weights: Weights, factor: float, wanted: tuple[bool, bool]) -> float:
+    def difference(self, band: Band, weights: CriterionWeights, factor: float, wanted: tuple[bool, bool]) -> float:
         """Sum of differences of the two images' graphs; adds `factor` times its gradients where `wanted`."""
         graphs = self._distances(band)
         target_out = np.empty_like(graphs[1]) if wanted[1] else graphs[1]

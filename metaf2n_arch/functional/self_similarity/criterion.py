@@ -17,25 +17,29 @@ Wanted = tuple[bool, bool]
 Gradients = tuple[Tensor | None, Tensor | None]
 
 
-class Weights(NamedTuple):
+class CriterionWeights(NamedTuple):
     """Weights of the two terms of the loss."""
 
     kl: float
     l1: float
 
 
-def criterion_weights(criterion: str, l1_weight: float) -> Weights:
+def criterion_weights(criterion: str, l1_weight: float) -> CriterionWeights:
     """Returns the weights of both terms; `l1_weight` is read by ``'kl+l1'`` alone.
 
     >>> criterion_weights('kl+l1', 0.5)
-    Weights(kl=1.0, l1=0.5)
+    CriterionWeights(kl=1.0, l1=0.5)
     """
     require_choice('criterion', criterion, CRITERIA)
     require_number('l1_weight', l1_weight)
-    return {'l1': Weights(0.0, 1.0), 'kl': Weights(1.0, 0.0), 'kl+l1': Weights(1.0, float(l1_weight))}[criterion]
+    return {
+        'l1': CriterionWeights(0.0, 1.0),
+        'kl': CriterionWeights(1.0, 0.0),
+        'kl+l1': CriterionWeights(1.0, float(l1_weight)),
+    }[criterion]
 
 
-def graph_difference(pred: Tensor, target: Tensor, weights: Weights) -> Tensor:
+def graph_difference(pred: Tensor, target: Tensor, weights: CriterionWeights) -> Tensor:
     """Sums the differences of two normalised graphs.
 
     kl · Σ y (log y - log x) + l1 · Σ |S̄_SR - S̄_HR|,  x = max(S̄_SR, 1e-10),  y = max(S̄_HR, 1e-10)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
-from metaf2n_arch.functional.self_similarity.criterion import REDUCTIONS, Weights, criterion_weights
+from metaf2n_arch.functional.self_similarity.criterion import REDUCTIONS, CriterionWeights, criterion_weights
 from metaf2n_arch.functional.self_similarity.fused import fused_graph, fused_loss
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
 from metaf2n_arch.functional.self_similarity.ops import register
@@ -144,7 +144,7 @@ def _loss(
     require_same_shape('pred', pred, 'target', target)
     geometry.check(target, mask, 'target')
     selected = geometry.check(pred, mask, 'pred')
-    return fastest_path(pred.device.type).loss(pred, target, selected, geometry, h, Weights(kl, l1))
+    return fastest_path(pred.device.type).loss(pred, target, selected, geometry, h, CriterionWeights(kl, l1))
 
 
 _compiled = register(_loss)

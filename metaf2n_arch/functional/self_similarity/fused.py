@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_graph, box_loss
-from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
+from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights, Gradients, Wanted
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, accumulation_dtype
 
-LossOptions: TypeAlias = tuple[Geometry, float, Weights]
+LossOptions: TypeAlias = tuple[Geometry, float, CriterionWeights]
 
 
 class Kernels(Protocol):
@@ -39,7 +39,14 @@ class Kernels(Protocol):
         """The image's gradient for a gradient `upstream` of its graph."""
 
     def loss(
-        self, pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights, wanted: Wanted
+        self,
+        pred: Tensor,
+        target: Tensor,
+        mask: Tensor,
+        geometry: Geometry,
+        h: float,
+        weights: CriterionWeights,
+        wanted: Wanted,
     ) -> tuple[Tensor, Gradients]:
         """The mean difference of both graphs, and its gradients where `wanted`."""
 
@@ -52,7 +59,13 @@ def fused_graph(
 
 
 def fused_loss(
-    kernels: Kernels, pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights
+    kernels: Kernels,
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    geometry: Geometry,
+    h: float,
+    weights: CriterionWeights,
 ) -> Tensor:
     """Computes the loss without keeping a graph; arguments and result as in `box_loss`."""
     wanted = (torch.is_grad_enabled() and pred.requires_grad, torch.is_grad_enabled() and target.requires_grad)

@@ -12,7 +12,7 @@ from torch import Tensor
 from triton.runtime import driver
 
 from metaf2n_arch.functional.self_similarity import triton_adjoint, triton_kernel
-from metaf2n_arch.functional.self_similarity.criterion import Gradients, Wanted, Weights
+from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights, Gradients, Wanted
 from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry
 from metaf2n_arch.utils.padding import reflect_pad, reflect_pad_adjoint
 
@@ -55,7 +55,7 @@ def require() -> None:
 def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:
     """S or S̄ of the masked pixels of a (B, C, H, W) batch: (K², M)."""
     batch = Batch(mask, geometry)
-    numbers = _numbers(geometry, h, Weights(0.0, 0.0), image.shape[1], image.dtype, image.device)
+    numbers = _numbers(geometry, h, CriterionWeights(0.0, 0.0), image.shape[1], image.dtype, image.device)
     return batch.graph(_pad(image, geometry), numbers, normalize)
 
 
@@ -65,7 +65,7 @@ def graph_gradient(
 ) -> Tensor:
     """The batch's gradient for a gradient `upstream` of its graph, both (K², M)."""
     batch = Batch(mask, geometry)
-    numbers = _numbers(geometry, h, Weights(0.0, 0.0), image.shape[1], image.dtype, image.device)
+    numbers = _numbers(geometry, h, CriterionWeights(0.0, 0.0), image.shape[1], image.dtype, image.device)
     graph, upstream = graph.contiguous(), upstream.contiguous()
     out = torch.empty_like(graph)
     if batch.count:
@@ -76,7 +76,7 @@ def graph_gradient(
 
 @on_its_device
 def loss(
-    pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: Weights, wanted: Wanted
+    pred: Tensor, target: Tensor, mask: Tensor, geometry: Geometry, h: float, weights: CriterionWeights, wanted: Wanted
 ) -> tuple[Tensor, Gradients]:
     """The mean difference of both batches' graphs over all M K² entries, and its gradients where `wanted`."""
     batch = Batch(mask, geometry)
@@ -130,7 +130,7 @@ def _tables(geometry: Geometry, device: torch.device) -> Tables:
 
 @functools.lru_cache(maxsize=64)
 def _numbers(
-    geometry: Geometry, h: float, weights: Weights, channels: int, dtype: torch.dtype, device: torch.device
+    geometry: Geometry, h: float, weights: CriterionWeights, channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """What the kernels multiply with, which as arguments would lose precision: scale, its double, kl, l1, 1e-10."""
     scale = -1 / (h * channels * geometry.patch_size**2)

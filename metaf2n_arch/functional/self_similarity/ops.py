@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaf2n_arch.functional.self_similarity.box import box_loss
-from metaf2n_arch.functional.self_similarity.criterion import Weights
+from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, accumulation_dtype
 
 _SCHEMA = (
@@ -61,7 +61,7 @@ def _backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     pred, target, mask, *gradients = ctx.saved_tensors
     if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated in its turn
         search, patch, border, h, kl, l1 = ctx.options
-        again = box_loss(pred, target, mask, Geometry(search, patch, border), h, Weights(kl, l1))
+        again = box_loss(pred, target, mask, Geometry(search, patch, border), h, CriterionWeights(kl, l1))
         asked = [x for x, want in zip((pred, target), ctx.wanted) if want]
         found = iter(torch.autograd.grad(again, asked, upstream, create_graph=True))
         parts = [next(found) if want else None for want in ctx.wanted]

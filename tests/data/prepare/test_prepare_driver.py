@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metaf2n_arch.data.prepare.driver import Summary, Unfit, each, prepare, read_8bit, save, stem
+from metaf2n_arch.data.prepare.driver import Summary, Unfit, each, prepare, read_or_unfit, save, stem
 from metaf2n_arch.data.prepare.masks import Masks
 from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.checks import DataError
@@ -35,7 +35,7 @@ class Flip:
 
     def __call__(self, name):
         self.check(name)
-        return [save(self.out, f'{stem(name)}.png', np.flip(read_8bit(self.source / name), self.axis))]
+        return [save(self.out, f'{stem(name)}.png', np.flip(read_or_unfit(self.source / name), self.axis))]
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -66,8 +66,8 @@ def test_every_good_image_is_done_and_every_bad_one_listed_with_its_reason(album
     assert 'cut off' in summary.skipped['torn.png']
     assert 'same place as cat.jpg' in summary.skipped['cat.png']
     assert summary.describe() == '4 images done, 4 files written, 4 skipped'
-    flipped = read_8bit(tmp_path / 'out' / 'astronaut.png')
-    np.testing.assert_array_equal(flipped, read_8bit(album / 'astronaut.png')[::-1])
+    flipped = read_or_unfit(tmp_path / 'out' / 'astronaut.png')
+    np.testing.assert_array_equal(flipped, read_or_unfit(album / 'astronaut.png')[::-1])
 
 
 def test_a_second_run_touches_nothing(album, tmp_path):
@@ -140,7 +140,7 @@ def test_a_file_in_the_way_ends_the_run_rather_than_every_image(album, tmp_path)
 
 
 def test_spawned_processes_give_the_same_files_as_one(album, tmp_path, tree):
-    photo = read_8bit(album / 'astronaut.png')
+    photo = read_or_unfit(album / 'astronaut.png')
     many = tmp_path / 'many'
     many.mkdir()
     for i in range(34):
@@ -168,4 +168,4 @@ def test_16_bits_are_rounded_to_8(tmp_path):
     values = np.array([[[0, 128, 129], [256, 65407, 65535]]], np.uint16)
     cv2.imwrite(str(tmp_path / 'deep.png'), values[..., ::-1])
     expected = np.round(values.astype(np.float64) / 65535 * 255).astype(np.uint8)
-    np.testing.assert_array_equal(read_8bit(tmp_path / 'deep.png'), expected)
+    np.testing.assert_array_equal(read_or_unfit(tmp_path / 'deep.png'), expected)

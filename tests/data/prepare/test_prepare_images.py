@@ -9,7 +9,7 @@ import pytest
 
 from metaf2n_arch.data.prepare.align import Align, read_landmarks
 from metaf2n_arch.data.prepare.crops import Crops, crops, grid
-from metaf2n_arch.data.prepare.driver import prepare, read_8bit
+from metaf2n_arch.data.prepare.driver import prepare, read_or_unfit
 from metaf2n_arch.data.prepare.masks import Masks, mask_image
 from metaf2n_arch.data.prepare.multiscale import Multiscale, scaled_sizes
 from metaf2n_arch.faces.detector import DetectorOptions
@@ -28,12 +28,12 @@ def test_multiscale_writes_what_pillow_makes_at_each_scale(album, tmp_path, tree
     photo = Image.open(album / 'astronaut.png')
     for number, side in enumerate((384, 256, 170, 400)):
         expected = np.asarray(photo.resize((side, side), Image.Resampling.LANCZOS))
-        np.testing.assert_array_equal(read_8bit(tmp_path / 'out' / f'astronautT{number}.png'), expected)
+        np.testing.assert_array_equal(read_or_unfit(tmp_path / 'out' / f'astronautT{number}.png'), expected)
 
 
 def test_the_original_is_written_when_asked_for(album, tmp_path):
     prepare(Multiscale(album, tmp_path / 'out', original=True))
-    np.testing.assert_array_equal(read_8bit(tmp_path / 'out' / 'gray.png'), read_8bit(album / 'gray.png'))
+    np.testing.assert_array_equal(read_or_unfit(tmp_path / 'out' / 'gray.png'), read_or_unfit(album / 'gray.png'))
 
 
 @pytest.mark.parametrize('size', [(1356, 2040), (401, 3000), (2040, 1356)])
@@ -70,10 +70,10 @@ def test_crops_are_named_by_their_place_and_flat_images_are_listed(album, tmp_pa
     assert 'smaller than 256x256' in summary.skipped['tiny.png']
     names = [name for name in tree(tmp_path / 'out') if name.startswith('astronaut')]
     assert names == sorted(names)
-    photo = read_8bit(album / 'astronaut.png')
+    photo = read_or_unfit(album / 'astronaut.png')
     for name in names:
         y, x = grid(512, 512, 256, 128)[int(name[-7:-4]) - 1]
-        np.testing.assert_array_equal(read_8bit(tmp_path / 'out' / name), photo[y : y + 256, x : x + 256])
+        np.testing.assert_array_equal(read_or_unfit(tmp_path / 'out' / name), photo[y : y + 256, x : x + 256])
 
 
 def test_masks_are_opencvs_laplacian_of_the_8_bit_luminance(album, tmp_path):
@@ -87,7 +87,7 @@ def test_masks_are_opencvs_laplacian_of_the_8_bit_luminance(album, tmp_path):
     stored = cv2.imread(str(tmp_path / 'out' / 'astronaut.png'), cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint8
     np.testing.assert_array_equal(stored, expected)
-    assert mask_image(read_8bit(album / 'astronaut.png'), stride=3).sum() < expected.sum() / 2
+    assert mask_image(read_or_unfit(album / 'astronaut.png'), stride=3).sum() < expected.sum() / 2
 
 
 @pytest.mark.parametrize('stride', [1, 2, 3])
@@ -114,7 +114,7 @@ def test_an_aligned_face_shows_eyes_and_mouth_where_ffhq_has_them(data_dir, tmp_
     detector = build_detector(yunet)
     offsets = []
     for path in faces:
-        crop = read_8bit(path)
+        crop = read_or_unfit(path)
         assert crop.shape == (256, 256, 3)
         [face] = detector.detect(crop)
         offsets.append(np.abs(face.landmarks - template(256)).mean())
@@ -131,8 +131,8 @@ def test_given_landmarks_need_no_detector_and_sizes_have_folders(astronaut, tmp_
         assert read_landmarks(tmp_path / 'points.json') == {'a': [points]}
     work = Align(tmp_path / 'in', tmp_path / 'out', (64, 128), largest=True, landmarks={'a': [points]})
     assert prepare(work).files == 2
-    assert read_8bit(tmp_path / 'out' / '64' / 'a.png').shape == (64, 64, 3)
-    assert read_8bit(tmp_path / 'out' / '128' / 'a.png').shape == (128, 128, 3)
+    assert read_or_unfit(tmp_path / 'out' / '64' / 'a.png').shape == (64, 64, 3)
+    assert read_or_unfit(tmp_path / 'out' / '128' / 'a.png').shape == (128, 128, 3)
     small = prepare(Align(tmp_path / 'in', tmp_path / 'big', (1024,), landmarks={'a': [points]}))
     assert 'no face of 512 pixels' in small.skipped['a.png']
 

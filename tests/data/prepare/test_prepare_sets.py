@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from metaf2n_arch.data.prepare.degrade import Degrade, degrade, draw
-from metaf2n_arch.data.prepare.driver import prepare, read_8bit
+from metaf2n_arch.data.prepare.driver import prepare, read_or_unfit
 from metaf2n_arch.data.prepare.lmdb import write_lmdb
 from metaf2n_arch.data.prepare.meta_info import write_meta_info
 from metaf2n_arch.data.prepare.split import photo_of, split_names, write_split
@@ -31,7 +31,7 @@ def test_a_degraded_set_can_be_made_again_from_its_records(album, tmp_path, tree
     for name in PHOTOS:
         record = json.loads((tmp_path / 'out' / f'degradation/{name}.json').read_text())
         assert (record['family'], record['seed'], record['scale']) == (family, 3, 4)
-        gt, lq = (read_8bit(tmp_path / 'out' / folder / f'{name}.png') for folder in ('GT', 'LQ'))
+        gt, lq = (read_or_unfit(tmp_path / 'out' / folder / f'{name}.png') for folder in ('GT', 'LQ'))
         assert gt.shape == (4 * lq.shape[0], 4 * lq.shape[1], 3)
         assert list(gt.shape[:2]) == record['gt_size']
         np.testing.assert_array_equal(degrade(gt, DegradationParams.from_dict(record['params'])), lq)
