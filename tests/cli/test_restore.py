@@ -395,7 +395,7 @@ def test_stopping_leaves_whole_files_only(data_dir, tmp_path, astronaut):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    done = files(out)
+    done = [name for name in files(out) if not name.startswith('.restore/')]  # what a later run reads
     assert process.returncode not in (0, None), output
     assert 0 < len(done) < 30
     assert ' restored, ' in output
