@@ -72,7 +72,9 @@ def luma(image: np.ndarray) -> np.ndarray:
     return 16 + image @ np.array([65.481, 128.553, 24.966]) / 255
 
 
-@pytest.mark.parametrize('model', ['EDSR', 'RRDB', 'RankSRGAN', pytest.param('ESRGAN', marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'model', ['EDSR', *(pytest.param(name, marks=pytest.mark.slow) for name in ('RRDB', 'RankSRGAN', 'ESRGAN'))]
+)
 def test_the_runner_measures_what_the_published_file_makes(model, benchmarks, data_dir):
     file = file_of(ROWS[model])
     published = PUBLISHED[file]

@@ -105,9 +105,10 @@ def test_a_dead_worker_ends_training_after_saving(tmp_path, opt, finished):
 
 @pytest.mark.parametrize(
     'failure',
-    ['raise RuntimeError("a kernel has failed")', pytest.param('sys.exit(3)', marks=pytest.mark.slow)],
+    ['raise RuntimeError("a kernel has failed")', 'sys.exit(3)'],
     ids=['exception', 'exit'],
 )
+@pytest.mark.slow
 def test_a_loss_that_fails_in_the_middle_of_an_iteration(tmp_path, opt, failure):
     """The same program that does not fail is the oracle. The random numbers of the failed iteration are drawn again."""
     opt['train']['losses'][0] = {'type': 'FailingLoss', 'target': 'gt'}

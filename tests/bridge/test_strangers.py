@@ -62,7 +62,7 @@ def test_the_very_run_is_another_with_us(tmp_path, stock):
 @pytest.mark.parametrize(
     ('change', 'arguments'),
     [
-        ('a key given twice', ()),
+        pytest.param('a key given twice', (), marks=pytest.mark.slow),
         pytest.param('a new key', ('--force_yml', 'train:new_key=3'), marks=pytest.mark.slow),
         pytest.param('a tag', (), marks=pytest.mark.slow),
         pytest.param('no such file', (), marks=pytest.mark.slow),
@@ -402,6 +402,7 @@ def with_plugin(stock):
     return stock
 
 
+@pytest.mark.slow
 def test_plugins_of_an_option_file_work_in_the_stock_runner_and_its_spawned_workers(tmp_path, stock):
     imports = (
         'import basicsr.train, torch.multiprocessing\n'
@@ -422,6 +423,10 @@ def test_plugins_of_an_option_file_work_in_the_stock_runner_and_its_spawned_work
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'experiments/tiny/models/net_g_latest.pth').is_file()
 
+
+def test_plugins_of_an_option_file_are_checked_as_ours_are(tmp_path, stock):
+    opt = with_plugin(stock)
+    write(tmp_path, {'my_parts.py': PLUGIN})
     opt['network_g']['num_fest'] = 4
     done = start(tmp_path, opt)
     assert done.returncode == 2

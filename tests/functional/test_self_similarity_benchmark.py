@@ -48,6 +48,7 @@ class StandIn:
             gradient += torch.autograd.grad(out, x, upstream.reshape(count, search, search))[0]
 
 
+@pytest.mark.slow
 def test_report_compares_every_program_and_counts_its_share_of_the_floor(benchmark, monkeypatch, capsys) -> None:
     monkeypatch.setattr(benchmark.gpu, 'build_authors_operator', lambda folder: StandIn)
     cases = {'tiny': (1, 24, 5, 'kl+l1'), 'two': (2, 20, 7, 'l1')}

@@ -21,7 +21,7 @@ from metaf2n_arch.photos.restoring import restore_photos
 from metaf2n_arch.weights.loading import Generator
 
 PACKAGES = ('PIL', 'skimage', 'imageio', 'matplotlib', 'sklearn', 'scipy', 'torchvision', 'gfpgan', 'facexlib')
-LARGEST = 1 << 20  # pixels
+LARGEST = [1 << 18, pytest.param(1 << 20, marks=pytest.mark.slow)]  # pixels
 
 
 class NoFaces(Detector):
@@ -37,22 +37,23 @@ def images_of(package: str) -> Iterator[Path]:
         yield from (path for path in sorted(Path(place).rglob('*')) if is_image_name(path) and path.is_file())
 
 
-def seen_by_pillow(path: Path) -> np.ndarray | None:
+def seen_by_pillow(path: Path, largest: int) -> np.ndarray | None:
     """(H, W, 3 or 4) of 8 bits; None for what Pillow alone cannot judge."""
     try:
         opened = Image.open(path)
     except UnidentifiedImageError:
         return None
     with opened as image:
-        if image.mode[0] in 'IF' or image.width * image.height > LARGEST:
+        if image.mode[0] in 'IF' or image.width * image.height > largest:
             return None
         upright = ImageOps.exif_transpose(image)
         clear = 'transparency' in image.info or image.mode in ('RGBA', 'LA', 'PA')
         return np.asarray(upright.convert('RGBA' if clear else 'RGB'))
 
 
+@pytest.mark.parametrize('largest', LARGEST)
 @pytest.mark.parametrize('package', PACKAGES)
-def test_every_image_of_a_package_is_restored_as_pillow_sees_it(package, tmp_path):
+def test_every_image_of_a_package_is_restored_as_pillow_sees_it(package, largest, tmp_path):
     found = list(images_of(package))
     if not found:
         pytest.skip(f'{package} is not installed or brings no image')
@@ -68,7 +69,7 @@ def test_every_image_of_a_package_is_restored_as_pillow_sees_it(package, tmp_pat
     )
     compared = 0
     for path in found:
-        wanted = seen_by_pillow(path)
+        wanted = seen_by_pillow(path, largest)
         if wanted is None:
             continue
         [outcome] = restore_photos(sr, collect([path], tmp_path / str(compared), 'png'))
