@@ -1,4 +1,4 @@
-"""Pictures of the documents: what each degradation does to a photograph, and where each loss pulls.
+"""Pictures of the documents: what each degradation does to a photograph, where each loss pulls, what a band holds.
 
     python docs/generate/pictures.py          # writes docs/pictures/; a minute on one core, no weights, no network
 
@@ -89,6 +89,22 @@ def pulls() -> Iterator[tuple[str, np.ndarray]]:
         yield f'pull of {title}', to_uint8(step.clamp(0, 1).expand(3, *step.shape))
 
 
+def bands() -> Iterator[tuple[str, np.ndarray]]:
+    """The two bands of a photograph, and what a critic is shown in the place of a generated one."""
+    from torchvision.transforms.functional import gaussian_blur
+
+    from metaf2n_arch.functional.bands import sinc_low_pass, swap_high_band
+
+    real = cat()
+    generated = gaussian_blur(real, [9, 9], [1.6, 1.6])
+    low = sinc_low_pass(real, 0.25)
+    yield 'real', to_uint8(real[0])
+    yield 'its low band', to_uint8(low[0].clamp(0, 1))
+    yield 'its high band + 0.5', to_uint8((0.5 + real - low)[0].clamp(0, 1))
+    yield 'generated (blurred)', to_uint8(generated[0])
+    yield 'what the critic sees', to_uint8(swap_high_band(generated, real, 0.25)[0].clamp(0, 1))
+
+
 def sheet(panels: Iterator[tuple[str, np.ndarray]], columns: int, target: Path, side: int = 190) -> None:
     """Writes titled panels as one JPEG of a few ten kilobytes."""
     shown = list(panels)
@@ -106,3 +122,4 @@ def sheet(panels: Iterator[tuple[str, np.ndarray]], columns: int, target: Path, 
 if __name__ == '__main__':
     sheet(degradations(), 5, FOLDER / 'degradations.jpg')
     sheet(pulls(), 3, FOLDER / 'losses.jpg', 256)
+    sheet(bands(), 5, FOLDER / 'bands.jpg')
