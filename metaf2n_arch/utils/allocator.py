@@ -1,4 +1,4 @@
-"""The C library's allocator: freed memory of large tensors is kept for the next ones."""
+"""Memory allocator of the C library (glibc): keeps the freed memory of large tensors for the next ones."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import os
 SWITCH = 'METAF2N_MALLOC'
 """Environment variable; 0 leaves the allocator as it is."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LARGEST = 1 << 30  # bytes of a tensor that is kept
-_KEPT = 256 << 20  # bytes at the end of the heap that are kept
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # constants of glibc's malloc.h
+_LARGEST = 1 << 30  # bytes; the memory of larger tensors goes back to the system
+_KEPT = 256 << 20  # bytes that stay free at the end of the heap
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep the memory of large tensors that are freed, for the life of this process.
+    """Tells glibc to keep the memory of freed large tensors until this process ends.
 
-    By default each block of over 32 MiB is given back to the system when it is freed, and taken anew, page by page, for
-    the next layer. That costs a large photo on a CPU 8 to 26 % of its time. Kept, the peak is up to a quarter higher.
-    The numbers do not change. It is for programs of our own: a library has no say in the process of others.
+    By default glibc returns each freed block of over 32 MiB to the system, and requests it again, page by page, for the
+    next layer. This takes 8 to 26 % of the time of a large photo on a CPU. Keeping the memory makes the peak up to a
+    quarter higher. Results do not change. Only the commands of this package call it: a library must not change the
+    allocator of somebody else's program.
 
     Returns:
-        Whether it was done; not with another C library, nor where ``METAF2N_MALLOC=0``.
+        True if it was done; False with another C library or ``METAF2N_MALLOC=0``.
     """
     if os.environ.get(SWITCH) == '0':
         return False
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018  # glibc alone has it
+        library.gnu_get_libc_version  # noqa: B018  # only glibc has it
         set_option = library.mallopt
     except (OSError, AttributeError, TypeError):
         return False

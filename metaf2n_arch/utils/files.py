@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all, whenever the program is stopped.
+"""Atomic file writes: a file is complete or absent, whenever the program is stopped.
 
-All are written under a hidden name beside their place first, see `open_beside`. What is written here takes its place at
-once; a file that waits for others, with its hash, is staged, see `utils.staging`.
+Each file is first written under a hidden name in the same folder, see `open_beside`, and then renamed. A file that must
+wait for others before it is renamed is staged, see `utils.staging`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ TEMPORARY = '.tmp'
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Writes a file as `whole_file` does; a text as UTF-8."""
+    """Writes a file as `whole_file` does; text is encoded as UTF-8."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes its name when the block ends well; an error in the block leaves nothing.
+    """Opens a file for writing that is renamed to `path` when the block ends without an error.
 
-    The content goes into a hidden file beside `path`, whose name is like no other and short, so that any name that the
-    file system takes is fine for `path`. The folders that it needs are made.
+    The content goes into a hidden file in the same folder. Its name is unique and short, so that `path` may have any
+    name that the file system accepts. Missing folders are made. An error in the block leaves no file behind.
 
     Raises:
-        DataError: it cannot be written; what `path` held before is untouched.
+        DataError: the file cannot be written; a former file at `path` is unchanged.
     """
     make_folder(path.parent)
     file = None
@@ -45,10 +45,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f'{path} cannot be written: {error.strerror or error}.') from None
     finally:
         if file is not None:
-            with contextlib.suppress(OSError):  # it has its name by now, or is gone with its folder
+            with contextlib.suppress(OSError):  # it was renamed, or its folder was removed
                 os.unlink(file.name)
 
 
 def open_beside(path: Path) -> BinaryIO:
-    """A new hidden file in the folder of `path`, whose name no two writers share, on whichever machines."""
+    """Opens a new hidden file in the folder of `path`; its name is random, so that writers on any machine differ."""
     return cast(BinaryIO, path.with_name(f'.{secrets.token_hex(8)}{TEMPORARY}').open('x+b'))

@@ -1,4 +1,4 @@
-"""Files of JSON lines that grow while others read them, and whose last line a crash may have torn."""
+"""JSON Lines files: one process appends while others read; a crash may leave the last line incomplete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from metaf2n_arch.utils.checks import DataError, make_folder
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the objects of a file from byte `start` on, each with the byte behind it; torn lines are left out."""
+    """Yields (byte offset behind the line, object) for each line of a file from byte `start` on.
+
+    Incomplete lines are skipped. A missing file yields nothing.
+    """
     try:
         file = path.open('rb')
     except FileNotFoundError:
@@ -31,13 +34,14 @@ def read_lines(path: Path, start: int = 0) -> Iterator[tuple[int, dict[str, Any]
 
 
 class LineWriter:
-    """Adds objects to a file, each at once: what is written is whole whenever the program is stopped.
+    """Appends objects to a file, one line each, without a buffer: nothing is lost if the program is killed.
 
     Args:
-        path: the file; made, with its folder, by the first object, and begun anew if `fresh`.
+        path: the file. The first object creates it, and its folder.
+        fresh: whether a former file is overwritten.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
 
     def __init__(self, path: Path, fresh: bool = False) -> None:
@@ -48,13 +52,13 @@ class LineWriter:
     def add(self, entry: Mapping[str, Any]) -> None:
         try:
             line = json.dumps(entry, ensure_ascii=False).encode() + b'\n'
-        except UnicodeEncodeError:  # a file name that is no UTF-8
+        except UnicodeEncodeError:  # a file name that is not valid UTF-8
             line = json.dumps(entry).encode() + b'\n'
         try:
             if self._file is None:
                 make_folder(self.path.parent)
                 self._file = self.path.open(self._mode, buffering=0)
-                if self._file.tell():  # what a crash has torn ends here
+                if self._file.tell():  # after a crash: end the incomplete line first
                     line = self._newline() + line
             self._file.write(line)
         except OSError as error:

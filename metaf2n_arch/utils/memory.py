@@ -1,4 +1,4 @@
-"""How much memory a run has needed so far."""
+"""Peak memory of this process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 
 
 def peak_memory(device: torch.device) -> float:
-    """Returns the most bytes so far: allocated by torch on a GPU, resident in this process on a CPU.
+    """Returns the peak memory so far in bytes: allocated by torch on a GPU, resident in this process on a CPU.
 
-    NaN where the system does not tell (Windows, on a CPU).
+    NaN where the system does not report it (Windows, on a CPU).
     """
     if device.type == 'cuda':
         return float(torch.cuda.max_memory_allocated(device))
@@ -18,5 +18,5 @@ def peak_memory(device: torch.device) -> float:
         import resource
     except ImportError:
         return float('nan')
-    unit = 1 if sys.platform == 'darwin' else 1024  # what ru_maxrss counts in
+    unit = 1 if sys.platform == 'darwin' else 1024  # bytes per unit of ru_maxrss
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -1,4 +1,4 @@
-"""Where networks run, and several threads that use one."""
+"""Devices for networks, and copies of a network for threads."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from metaf2n_arch.utils.checks import OptionError
 
 
 def shell(net: nn.Module) -> nn.Module:
-    """A copy of a network's structure that holds the very same tensors."""
+    """Returns a copy of a network's module tree that shares all parameters and buffers with `net`."""
     return deepcopy(net, {id(tensor): tensor for tensor in [*net.parameters(), *net.buffers()]})
 
 
 GPUS = ('cuda', 'xpu', 'mps')
-"""Kinds of GPUs, NVIDIA's and AMD's, Intel's, Apple's, in the order in which they are chosen."""
+"""Device types of GPUs, in order of preference: NVIDIA and AMD (cuda), Intel (xpu), Apple (mps)."""
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device of that name; where None is given the GPU of this machine, if it has one: CUDA, XPU or MPS.
+    """Returns the device of that name; for None the GPU of this machine (CUDA, XPU or MPS), or the CPU without one.
 
     Raises:
-        OptionError: no such device.
+        OptionError: there is no such device.
     """
     if device is None:
         return torch.device(next((kind for kind in GPUS if _is_there(kind)), 'cpu'))
@@ -37,6 +37,6 @@ def pick_device(device: str | torch.device | None) -> torch.device:
 
 
 def _is_there(kind: str) -> bool:
-    # Of MPS, older versions of torch tell only below `torch.backends`.
+    # Older versions of torch have is_available of MPS only in torch.backends.
     module = getattr(torch.backends if kind == 'mps' else torch, kind, None)
     return module is not None and bool(module.is_available())

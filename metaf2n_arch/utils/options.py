@@ -20,7 +20,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Former names of fields, which are still taken -> their names."""
+    """Former name of a field -> its name now. Option files may use either."""
 
     @model_validator(mode='before')
     @classmethod
@@ -91,12 +91,12 @@ def _line(item: Any, schema: type[BaseModel], where: str) -> str:
 
 
 def _known_keys(schema: type[BaseModel], location: list[str]) -> list[str]:
-    """Keys of the (nested) block that `location` leads to; of the whole schema if it leads to none."""
+    """Keys of the nested block at `location`; those of `schema` itself if no block is there."""
     return list((_block_at(schema, location) or schema).model_fields)
 
 
 def _block_at(schema: type[BaseModel], location: list[str]) -> type[BaseModel] | None:
-    """The nested schema that `location` leads to, or None if a plain value stands there."""
+    """The schema of the nested block at `location`, or None if a plain value is there."""
     current: type[BaseModel] | None = schema
     for part in location:
         field = current.model_fields.get(part) if current is not None else None
@@ -107,5 +107,5 @@ def _block_at(schema: type[BaseModel], location: list[str]) -> type[BaseModel] |
 
 
 def _is_schema(candidate: Any) -> bool:
-    # Python 3.10 takes list[int] for a type, and issubclass refuses it.
+    # In Python 3.10 list[int] is an instance of type, but issubclass rejects it.
     return get_origin(candidate) is None and isinstance(candidate, type) and issubclass(candidate, BaseModel)

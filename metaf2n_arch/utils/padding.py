@@ -7,9 +7,17 @@ from torch import Tensor
 
 
 def reflect_pad(image: Tensor, pad: int) -> Tensor:
-    """Reflect-pads the last two axes, the edge pixel not repeated, by any number of pixels.
+    """Pads an image (..., H, W) by reflection; the edge pixel is not repeated.
 
-    Written with flips because the backward of PyTorch's own reflection padding sums with atomics on a GPU.
+    It is written with flips, because the backward pass of PyTorch's own reflection padding uses atomic additions on a
+    GPU, which are not deterministic.
+
+    Args:
+        image: (..., H, W).
+        pad: pixels on each side; may be larger than the image.
+
+    Returns:
+        (..., H + 2·pad, W + 2·pad).
 
     >>> reflect_pad(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)[0].tolist()
     [4.0, 3.0, 4.0, 3.0]
@@ -28,11 +36,14 @@ def reflect_pad(image: Tensor, pad: int) -> Tensor:
 
 
 def reflect_pad_adjoint(gradient: Tensor, pad: int) -> Tensor:
-    """Folds the gradient of a reflect-padded image back onto the image: the adjoint of `reflect_pad`.
+    """Adjoint of `reflect_pad`: adds the gradient at each padded pixel to the pixel that it was copied from.
 
     Args:
         gradient: (..., H + 2·pad, W + 2·pad).
         pad: less than H and W.
+
+    Returns:
+        Gradient of the image, (..., H, W).
     """
     if pad == 0:
         return gradient
@@ -46,7 +57,7 @@ def reflect_pad_adjoint(gradient: Tensor, pad: int) -> Tensor:
 
 
 def _reflected(length: int, margin: int) -> Tensor:
-    """Returns the index that each position from -margin to length + margin - 1 is reflected to, over and over."""
+    """Returns the source index of each position from -margin to length + margin - 1, reflected as often as needed."""
     period = max(2 * (length - 1), 1)
     wrapped = torch.arange(-margin, length + margin).abs() % period
     return torch.minimum(wrapped, period - wrapped) if length > 1 else wrapped

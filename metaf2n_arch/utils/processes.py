@@ -1,4 +1,4 @@
-"""Processes that share a folder: who this one is, whether another is alive, and things that only one of them takes."""
+"""Claims of processes that share a folder: each item is taken by one process at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 from metaf2n_arch.utils.files import write_whole
 
 STALE = 900.0
-"""Seconds without a sign of life after which a claim of another machine's process counts as left behind."""
+"""Seconds without a refresh after which the claim of a process on another machine counts as abandoned."""
 
-_WRITING = 10.0  # seconds in which a claim may still be empty
+_WRITING = 10.0  # seconds during which a new claim may still be empty
 
 
 @cache
@@ -27,7 +27,10 @@ def host() -> str:
 
 
 def start_of(process: int) -> str:
-    """When a process was started, as the system counts it; tells it from a later one of the same number."""
+    """Start time of a process in the system's clock ticks since boot; empty if it is unknown.
+
+    It tells the process from a later one with the same number.
+    """
     try:
         return Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[19]
     except (OSError, IndexError):
@@ -35,29 +38,29 @@ def start_of(process: int) -> str:
 
 
 def identity() -> dict[str, Any]:
-    """Machine, number and start of this process."""
+    """Machine, number and start time of this process."""
     return {'host': host(), 'process': os.getpid(), 'start': start_of(os.getpid())}
 
 
 def is_running(process: int, start: str) -> bool:
-    """Whether that process of this machine runs still."""
+    """Whether that process of this machine still runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it runs for somebody else
+    except OSError:  # it belongs to another user
         pass
     return start_of(process) == start
 
 
 class Claims:
-    """Things of one folder, each taken by one process at a time.
+    """Claims on items: each item is taken by one process at a time.
 
-    A claim is a file that only one can create. It says whose it is: what a dead process has left is taken over; that
-    of another machine where it gave no sign of life for `STALE` seconds.
+    A claim is a file that only one process can create. It names the process. The claim of a dead process is taken
+    over; that of a process on another machine after `STALE` seconds without a refresh.
 
     Args:
-        folder: for the claims; made with the first.
+        folder: folder of the claims; the first claim makes it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +69,7 @@ class Claims:
         self._refreshed: dict[str, float] = {}
 
     def take(self, name: str) -> bool:
-        """Takes `name`, a file name; False if another has it."""
+        """Takes the item `name`, which must be a valid file name; returns False if another process has it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
         if not self._create(path) and not self._take_over(path):
@@ -75,14 +78,14 @@ class Claims:
         return True
 
     def refresh(self, name: str) -> None:
-        """Gives a sign of life, at most once a minute."""
+        """Renews the time stamp of a claim, at most once a minute."""
         if time.monotonic() - self._refreshed.get(name, 0.0) > 60:
             self._refreshed[name] = time.monotonic()
             with contextlib.suppress(OSError):
                 os.utime(self.folder / name)
 
     def release(self, name: str) -> None:
-        """Gives `name` back."""
+        """Removes the claim on `name`."""
         self._refreshed.pop(name, None)
         with contextlib.suppress(OSError):
             (self.folder / name).unlink()
@@ -96,20 +99,20 @@ class Claims:
         return True
 
     def _take_over(self, path: Path) -> bool:
-        """Replaces the claim of a dead process; one process at a time, so that no living claim is ever replaced."""
+        """Replaces the claim of a dead process, under a lock, so that the claim of a living one is never replaced."""
         if _is_alive(path):
             return False
         from filelock import FileLock
 
         with FileLock(self.folder.with_name(f'{self.folder.name}.lock')):
-            if _is_alive(path):  # another was quicker
+            if _is_alive(path):  # another process was faster
                 return False
             write_whole(path, self._mine.encode())
             return True
 
 
 def _is_alive(path: Path) -> bool:
-    """Whether the holder of a claim is at work; a claim that was given back meanwhile is left to the next look."""
+    """Whether the process that holds a claim still works; True also if the claim was released in the meantime."""
     try:
         holder = path.read_text(encoding='utf-8')
         silent = time.time() - path.stat().st_mtime

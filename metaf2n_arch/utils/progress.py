@@ -1,21 +1,21 @@
-"""Progress inside one piece of work: who asks for it is called with what is done, and how much of it."""
+"""Progress callbacks: called with the name of a stage, the steps done, and their number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with a word for what is counted (``search``, ``faces``, ``adaptation``, ``tiles``), how many are done, and of
-how many; ``(what, 0, total)`` says that it begins. It is called from the thread that does the work.
+"""Called as ``progress(what, done, total)``: the stage (``search``, ``faces``, ``adaptation``, ``tiles``), the steps
+done, and their number; ``done`` is 0 when the stage begins. It is called from the thread that does the work.
 """
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Nobody asks."""
+    """A callback that does nothing."""
 
 
 def together(progress: Progress, count: int) -> list[Progress]:
-    """Parts of one piece of work that run side by side: each counts its own, and `progress` hears the sums.
+    """Returns callbacks for `count` parts that run in parallel; `progress` receives the sums of all parts.
 
     >>> first, second = together(print, 2)
     >>> first('tiles', 1, 4)

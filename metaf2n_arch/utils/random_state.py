@@ -1,4 +1,4 @@
-"""The state of every global random generator, as tensors and numbers that a checkpoint can hold."""
+"""Random state: the states of all global random generators, as tensors and numbers that a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Puts back what `capture` returned; a state of CUDA is left out where there is no CUDA device."""
+    """Restores what `capture` returned; the state of CUDA is ignored where there is no CUDA device."""
     version, keys, gauss = state['python']
     random.setstate((version, tuple(keys.tolist()), gauss))
     name, words, *rest = state['numpy']

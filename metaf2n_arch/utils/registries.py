@@ -1,6 +1,6 @@
-"""Parts by name, in any of BasicSR's registries: how ours are filed there, and how any is found.
+"""Registries of BasicSR: registers the parts of this package there, and finds any part by name.
 
-The host files some of its own under a suffix.
+BasicSR, "the host" in this package, registers some of its own parts with the suffix ``_basicsr``.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Any, TypeVar
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 
 Registry = Iterable[tuple[str, Any]]
-"""What `basicsr.utils.registry.Registry` is to this module: pairs of name and part."""
+"""A `basicsr.utils.registry.Registry`; this module needs its pairs (name, part) only."""
 
 PREFIX = 'metaf2n/'
-"""In front of a part's name, it is ours for certain, whoever else has a part of that name."""
+"""Prefix that always means this package's part, also where another package has a part of the same name."""
 _SUFFIX = '_basicsr'
 _Part = TypeVar('_Part', bound=Callable[..., Any])
 
 
 def register(registry: Any) -> Callable[[_Part], _Part]:
-    """Decorator that files a part of ours as ``metaf2n/<Name>``, and under its short name as long as nobody has it.
+    """Decorator that registers a part as ``metaf2n/<Name>``, and as ``<Name>`` while no other package has that name.
 
-    The host ends with an AssertionError where a name is registered twice. Nobody else is to meet it because of us: the
-    short name goes to whoever registers it, before or after. That does not need the bridge.
+    BasicSR raises an AssertionError if a name is registered twice. So that no other package meets it because of this
+    one, the short name is given up to any other package that registers it, earlier or later. The bridge is not needed.
 
     Args:
-        registry: one of BasicSR's, whichever version of it there is.
+        registry: a registry of any version of BasicSR.
     """
-    _yield_names(registry)
+    _give_up_short_names(registry)
 
     def file(part: _Part) -> _Part:
         parts, name = registry._obj_map, part.__name__
-        if name not in parts or _is_on_loan(parts, name):
+        if name not in parts or _is_own_short_name(parts, name):
             parts[name] = part
         parts[f'{PREFIX}{name}'] = part
         return part
@@ -41,28 +41,31 @@ def register(registry: Any) -> Callable[[_Part], _Part]:
     return file
 
 
-def _yield_names(registry: Any) -> None:
-    """Makes one registry hand short names of ours over to whoever registers them."""
+def _give_up_short_names(registry: Any) -> None:
+    """Makes a registry give up a short name of this package when another package registers it."""
     if '_do_register' in vars(registry):
         return
 
     def do_register(name: str, part: Any, suffix: Any = None) -> None:
         full = f'{name}_{suffix}' if isinstance(suffix, str) else name
-        if _is_on_loan(registry._obj_map, full):
+        if _is_own_short_name(registry._obj_map, full):
             del registry._obj_map[full]
-        # The host's before 1.3.5 knows no suffix.
+        # BasicSR before 1.3.5 has no suffix.
         type(registry)._do_register(registry, name, part, *([] if suffix is None else [suffix]))
 
     registry._do_register = do_register
 
 
-def _is_on_loan(parts: Mapping[str, Any], name: str) -> bool:
-    """Whether a short name stands for a part of ours."""
+def _is_own_short_name(parts: Mapping[str, Any], name: str) -> bool:
+    """Whether a short name means a part of this package."""
     return name in parts and parts[name] is parts.get(f'{PREFIX}{name}')
 
 
 def names(registry: Registry) -> list[str]:
-    """Returns the names of all parts, as option files spell them, sorted; the long one where another has the short."""
+    """Returns the names of all parts as option files spell them, sorted.
+
+    A part of this package has its long name where another package has the short one.
+    """
     parts = dict(iter(registry))
     known = {name.removesuffix(_SUFFIX) for name in parts if not name.startswith(PREFIX)}
     return sorted(
@@ -71,19 +74,19 @@ def names(registry: Registry) -> list[str]:
 
 
 def spellings(registry: Registry, name: str) -> list[str]:
-    """Returns the names by which option files may call the part `name`: the long one too where it is ours."""
+    """Returns all names of the part `name` in option files: also the long one if the part is of this package."""
     part = find(registry, name)
     return [n for n in dict.fromkeys((name, f'{PREFIX}{name}')) if find(registry, n) is part]
 
 
 def find(registry: Registry, name: object) -> Any:
-    """Returns what `name` stands for, or None."""
-    parts = dict(iter(registry))  # it has keys, but is no mapping
+    """Returns the part that is registered as `name`, or None."""
+    parts = dict(iter(registry))  # a registry has keys(), but is not a mapping
     return parts.get(name, parts.get(f'{name}{_SUFFIX}')) if isinstance(name, str) else None
 
 
 def require(registry: Registry, name: object, where: str) -> Any:
-    """Returns what `name` stands for.
+    """Returns the part that is registered as `name`.
 
     Raises:
         OptionError: the registry has no such name; the message gives `where` and the nearest name.
@@ -95,10 +98,10 @@ def require(registry: Registry, name: object, where: str) -> Any:
 
 
 def build(registry: Registry, options: Mapping[str, Any], where: str) -> Any:
-    """Builds ``{type: ..., ...}``, which is left as it is.
+    """Builds a part from its block ``{type: ..., ...}``; the block is not changed.
 
     Raises:
-        OptionError: there is no type, none of that name, or it does not take these arguments.
+        OptionError: the block has no type, the type is not registered, or the part rejects the arguments.
     """
     if not isinstance(options, Mapping) or 'type' not in options:
         raise OptionError(f'{where} is {options!r}, expected a block with a type.')
@@ -108,12 +111,12 @@ def build(registry: Registry, options: Mapping[str, Any], where: str) -> Any:
         return part(**arguments)
     except (OptionError, DataError):
         raise
-    except Exception as error:  # each part fails in its own way on values that are none of its own
+    except Exception as error:  # a part may raise any exception for a wrong value
         raise OptionError(f'{where}: {cannot_be_built(options["type"], arguments, error)}') from None
 
 
 def cannot_be_built(kind: object, arguments: Mapping[str, Any], error: Exception) -> str:
-    """One line for a part that has refused its arguments, however long these are."""
+    """The message for a part that rejected its arguments; one line, long arguments are cut."""
     given = str(dict(arguments))
     reason = (str(error).splitlines() or [''])[0][:200]
     reason = reason if isinstance(error, TypeError | ValueError) else f'{type(error).__name__}: {reason}'

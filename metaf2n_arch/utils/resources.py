@@ -1,4 +1,4 @@
-"""Where the shipped files are: option files from an installed package or from a checkout."""
+"""Option files that are shipped: their paths in an installed package or in a checkout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from metaf2n_arch.utils.checks import OptionError, nearest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# A wheel holds the option files inside the package; a checkout, or an editable install of one, beside it.
+# A wheel has the option files inside the package; a checkout (or its editable install) has them beside it.
 _FOLDER = next(f for f in (_PACKAGE / 'options', _PACKAGE.parent / 'options') if f.is_dir() or f.parent != _PACKAGE)
 
 

@@ -1,7 +1,7 @@
-"""Explicit random generators, keyed by what is being drawn and never by global state.
+"""Random generators with an explicit key, independent of any global state.
 
-A draw depends on (seed, epoch, position in the epoch), so that a data set gives the same items whatever the number of
-workers or processes, and another draw each time an item is visited.
+The key is (seed, epoch, position in the epoch). So a data set gives the same items with any number of workers or
+processes, and an item gets another draw each time it is visited.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:  # commands that only list files draw, too, and need no torch
+if TYPE_CHECKING:  # commands that only list files draw numbers too, and need not load torch
     import torch
 
 
 class Visit(int):
-    """A data-set index that knows which visit it belongs to: the epoch and the global position within it.
+    """An index into a data set, with the epoch and the position in the epoch (over all processes).
 
-    The sampler hands these out instead of plain integers. A `Visit` behaves as its integer everywhere, survives
-    pickling to a worker, and data sets of ours read `epoch` and `position` from it to seed their draw.
+    The sampler yields these instead of plain integers. A `Visit` behaves as its integer everywhere and can be pickled
+    for a worker. The data sets of this package read `epoch` and `position` from it to seed their draw.
     """
 
     epoch: int

@@ -18,8 +18,8 @@ class Shard:
     """Share `index` of `count`, counted from 0.
 
     Attributes:
-        source: who said so, for the user; empty if nobody did.
-        local: number of this process on its machine, by which it chooses its GPU; None if it is not known.
+        source: where the share was found, for messages: ``--shard``, ``torchrun``, ...; empty if nowhere.
+        local: number of this process on its machine, which chooses its GPU; None if it is unknown.
     """
 
     index: int = 0
@@ -31,7 +31,7 @@ class Shard:
         return f'{self.index + 1}/{self.count}'
 
     def of(self, things: Sequence[T]) -> Sequence[T]:
-        """Every `count`-th thing from `index` on: together the shards are the whole, and no thing is in two.
+        """Every `count`-th thing from `index` on. The shares together are all things, and no two shares overlap.
 
         >>> Shard(1, 3).of('abcdefgh')
         'beh'
@@ -40,15 +40,15 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """What a file of this share is called besides its name: ``.2-of-4``; nothing where there is one share."""
+        """Suffix of the names of this share's files: ``.2-of-4``; empty if there is one share."""
         return '' if self.count == 1 else f'.{self.index + 1}-of-{self.count}'
 
 
 def shard_of(text: str | None, environment: Mapping[str, str] | None = None) -> Shard:
-    """The share that ``--shard I/N`` names, I from 1 to N; without it, that of the launcher of this process.
+    """Returns the share of ``--shard I/N``, I from 1 to N; without it, the share that the launcher gave this process.
 
     Raises:
-        OptionError: another text, or I is not from 1 to N.
+        OptionError: `text` has another form, or I is not from 1 to N.
 
     >>> shard_of('2/4', {})
     Shard(index=1, count=4, source='--shard', local=None)
@@ -65,14 +65,17 @@ def shard_of(text: str | None, environment: Mapping[str, str] | None = None) -> 
 
 
 def _launched(environment: Mapping[str, str]) -> Shard:
-    """An array job may start several processes in each of its tasks: the shares are then those of all of them."""
+    """The share in the environment variables of a launcher.
+
+    An array job may start several processes in each task. The share is then counted over all processes of all tasks.
+    """
 
     def number(name: str) -> int | None:
         value = environment.get(name, '')
         return int(value) if re.fullmatch(r'\d+', value) else None
 
     rank, count, local, source = 0, 1, None, ''
-    # Not SLURM_NTASKS, which a batch script has too, where one process is all there is.
+    # Not SLURM_NTASKS: a batch script has it too, although it is a single process.
     for who, names in {
         'torchrun': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
         'srun': ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS', 'SLURM_LOCALID'),
@@ -90,7 +93,7 @@ def _launched(environment: Mapping[str, str]) -> Shard:
         if low is None or high is None or me is None or not low <= me <= high:
             continue
         tasks = (high - low) // width + 1
-        # A list such as --array=1,5,9 has gaps that only the number of tasks tells of.
+        # A list such as --array=1,5,9 has gaps; only the number of tasks shows them.
         if number('SLURM_ARRAY_TASK_COUNT') not in (None, tasks) or tasks == 1:
             continue
         return Shard(((me - low) // width) * count + rank, tasks * count, f'{source} in an array job'.strip(), local)

@@ -1,4 +1,4 @@
-"""Spectral normalisation whose power iteration moves once per training step, not with each forward."""
+"""Spectral normalisation with one power iteration per training step, not one per forward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 
 def spectral_modules(net: nn.Module) -> list[nn.Module]:
-    """Returns the modules whose ``training`` flag decides whether a forward runs a power iteration."""
+    """Returns the modules whose ``training`` flag decides whether a forward pass runs a power iteration."""
     return [
         module
         for module in net.modules()
@@ -23,11 +23,11 @@ def spectral_modules(net: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def power_iteration(net: nn.Module, enabled: bool) -> Iterator[None]:
-    """Lets the forwards inside the block move the vectors u, v of spectral normalisation, or not.
+    """Switches the power iteration of spectral normalisation on or off inside the block.
 
-    A power iteration at each forward, as in the usual program, makes the discriminator depend on how often it was
-    asked; the authors of MetaF2N move u once per step. Only the normalised layers change mode, so that batch
-    normalisation and dropout elsewhere behave as before.
+    PyTorch runs one power iteration, which updates the vectors u and v, in each forward pass in training mode. The
+    discriminator then depends on how often it was evaluated. The authors of MetaF2N update u once per training step.
+    Only the normalised layers change their mode; batch normalisation and dropout behave as before.
     """
     modules = spectral_modules(net)
     before = [module.training for module in modules]
@@ -41,7 +41,7 @@ def power_iteration(net: nn.Module, enabled: bool) -> Iterator[None]:
 
 
 def advance_power_iteration(net: nn.Module) -> None:
-    """Runs one power iteration in every spectrally normalised layer, without a forward of the network."""
+    """Runs one power iteration in every spectrally normalised layer, without a forward pass of the network."""
     with torch.no_grad(), power_iteration(net, enabled=True):
         for module in net.modules():
             for hook in module._forward_pre_hooks.values():

@@ -1,7 +1,7 @@
-"""Staged files: written and on the disk under a name of their own, hashed on the way, not yet in their place.
+"""Staged files: written to the disk under a temporary name, hashed while they are written, and published later.
 
-Between staging and publishing a program may do what has to come first, for example say in another file which hash to
-expect. A kill at any moment leaves the old file or the new one, never a part of either.
+Between staging and publishing a program can do what must come first, for example write the expected hash into another
+file. If the program is killed at any moment, the old file or the new one is there, complete.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Staged:
-    """A file that waits to take its place.
+    """A file that is written but not yet published.
 
     Attributes:
-        path: its place.
-        temporary: where it is now, in the same folder.
-        sha256: hash of what was handed to the system, in hexadecimal digits; not of what was read back.
+        path: its final path.
+        temporary: its path now, in the same folder.
+        sha256: SHA-256 of the bytes that were written, in hexadecimal digits; the file is not read back.
         size: its length in bytes.
     """
 
@@ -38,10 +38,10 @@ class Staged:
     size: int
 
     def publish(self) -> None:
-        """Puts the file into its place, durably.
+        """Renames the file to its final path, and flushes the folder to the disk.
 
         Raises:
-            DataError: it cannot be put there; what `path` held before is untouched.
+            DataError: it cannot be renamed; a former file at `path` is unchanged.
         """
         try:
             os.replace(self.temporary, self.path)
@@ -51,7 +51,7 @@ class Staged:
             raise DataError(f'{self.path}: could not be written ({cause(error)}); {REMEDY}') from error
 
     def discard(self) -> None:
-        """Removes the file that waits."""
+        """Removes the temporary file."""
         self.temporary.unlink(missing_ok=True)
 
 
@@ -59,16 +59,16 @@ REMEDY = 'free space there, then resume.'
 
 
 def stage(path: Path, write: Callable[[IO[bytes]], Any]) -> Staged:
-    """Writes a file beside `path`, with the folders it needs, and flushes it to the disk.
+    """Writes a temporary file in the folder of `path`, which is made if missing, and flushes it to the disk.
 
-    What a killed process has left is for `sweep`.
+    A killed process may leave such a file; `sweep` removes it.
 
     Args:
-        path: where the file is to be.
-        write: writes the content into the open file that it gets, front to back.
+        path: final path of the file.
+        write: called with the open file; writes the content from the first byte to the last, without seeking.
 
     Raises:
-        DataError: it could not be written; no temporary file stays.
+        DataError: it could not be written; no temporary file is left.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -78,7 +78,7 @@ def stage(path: Path, write: Callable[[IO[bytes]], Any]) -> Staged:
             temporary = Path(file.name)
             hashing = HashingFile(file)
             try:
-                write(hashing)  # type: ignore[arg-type]  # all of a file that writers of one pass use
+                write(hashing)  # type: ignore[arg-type]  # has write and flush, all that a writer without seeking uses
                 hashing.flush()
                 os.fsync(file.fileno())
             finally:
@@ -93,10 +93,10 @@ def stage(path: Path, write: Callable[[IO[bytes]], Any]) -> Staged:
 
 
 class HashingFile:
-    """A file that hashes what is written to it in a thread, while the next block is made and the disk is waited for.
+    """A file whose content is hashed in a thread while it is written.
 
     Args:
-        file: the binary file behind it.
+        file: the binary file that gets the content.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -109,7 +109,7 @@ class HashingFile:
         self._thread.start()
 
     def write(self, data: Any) -> int:
-        """Takes bytes, which the caller may change afterwards."""
+        """Writes bytes; they are copied, so that the caller may change them afterwards."""
         self._block += data
         if len(self._block) >= BLOCK:
             self._pass_on()
@@ -120,7 +120,7 @@ class HashingFile:
         self._file.flush()
 
     def finish(self) -> tuple[str, int]:
-        """Ends the thread; returns the hash and the number of bytes."""
+        """Ends the thread; returns the hash in hexadecimal digits and the number of bytes."""
         self._blocks.put(None)
         self._thread.join()
         return self._hash.hexdigest(), self._size
@@ -137,13 +137,13 @@ class HashingFile:
 
 
 def sweep(folder: Path) -> None:
-    """Removes temporary files that killed processes have left. Only for whoever alone may write into `folder`."""
+    """Removes temporary files that killed processes left. Call it only while no other process writes into `folder`."""
     for file in folder.glob(f'.*{TEMPORARY}'):
         file.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
-    """Returns the hash of a file in hexadecimal digits.
+    """Returns the SHA-256 of a file in hexadecimal digits.
 
     Raises:
         DataError: it cannot be read.
@@ -159,7 +159,7 @@ def sha256_of(path: Path) -> str:
 
 
 def cause(error: BaseException | None) -> str:
-    """Returns the system's own words where there are any: torch reports a full disk as an unexpected position."""
+    """Returns the system's message for an error, if it has one; torch reports a full disk as "unexpected pos"."""
     last = str(error).splitlines()[0] if str(error) else type(error).__name__
     while error is not None:
         if isinstance(error, OSError) and error.strerror:
@@ -169,7 +169,7 @@ def cause(error: BaseException | None) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename durable, where the system can (not on Windows)."""
+    """Flushes a folder to the disk, so that a rename in it is durable; does nothing on Windows."""
     if not hasattr(os, 'O_DIRECTORY'):
         return
     descriptor = os.open(folder, os.O_DIRECTORY)
