@@ -1,4 +1,4 @@
-"""Floor 5: what a good training run does: position, signals, checkpoints, resume, folders, progress.
+"""Floor 5: training runs: position, signals, checkpoints, resume, folders, progress.
 
-Functions and classes that patch nothing and know no more of the host than what its models and loaders offer to all.
+These functions and classes patch nothing. Of BasicSR, "the host", they use only the public side of models and loaders.
 """

@@ -1,4 +1,4 @@
-"""The beginning of a training: the folder is locked, and what to go on from is found, before anything is moved."""
+"""Beginning of a training: locks the folder and finds the state to resume from, before any folder is moved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def begin(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the state to resume from, or None; see `nodes.load_resume_state`.
 
     Raises:
-        DataError: another run writes into the folder, or no state is whole.
+        DataError: another run writes into the folder, or there are states but none is complete.
     """
     folders = SetFolders.of(opt['path'])
     if opt.get('rank', 0) == 0:
@@ -36,8 +36,8 @@ def begin(opt: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _keep_drawn_seed(opt: dict[str, Any], then: Mapping[str, Any]) -> None:
-    """Goes on with the checkpoint's seed where the option file gives none, so that each start draws another."""
+    """Keeps the checkpoint's seed if the option file gives none; else each start would draw another seed."""
     seed = then.get('options', {}).get('manual_seed')
     if course.seed_is_drawn and isinstance(seed, int):
-        print(f'manual_seed is not given; {seed}, with which the checkpoint was made, goes on.', flush=True)
+        print(f'manual_seed is not given; {seed}, the seed of the checkpoint, is kept.', flush=True)
         processes.seed_all(opt, seed)

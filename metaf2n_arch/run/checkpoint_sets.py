@@ -1,8 +1,8 @@
 """Checkpoint sets: the networks and the training state of one iteration, committed together and checked when read.
 
-Any file of a set can be damaged on a disk, or be replaced by that of another iteration, and still be read without an
-error: what follows is another training. So the last thing written of a set is a manifest (`run.manifests`) with the
-hash of each file, and before a set is used each file is hashed again.
+A file of a set can be damaged on the disk, or replaced by the file of another iteration, and still be read without an
+error; the resumed training would then silently differ. So each set ends with a manifest (`run.manifests`) that holds
+the hash of each file. Before a set is used, each file is hashed again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SetFolders:
 
     @classmethod
     def of(cls, paths: Mapping[str, Any]) -> SetFolders:
-        """Those of an option file's block ``path``, as the runner has completed it."""
+        """The folders in the block ``path`` of an option file, after the runner has filled it in."""
         return cls(Path(paths[MODELS]), Path(paths[STATES]))
 
     @property
@@ -46,7 +46,7 @@ class SetFolders:
         return self.states.parent / FOLDER
 
     def file(self, name: str) -> Path:
-        """The file of that name in a manifest."""
+        """The path of a file, by its name in a manifest."""
         kind, _, base = name.partition('/')
         return (self.models if kind == MODELS else self.states) / Path(base).name
 
@@ -56,10 +56,10 @@ class SetFolders:
 
 
 class SetWriter:
-    """Puts the files of sets in their places, and commits each set with its manifest.
+    """Publishes the files of checkpoint sets, and commits each set with its manifest.
 
     Args:
-        folders: where.
+        folders: folders of the experiment.
     """
 
     def __init__(self, folders: SetFolders) -> None:
@@ -68,7 +68,7 @@ class SetWriter:
         self._files: dict[str, Record] = {}
 
     def publish_network(self, label: Label, staged: Staged) -> None:
-        """Puts a network's file in its place. If that makes a set there invalid, the set is marked first."""
+        """Publishes the file of a network. If this replaces a file of a complete set, the set is marked incomplete."""
         self._enter(label)
         name, record = f'{MODELS}/{staged.path.name}', Record.of(staged)
         if self._would_mix(label, name, record):
@@ -77,10 +77,10 @@ class SetWriter:
         self._files[name] = record
 
     def commit(self, label: Label, epoch: int, made_with: Mapping[str, Any], state: Staged | None = None) -> None:
-        """Puts the training state in its place, and then the manifest of the whole set.
+        """Publishes the training state, and then the manifest of the set.
 
-        A state that is written once more with the same networks, as after a validation, leaves no moment without a
-        valid set: until it is in its place the manifest allows for both.
+        A state may be written again with the same networks, for example after a validation. The set stays valid all
+        the time: while the state is replaced, the manifest accepts both hashes.
         """
         self._enter(label)
         files = dict(self._files)
@@ -101,7 +101,7 @@ class SetWriter:
             self._label, self._files = label, {}
 
     def _intact(self, label: Label) -> Manifest | None:
-        """The manifest that is there, if the networks written since are the ones it knows."""
+        """The present manifest, if it is complete and agrees with the networks written so far; else None."""
         try:
             manifest = read_manifest(self.folders.manifests, label)
         except DataError:
@@ -112,7 +112,7 @@ class SetWriter:
         return None if changed else manifest
 
     def _would_mix(self, label: Label, name: str, record: Record) -> bool:
-        """Whether `label` has a state already that was not saved with this file."""
+        """Whether `label` already has a state that was saved with another version of this file."""
         if not (self.folders.states / f'{label}.state').exists():
             return False
         manifest = self._intact(label)
@@ -120,18 +120,18 @@ class SetWriter:
 
 
 def check_set(folders: SetFolders, label: int, networks: list[str]) -> Manifest | None:
-    """Hashes the files of a set that a run needs, and compares with its manifest.
+    """Hashes the files of a set that a run needs, and compares the hashes with the manifest.
 
     Args:
-        folders: where.
+        folders: folders of the experiment.
         label: iteration.
-        networks: names of files that the run needs of this set, for example ``net_g_8.pth``.
+        networks: names of the network files that the run needs, for example ``net_g_8.pth``.
 
     Returns:
-        The manifest; None if there is none, and only the checksums inside the files could be looked at.
+        The manifest; None if there is none. Then only the checksums inside the files were checked.
 
     Raises:
-        DataError: a file is missing, damaged, or that of another set; it is named.
+        DataError: a file is missing, damaged, or belongs to another set; the message names it.
     """
     manifest = read_manifest(folders.manifests, label)
     needed = [f'{STATES}/{label}.state', *(f'{MODELS}/{name}' for name in networks)]
@@ -141,10 +141,10 @@ def check_set(folders: SetFolders, label: int, networks: list[str]) -> Manifest 
         return None
     path = manifest_file(folders.manifests, label)
     if not manifest.complete:
-        raise DataError(f'{path}: the set of iteration {label} was being replaced when the run ended.')
+        raise DataError(f'{path}: the checkpoint of iteration {label} was being replaced when the run ended.')
     for name in needed:
         if name not in manifest.files:
-            raise DataError(f'{folders.file(name)}: does not belong to the set of iteration {label} ({path}).')
+            raise DataError(f'{folders.file(name)}: does not belong to the checkpoint of iteration {label} ({path}).')
     for name in needed:
         _check_file(folders, label, name, manifest.files[name])
     return manifest
@@ -153,18 +153,18 @@ def check_set(folders: SetFolders, label: int, networks: list[str]) -> Manifest 
 def _check_file(folders: SetFolders, label: int, name: str, record: Record) -> None:
     path = folders.file(name)
     if not path.is_file():
-        raise DataError(f'{path}: no such file; the set of iteration {label} is not whole without it.')
+        raise DataError(f'{path}: no such file; the checkpoint of iteration {label} is incomplete without it.')
     found = sha256_of(path)
     if found in record.sha256:
         return
     for other, theirs in _others(folders, label):
         if found in theirs.sha256:
             raise DataError(f'{path}: is not the file that was saved at iteration {label}, but {other}.')
-    raise DataError(f'{path}: is damaged, it is not what was saved at iteration {label} (its sha256 differs).')
+    raise DataError(f'{path}: is damaged, its SHA-256 is not that of the file saved at iteration {label}.')
 
 
 def _others(folders: SetFolders, label: int) -> Iterator[tuple[str, Record]]:
-    """The files of all other sets."""
+    """Name and record of each file of all other sets."""
     for path in sorted(folders.manifests.glob('*.json')):
         other: Label = int(path.stem) if path.stem.isdecimal() else path.stem
         try:
@@ -176,13 +176,13 @@ def _others(folders: SetFolders, label: int) -> Iterator[tuple[str, Record]]:
 
 
 def check_archive(path: Path) -> None:
-    """Checks a file of `torch.save` by the checksums of its zip archive; an older kind of file has none.
+    """Checks a file of `torch.save` by the checksums in its zip archive; the format before torch 1.6 has none.
 
-    Most damage shows, but not all: what is between the records has no checksum, and a whole file of another iteration
-    is without fault.
+    This finds most damage, but not all. Bytes between the records have no checksum, and an undamaged file of another
+    iteration passes.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: the file is missing or damaged.
     """
     if not path.is_file():
         raise DataError(f'{path}: no such file.')
@@ -194,15 +194,15 @@ def check_archive(path: Path) -> None:
     except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f'{path}: is damaged ({error}).') from None
     if damaged is not None:
-        raise DataError(f'{path}: is damaged, the checksum of its record {damaged} does not fit.')
+        raise DataError(f'{path}: is damaged, the checksum of its record {damaged} is wrong.')
 
 
 def prune(folders: SetFolders, keep: int, newest: int, best: frozenset[int] = frozenset()) -> None:
     """Removes all but the `keep` newest sets up to iteration `newest`.
 
-    The networks of the iterations `best` stay, with their manifests. Later sets, left by a run that was taken back to
-    an earlier one, do not count: they may be what was damaged. A state goes before its networks and these before their
-    manifest, so that no state is ever without either.
+    The networks of the iterations `best` are kept, with their manifests. Sets after `newest` are left by a run that was
+    resumed from an earlier iteration; they may be damaged, so they are neither counted nor removed. Of each set the
+    state is removed first, then the networks, then the manifest, so that no state is ever without the others.
     """
     found = folders.iterations()
     kept = sorted(i for i in found if i <= newest)[-keep:]

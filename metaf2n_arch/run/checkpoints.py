@@ -1,11 +1,10 @@
-"""Checkpoints and training states: written whole or not at all, read without executing anything, pruned.
+"""Checkpoints and training states: written atomically, read without executing anything, pruned.
 
-Seen with BasicSR 1.4.2: with a full disk a truncated .pth stays behind under a warning and training goes on; weights
-are unpickled without restriction (torch before 2.6); .safetensors and bare state dicts cannot be read; a checkpoint of
-another network ends in pages of key names. Instead a file is written beside its place, flushed to the disk and renamed,
-in the host's own format; a write that fails ends training with the last good checkpoint intact. In a run whose runner
-has found its folders (`course.checkpoints`) the files of one iteration are a set with a manifest, see
-`run.checkpoint_sets`.
+Seen with BasicSR 1.4.2: on a full disk a truncated .pth is left, with a warning, and training goes on. Weights are
+unpickled without restriction (torch before 2.6). .safetensors files and bare state dicts cannot be read. A checkpoint
+of another network prints pages of key names. Here a file is written under a temporary name, flushed to the disk and
+renamed, in the format of BasicSR. If that fails, training ends, and the last good checkpoint is unchanged. In a run of
+the stock runner (`course.checkpoints`) the files of one iteration are a set with a manifest, see `run.checkpoint_sets`.
 """
 
 from __future__ import annotations
@@ -38,18 +37,19 @@ def save_network(
     current_iter: int,
     param_key: str | list[str] = 'params',
 ) -> None:
-    """Writes one or several networks into `<net_label>_<iteration>.pth`, each under its key, as the host does.
+    """Writes one or several networks into ``<net_label>_<iteration>.pth``, each under its key, as BasicSR does.
 
-    What a network must be built with and no tensor's shape tells (`recorded_options`), and what a model says of its
-    training (`recorded`), goes beside it.
+    The file also holds what a network must be built with and no tensor's shape shows (`recorded_options`), and what the
+    model reports of its training (`recorded`).
 
     Raises:
-        DataError: the file could not be written; the one before, if any, is untouched.
+        DataError: the file could not be written; a former file is unchanged.
+        ValueError: the numbers of networks and of keys differ.
     """
     nets = net if isinstance(net, list) else [net]
     keys = param_key if isinstance(param_key, list) else [param_key]
     if len(nets) != len(keys):
-        raise ValueError(f'save_network got {len(nets)} networks and {len(keys)} keys; they must be as many.')
+        raise ValueError(f'save_network got {len(nets)} networks and {len(keys)} keys; give one key per network.')
     if model.opt.get('rank', 0) != 0:
         return
     name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
@@ -76,18 +76,21 @@ def _save_network(
 
 def _on_cpu(net: nn.Module) -> Mapping[str, Any]:
     state = net.state_dict()
-    # In place, so that what torch attaches to the mapping (versions of modules) stays with it.
+    # In place, to keep the attribute that torch adds to the mapping (_metadata, the versions of modules).
     for key in list(state):
-        value = state.pop(key)  # what get_extra_state returned may be no tensor
+        value = state.pop(key)  # not always a tensor: get_extra_state may return anything
         state[key.removeprefix('module.')] = value.cpu() if isinstance(value, Tensor) else value
     return state
 
 
 def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
-    """Writes optimizers, schedulers and all that an exact resume needs into `<iteration>.state`; prunes older ones.
+    """Writes all that an exact resume needs into ``<iteration>.state``, and prunes older checkpoints.
+
+    With `current_iter` = -1, at the end of a training, it writes no state, but completes the set ``latest`` and the
+    record of the run.
 
     Raises:
-        DataError: the file could not be written; the one before, if any, is untouched.
+        DataError: the file could not be written; a former file is unchanged.
     """
     if model.opt.get('rank', 0) == 0:
         folders.make_again()
@@ -124,7 +127,7 @@ def save_training_state(model: Any, epoch: int, current_iter: int) -> None:
 
 
 def _state_of_host(model: Any, epoch: int, current_iter: int) -> dict[str, Any]:
-    """What the host writes into a state."""
+    """The content of a training state of BasicSR."""
     return {
         'epoch': epoch,
         'iter': current_iter,
@@ -134,7 +137,7 @@ def _state_of_host(model: Any, epoch: int, current_iter: int) -> dict[str, Any]:
 
 
 def _saver_of(model: Any) -> SetSaver | None:
-    """Who saves this model's sets, if it is the one that the runner trains."""
+    """The `SetSaver` of the run, if this is the model that the runner trains; else None."""
     saver = course.checkpoints
     return saver if saver is not None and saver.folders == SetFolders.of(model.opt['path']) else None
 
@@ -146,7 +149,7 @@ def save_network_as_the_host(
     current_iter: int,
     param_key: str | list[str] = 'params',
 ) -> None:
-    """Writes what the host writes, where it writes it; what cannot be written is a warning, and leaves no half file."""
+    """Writes the same file as BasicSR. A failure is a warning, as there, but leaves no incomplete file."""
     from basicsr.utils.dist_util import get_dist_info
 
     if get_dist_info()[0] != 0:
@@ -160,7 +163,7 @@ def save_network_as_the_host(
 
 
 def save_training_state_as_the_host(model: Any, epoch: int, current_iter: int) -> None:
-    """Writes epoch, iteration, optimizers and schedulers; what cannot be written is a warning."""
+    """Writes epoch, iteration, optimizers and schedulers, as BasicSR does; a failure is a warning."""
     from basicsr.utils.dist_util import get_dist_info
 
     if current_iter == -1 or get_dist_info()[0] != 0:
@@ -172,7 +175,7 @@ def save_training_state_as_the_host(model: Any, epoch: int, current_iter: int) -
 def _write_or_go_on(content: Any, path: Path, what: str) -> None:
     try:
         stage_content(content, path, lambda line: logger.warning(f'Save {what} error: {line}')).publish()
-    except Exception as error:  # as the host: training goes on without this file
+    except Exception as error:  # as BasicSR: training goes on without this file
         logger.warning(f'Save {what} error: {error}')
         logger.warning(f'Still cannot save {path}. Just ignore it.')
 
@@ -183,7 +186,7 @@ def load_network(
     """Loads a .pth or .safetensors file into `net`.
 
     Raises:
-        DataError: the file cannot be read, or (with `strict`) belongs to another network.
+        Unloadable: the file cannot be read, or (with `strict`) belongs to another network.
     """
     net = model.get_bare_model(net)
     try:
@@ -193,7 +196,7 @@ def load_network(
 
 
 class Unloadable(DataError, RuntimeError):
-    """Weights that do not fit; still the `RuntimeError` that callers of the host may expect."""
+    """Weights that cannot be loaded; also a `RuntimeError`, which callers of BasicSR's function may catch."""
 
 
 def _load(model: Any, net: nn.Module, load_path: str, strict: bool, param_key: str | None) -> None:

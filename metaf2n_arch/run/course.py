@@ -1,7 +1,6 @@
-"""Position of the running training loop: epoch, sampler, place in the epoch.
+"""Position of the running training loop: epoch, sampler, position in the epoch.
 
-The loop keeps its epoch, its sampler and its place in the epoch in local variables. A state that is to continue exactly
-there needs them, so the repairs note them here as they pass by.
+BasicSR's loop keeps these in local variables. A state for an exact resume needs them, so the bridge records them here.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class Course:
-    """The course of one training.
+    """Position and parts of the training that runs in this process.
 
     Attributes:
         training: whether a training loader has been built.
-        sampler: the training sampler; None if it is somebody else's, whose place cannot be known.
+        sampler: the training sampler; None for a sampler of another package, whose position is unknown.
         batch_size: items that one process takes per iteration.
-        steps: iterations begun since the sampler's epoch was entered.
-        place: epoch, and how many items of it all processes together have used up, of the last iteration that has
-            begun. After the last one the loop enters further epochs, and takes nothing from them.
-        resumed: epoch and iteration of the state that training goes on from.
+        steps: iterations begun in the present epoch of the sampler.
+        place: (epoch, items of it that all processes together have used), as of the last iteration that has begun.
+            After the last iteration the loop may enter further epochs, but takes nothing from them.
+        resumed: epoch and iteration of the state that the training was resumed from; (0, 0) for a new one.
         saved: iteration of the state that was last written or resumed from.
-        random: state of the generators to put back before the next iteration.
-        options: of the run, as the runner uses them.
-        from_program: whether the stock runner is driving, so that signals are ours to handle.
-        manifest: manifest of the set that training goes on from, if it has one.
-        checkpoints: who saves the sets of this run; None where no runner of the host has found its folders.
-        watch: looks on, so that whatever ends the training saves first.
-        gathered: the generators of all processes, where they can no more be asked.
+        random: states of the random generators, to be restored before the next iteration.
+        options: options of the run, as the runner uses them.
+        from_program: whether the stock runner runs, so that this package may handle signals.
+        manifest: manifest of the checkpoint set that the training was resumed from, if it has one.
+        checkpoints: saves the checkpoint sets of this run; None outside the stock runner.
+        watch: what is needed to save before the program ends, see `run.rescue`.
+        gathered: states of the random generators of all processes, once collective calls are no longer possible.
         seed_is_drawn: whether the option file gives no seed.
-        seeded: phases whose data sets the option file gives seeds of their own.
-        unreadable: list of the images that are skipped, if the option file wants that.
-        tb_logger: tensorboard's writer, if there is one.
-        bar: the progress bar, on a terminal.
+        seeded: phases whose data sets have a seed of their own in the option file.
+        unreadable: list of the images that were skipped.
+        tb_logger: TensorBoard's writer, if there is one.
+        bar: progress bar, if stderr is a terminal.
     """
 
     training: bool = False
@@ -64,17 +63,17 @@ class Course:
     bar: Any = None
 
     def begin(self, sampler: Any, batch_size: int) -> None:
-        """Notes a new training loader."""
+        """Records a new training loader."""
         self.training, self.sampler, self.batch_size = True, sampler, batch_size
         self.steps, self.place, self.saved, self.random = 0, None, None, None
 
     def enter_epoch(self, sampler: Any) -> None:
-        """Notes that `sampler` begins an epoch."""
+        """Records that `sampler` begins an epoch."""
         if sampler is self.sampler:
             self.steps = 0
 
     def begin_iteration(self) -> None:
-        """Notes where the iteration that begins is."""
+        """Records the position of the iteration that begins."""
         self.steps += 1
         if self.sampler is None:
             return
@@ -85,7 +84,7 @@ class Course:
 
     @property
     def begun(self) -> bool:
-        """Whether an iteration has begun before."""
+        """Whether an iteration has begun, in this run or in the one that it resumes."""
         return self.steps > 0 or self.place is not None
 
     @property

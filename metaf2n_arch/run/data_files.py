@@ -1,8 +1,8 @@
-"""Names of data files that cannot be used.
+"""Names of data files that cannot be used, for error messages.
 
-Seen with BasicSR 1.4.2 and OpenCV 5: a corrupt image, or a text file among images, ends training with an error of NumPy
-or OpenCV that names no file, because `imfrombytes` gets the bytes alone; a key that an LMDB lacks, a folder without
-images and pairs that do not match end no better. Instead it is remembered which bytes came from where.
+Seen with BasicSR 1.4.2 and OpenCV 5: a damaged image, or a text file among images, ends training with an error of NumPy
+or OpenCV that names no file, because `imfrombytes` gets only the bytes. A key that is missing in an LMDB, a folder
+without images, and images without a partner end the same way. Here the file that bytes were read from is remembered.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from metaf2n_arch.utils.checks import DataError
 
-# (identity of the bytes, path) of the files read last by this thread; identities, so that no file is kept in memory.
+# (id of the bytes, path) of the last files read by this thread; only the id, so that no content is kept in memory.
 _recent = threading.local()
 
 
 def remember(content: Any, name: str) -> None:
-    """Notes that `content` was read from the file `name`."""
+    """Remembers that `content` was read from the file `name`."""
     files = _recent.__dict__.setdefault('files', deque(maxlen=64))
     files.appendleft((id(content), name))
 
@@ -32,10 +32,10 @@ def name_of(content: Any) -> str:
 
 
 def no_image(content: Any, name: str | None = None) -> DataError:
-    """The error for bytes that OpenCV, which the host reads with, cannot decode."""
+    """Returns the error for bytes that OpenCV cannot decode; BasicSR reads images with OpenCV."""
     return DataError(
-        f'{name or name_of(content)}: not an image that OpenCV can read ({len(content)} bytes); replace the file or '
-        'take it out.'
+        f'{name or name_of(content)}: not an image that OpenCV can read ({len(content)} bytes); replace or remove '
+        'the file.'
     )
 
 
@@ -43,9 +43,9 @@ def without_partner(folders: Sequence[str], names: Sequence[Iterable[str]], temp
     """Returns a line for each file of two folders that has no partner in the other.
 
     Args:
-        folders: of the clean and of the degraded images, or the other way round.
-        names: what lies in each.
-        template: how the second folder's stem comes from the first's, ``{}`` or ``{}_x4``.
+        folders: folder of the first images of the pairs, and that of the second.
+        names: file names in each folder.
+        template: stem of the first file, made from that of the second: ``{}`` or ``{}_x4``.
     """
     here, there = (sorted(each) for each in names)
     stems = {template.format(osp.splitext(osp.basename(name))[0]) + osp.splitext(name)[1] for name in there}

@@ -1,4 +1,4 @@
-"""How a program ends: an error that a user can act on is one line on stderr and exit code 2."""
+"""Exit of a program: an error that a user can act on is one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_OURS = (errno.EROFS, errno.EACCES)
 REMEDY = 'free space or give access there, then start again with --auto_resume.'
 
-# The hook that was there before.
+# sys.excepthook as it was before `guard`.
 _before = {'hook': sys.__excepthook__}
 
 
 def guard() -> None:
-    """Makes errors that a user can act on end the program with one line on stderr and exit code 2.
+    """Installs a `sys.excepthook` that ends the program with one line and exit code 2 if the user can act on the error.
 
-    These are `OptionError`, `DataError`, `TrainingDiverged`, and a disk that is full or not to be written to.
-
-    METAF2N_TRACEBACK=1 shows the traceback as ever. Every other exception keeps its traceback.
+    These errors are `OptionError`, `DataError`, `TrainingDiverged`, and a disk that is full or cannot be written to.
+    Every other exception keeps its traceback; with METAF2N_TRACEBACK=1 these errors keep it too.
     """
     if os.environ.get('METAF2N_TRACEBACK') != '1' and sys.excepthook is not _end:
         _before['hook'] = sys.excepthook
@@ -43,7 +42,7 @@ def _end(kind: type[BaseException], error: BaseException, traceback: TracebackTy
     rank = os.environ.get('RANK', '0')
     message = one_line(error)
     if rank == '0' or isinstance(error, DataError):
-        # In several processes torch wraps this hook and collects what it writes, to lose it when the program ends here.
+        # With several processes torch replaces sys.stderr by a buffer in its hook, which is lost at the exit below.
         collected = isinstance(sys.stderr, io.StringIO)
         print(f'{kind.__name__}: {message}', file=sys.__stderr__ if collected else sys.stderr, flush=True)
         _tell_log_files(f'{kind.__name__}: {message}')
@@ -51,7 +50,7 @@ def _end(kind: type[BaseException], error: BaseException, traceback: TracebackTy
 
 
 def _is_of_the_disk(error: OSError) -> bool:
-    """Whether a disk is full, or a folder of this run cannot be written to; any other file is its reader's affair."""
+    """Whether the disk is full, or a folder of this run cannot be written to. Other errors are not handled here."""
     mine = isinstance(error.filename, str) and folders.holds(error.filename)
     return error.errno in FULL or (error.errno in NOT_OURS and mine)
 
@@ -69,7 +68,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _tell_log_files(message: str) -> None:
-    """Writes to the run's log file alone; the console has it already."""
+    """Writes to the log file only; the console already shows the message."""
     for handler in logging.getLogger('basicsr').handlers:
         if isinstance(handler, logging.FileHandler) and os.path.exists(handler.baseFilename):
             handler.emit(logging.LogRecord('basicsr', logging.ERROR, '', 0, message, None, None))

@@ -1,4 +1,4 @@
-"""The folders of a run: where they are, and what is taken back if the run never began."""
+"""Folders of a run: their paths, and how they are removed again if the run fails before its first iteration."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from os import path as osp
 from pathlib import Path
 from typing import Any
 
-# Folders this run has made, what was moved away for each, whether its parent is new; emptied once the run has begun.
+# (folder that this run made, archive that its predecessor was moved to, whether its parent is new); empty once the run
+# has begun.
 _made: list[tuple[Path, Path | None, bool]] = []
-# Where this run writes.
+# The folders below which this run writes.
 _roots: list[Path] = []
 
 
 def working_root(root_path: str | os.PathLike[str]) -> Path:
-    """Returns the folder that gets `experiments/`, `results/` and `tb_logger/`.
+    """Returns the folder for `experiments/`, `results/` and `tb_logger/`.
 
-    The stock scripts pass the folder that holds the package, which is site-packages once it is installed: the working
-    directory stands in for that one. A root that a script of somebody else chose on purpose is kept.
+    BasicSR's scripts pass the parent folder of the package. For an installed package that is site-packages, which is
+    replaced by the working directory. Any other root, chosen by another script, is kept.
     """
     import basicsr
 
@@ -31,7 +32,10 @@ def working_root(root_path: str | os.PathLike[str]) -> Path:
 
 
 def name_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
-    """Names the run's folders; `path.experiments_root` and `path.results_root` may move them, as in git master."""
+    """Writes the run's folders into ``opt['path']``.
+
+    `path.experiments_root` and `path.results_root` may name others, as in the master branch of BasicSR.
+    """
     _roots[:] = [root / name for name in ('experiments', 'results', 'tb_logger')]
     _roots.extend(root / opt['path'][key] for key in ('experiments_root', 'results_root') if opt['path'].get(key))
     if not is_train:
@@ -48,16 +52,16 @@ def name_folders(opt: dict[str, Any], root: Path, is_train: bool) -> None:
 
 
 def holds(file: str) -> bool:
-    """Whether a file lies where this run writes."""
+    """Whether a file is in a folder of this run."""
     return any(root in Path(file).absolute().parents for root in _roots)
 
 
 def archive_and_make(folder: str | os.PathLike[str], remember: bool = True) -> None:
-    """Makes `folder`, after moving one of that name away, and remembers both until the run has begun.
+    """Makes `folder`. A folder that exists there is renamed first.
 
     Args:
-        folder: to make.
-        remember: whether `take_back` may undo this; only where somebody will say that the run `has_begun`.
+        folder: folder to make.
+        remember: whether `take_back` can undo this; only if `has_begun` will be called.
     """
     folder = Path(folder)
     archived = None
@@ -72,7 +76,7 @@ def archive_and_make(folder: str | os.PathLike[str], remember: bool = True) -> N
 
 
 def make_again() -> None:
-    """Makes the run's folder again if somebody has removed it, and goes on with the log there."""
+    """Makes the run's folder again if it was removed, and reopens the log file there."""
     logger = logging.getLogger('basicsr')
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler) or os.path.exists(handler.baseFilename):
@@ -82,24 +86,24 @@ def make_again() -> None:
         with handler.lock or contextlib.nullcontext():
             if handler.stream is not None:
                 handler.stream.close()
-            handler.stream = open(handler.baseFilename, 'w', encoding=handler.encoding)  # noqa: SIM115 - the handler's
-        logger.warning(f'{folder} was removed while this run wrote there; made again. Earlier checkpoints are gone.')
+            handler.stream = open(handler.baseFilename, 'w', encoding=handler.encoding)  # noqa: SIM115 - the handler closes it
+        logger.warning(f'{folder} was removed during this run. It is made again; earlier checkpoints are lost.')
 
 
 def _archive_of(folder: Path) -> Path:
-    """A name for `folder` that nothing has yet; two archives of one second are told apart by a number."""
+    """A new path for the archive of `folder`; a number is added if two archives are made in the same second."""
     name = f'{folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}'
     candidates = itertools.chain([name], (f'{name}_{number}' for number in itertools.count(2)))
     return next(path for path in map(folder.with_name, candidates) if not path.exists())
 
 
 def has_begun() -> None:
-    """Notes that training or testing has begun: what it leaves is worth keeping."""
+    """Records that training or testing has begun; from here on `take_back` removes nothing."""
     _made.clear()
 
 
 def take_back() -> None:
-    """Removes what a run that failed before its first iteration has made, and puts back what it moved away."""
+    """Undoes `archive_and_make` for a run that failed before its first iteration; folders with results are kept."""
     while _made:
         folder, archived, first_of_parent = _made.pop()
         if any(_is_result(file) for file in folder.rglob('*')):
@@ -112,5 +116,5 @@ def take_back() -> None:
 
 
 def _is_result(file: Path) -> bool:
-    told = file.suffix in ('.log', '.yml', '.yaml') or 'tfevents' in file.name or file.name == 'run.json'
-    return file.is_file() and not told
+    only_a_record = file.suffix in ('.log', '.yml', '.yaml') or 'tfevents' in file.name or file.name == 'run.json'
+    return file.is_file() and not only_a_record

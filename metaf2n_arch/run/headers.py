@@ -1,6 +1,6 @@
-"""Headers of the images of BasicSR's own data sets, looked at before training starts.
+"""Image headers of BasicSR's own data sets, checked before training starts.
 
-Seen with BasicSR 1.4.2: a pair whose sizes do not fit, or a file that is no image, ends training when its turn comes,
+Seen with BasicSR 1.4.2: a pair whose sizes do not fit, or a file that is not an image, ends training when it is read,
 hours later.
 """
 
@@ -18,19 +18,19 @@ from metaf2n_arch.run.data_files import no_image
 from metaf2n_arch.utils.checks import DataError
 
 MOST = 5_000
-"""Items of a set whose headers are looked at, spread evenly over it."""
+"""Largest number of items whose headers are checked, spread evenly over the data set."""
 
 Size = tuple[int, int]
 Source = str | Callable[[], bytes]
-"""A file's path, or what reads an entry of an LMDB."""
+"""The path of a file, or a function that reads an entry of an LMDB."""
 
 
 def check_headers(data_set: Any) -> None:
-    """Looks at the images of one of BasicSR's data sets of images or of pairs; at nothing in any other.
+    """Checks the images of one of BasicSR's data sets of images or of pairs; does nothing for any other data set.
 
     Raises:
-        DataError: an image cannot be read, a pair does not fit the scale, or is smaller than the patch. Where
-            ``skip_unreadable`` is set for a training, some may be unreadable.
+        DataError: an image cannot be read, a pair does not fit the scale, or an image is smaller than the patch. With
+            ``skip_unreadable``, in training, some images may be unreadable.
     """
     options, items = getattr(data_set, 'opt', None), getattr(data_set, 'paths', None)
     known = type(data_set).__module__.startswith('basicsr.') and isinstance(options, Mapping)
@@ -46,13 +46,13 @@ def check_headers(data_set: Any) -> None:
     wrong = [text for pair in sizes.values() if (text := _misfit(pair, options, training))]
     if wrong:
         more = f' ({len(wrong)} such pairs)' if len(wrong) > 1 else ''
-        raise DataError(f'{where}: {wrong[0]}{more}; take it out, or correct gt_size or scale.')
+        raise DataError(f'{where}: {wrong[0]}{more}; remove it, or correct gt_size or scale.')
 
 
 def _files(
     options: Mapping[str, Any], items: list[Any], storage: str, opened: ExitStack
 ) -> Iterator[dict[str, tuple[str, Source]]]:
-    """For each item, by side ``gt`` or ``lq``: what the image is called, and where it is."""
+    """Yields for each item ``gt`` or ``lq`` -> (name of the image, its source)."""
     only = 'gt' if 'dataroot_gt' in options else 'lq'
     environments: dict[str, Any] = {}
     for item in items:
@@ -78,12 +78,12 @@ def _stored(environment: Any, folder: str, key: str) -> bytes:
 
 
 def _sizes(files: Mapping[str, tuple[str, Source]]) -> dict[str, tuple[str, Size]]:
-    """By side: what the image is called, and its (height, width)."""
+    """``gt`` or ``lq`` -> (name of the image, (height, width))."""
     return {side: (name, _size(name, source)) for side, (name, source) in files.items()}
 
 
 def _size(name: str, source: Source) -> Size:
-    """Size of an image by its header, or, of a format that only OpenCV knows, by reading it."""
+    """(height, width) of an image, from its header; a format that only OpenCV knows is decoded."""
     content = source if isinstance(source, str) else source()
     try:
         return image_size(content, name)
@@ -103,7 +103,7 @@ def _size(name: str, source: Source) -> Size:
 
 
 def _misfit(pair: Mapping[str, tuple[str, Size]], options: Mapping[str, Any], training: bool) -> str | None:
-    """What is wrong with the sizes of a pair, as the host asks for them; None if they fit."""
+    """What is wrong with the sizes of a pair by the rules of BasicSR; None if they fit."""
     if set(pair) != {'gt', 'lq'}:
         return None
     (large, gt), (small, lq) = pair['gt'], pair['lq']
@@ -111,7 +111,7 @@ def _misfit(pair: Mapping[str, tuple[str, Size]], options: Mapping[str, Any], tr
     if not isinstance(scale, int):
         return None
     wanted = scale * lq[0], scale * lq[1]
-    # Outside training the host cuts a larger GT.
+    # Outside training BasicSR crops a larger GT.
     if gt != wanted if training else gt[0] < wanted[0] or gt[1] < wanted[1]:
         return f'{large} ({gt[0]}x{gt[1]}) is not {scale} times as large as {small} ({lq[0]}x{lq[1]})'
     if training and isinstance(patch, int) and min(lq) < patch // scale:

@@ -1,4 +1,4 @@
-"""Processes as the system knows them: who one is beyond its number, which is used again, and whether it still runs."""
+"""Identity of a process: machine, number and start time, because the system uses numbers again; whether it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def host() -> str:
 
 
 def boot() -> str:
-    """What differs each time the machine is started; empty where the system does not say."""
+    """Returns an identifier that changes at each start of the machine; empty where the system has none."""
     try:
         return Path('/proc/sys/kernel/random/boot_id').read_text().strip()
     except OSError:
@@ -21,12 +21,12 @@ def boot() -> str:
 
 
 def started(pid: int) -> str | None:
-    """When a process was started, in ticks since the machine was; None if there is no such process.
+    """Returns the start time of a process in clock ticks since boot; None if there is no such process.
 
-    Empty where the system does not say (outside Linux), so that its number alone counts.
+    Empty where the system does not report it (outside Linux); then only the process number is compared.
     """
     try:
-        # After the name, which is in brackets and may hold anything; the state comes first, a zombie's is Z.
+        # The fields after the name, which is in brackets and may hold any character. First the state: Z is a zombie.
         fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     except OSError:
         return '' if not Path('/proc/self').exists() and _answers(pid) else None
@@ -34,7 +34,7 @@ def started(pid: int) -> str | None:
 
 
 def _answers(pid: int) -> bool:
-    if os.name == 'nt':  # os.kill would end it there
+    if os.name == 'nt':  # os.kill would end the process there
         return True
     try:
         os.kill(pid, 0)

@@ -1,7 +1,7 @@
-"""The launcher of several processes: when it is gone, they save and end, rather than write beside those of the next.
+"""Launcher of several processes: if torchrun is killed, its processes save and end.
 
-torchrun ends what it has started, unless it is killed itself. A process whose parent was torchrun and is no more
-behaves as after a SIGTERM.
+torchrun ends the processes that it started, unless it is killed itself. They would then go on, and write into the same
+folder as the next run. So a process whose torchrun has gone behaves as after a SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import threading
 import time
 
 POLL = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 GRACE = 60.0
-"""Seconds that a process has for saving; one that waits for another that is gone, or hangs, ends then all the same."""
+"""Seconds that a process has for saving. After that it is ended, also if it waits for a process that is gone."""
 
 
 def end_with_launcher() -> None:

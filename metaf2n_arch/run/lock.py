@@ -1,15 +1,15 @@
-"""The lock on the folder of a run: one writer at a time, and a second one is told who the first is.
+"""Lock on the folder of a run: one writer at a time; a second one ends with a message that names the first.
 
-The lock is a file beside the folder, ``.<name>.lock``, so that it stays where it is when the folder is moved away. It
-holds host, process and start time of the writer. Three things tell whether the writer still runs:
+The lock is a file beside the folder, ``.<name>.lock``, so that it stays there when the folder is renamed. It holds the
+machine, process number and start time of the writer. Three things show whether the writer still runs:
 
-- the system's own lock on that file (`fcntl.lockf`), which ends with the process, also across machines on most network
-  drives;
-- on the same machine, the process's number together with its start, where the system has no such locks;
-- on another machine, the time of the file, which a living writer renews every few seconds.
+- the system's lock on that file (`fcntl.lockf`), which ends with the process, on most network drives also across
+  machines;
+- on the same machine, if there are no such locks, the process number and start time;
+- on another machine, the modification time of the file, which a running writer renews every few seconds.
 
-So a lock left by a killed process, by a machine that was switched off or by a job that a scheduler has moved elsewhere
-does not stand in the way of ``--auto_resume``.
+So ``--auto_resume`` is not blocked by the lock of a killed process, of a machine that was switched off, or of a job
+that a scheduler moved to another machine.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from metaf2n_arch.utils.checks import DataError, make_folder
 
 try:
     import fcntl
-except ImportError:  # Windows: process numbers and the time of the file decide there
-    fcntl = None  # type: ignore[assignment]  # asked for below
+except ImportError:  # Windows: process numbers and the modification time decide
+    fcntl = None  # type: ignore[assignment]  # `_system_lock` checks it
 
 RENEWAL = 5.0
-"""Seconds between two renewals of the file's time."""
+"""Seconds between two renewals of the modification time."""
 PATIENCE = 75.0
 """Seconds without a renewal after which a writer on another machine counts as gone; NFS shows times up to 60 s late."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Who writes.
+    """The process that holds a lock.
 
     Attributes:
         host, boot, pid, started: the process; see `run.identity`.
-        since: date and time of the lock, for people.
+        since: date and time of the lock, for messages.
     """
 
     host: str
@@ -64,11 +64,11 @@ class Writer:
         return f'process {self.pid} on {self.host}, since {self.since}'
 
     def is_here(self) -> bool:
-        """Whether it is, or was, a process of this machine since it was last started."""
+        """Whether it is or was a process of this machine since the machine's last start."""
         return (self.host, self.boot) == (identity.host(), identity.boot())
 
     def runs_here(self) -> bool:
-        """Whether it is a process of this machine that still runs."""
+        """Whether it is a process of this machine and still runs."""
         return self.is_here() and identity.started(self.pid) == self.started
 
 
@@ -76,7 +76,7 @@ class FolderLock:
     """The lock on one folder, held from `acquire` to `release` or the end of the process.
 
     Args:
-        folder: what is locked; need not exist.
+        folder: folder to lock; need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,10 +92,10 @@ class FolderLock:
         """Takes the lock.
 
         Args:
-            tell: gets a line where a lock of a dead writer is taken over, or where it takes time to find out.
+            tell: gets a line if the lock of a dead writer is taken over, or if the check takes time.
 
         Raises:
-            DataError: somebody else writes there; the line names the process.
+            DataError: another run writes there; the message names its process.
         """
         self._made_parent = not self.path.parent.exists()
         make_folder(self.path.parent)
@@ -103,7 +103,7 @@ class FolderLock:
             before = self._claim(descriptor, tell)
             if self._is_at_path(descriptor):
                 break
-            os.close(descriptor)  # its holder removed it between our opening and our locking
+            os.close(descriptor)  # the holder removed the file after it was opened here and before it was locked
         _write(descriptor, Writer.this())
         self._descriptor, self._pid = descriptor, os.getpid()
         self._end.clear()
@@ -112,14 +112,14 @@ class FolderLock:
             tell(f'{self.folder}: took over the lock of a run that has ended ({before}).')
 
     def _claim(self, descriptor: int, tell: Callable[[str], Any]) -> Writer | None:
-        """Takes the system's lock, makes sure that nobody writes without one; returns the writer that is no more."""
+        """Takes the system's lock and checks that no writer runs without one; returns the ended writer, if any."""
         try:
             held = _system_lock(descriptor)
             before = _read(descriptor)
             if held is False or (before is not None and self._still_writes(before, held, tell)):
                 who = f'another run ({before})' if before is not None else 'another run'
                 raise DataError(
-                    f'{self.folder}: {who} writes there; wait for its end, stop it, or give this run another name.'
+                    f'{self.folder}: {who} writes there; wait until it ends, stop it, or give this run another name.'
                 )
         except BaseException:
             os.close(descriptor)
@@ -127,8 +127,8 @@ class FolderLock:
         return before
 
     def release(self) -> None:
-        """Removes the lock, and the folder made for it if nothing else came into it."""
-        if self._descriptor is None or self._pid != os.getpid():  # a fork of the holder has nothing to release
+        """Removes the lock file, and the folder that was made for it if it is empty."""
+        if self._descriptor is None or self._pid != os.getpid():  # a fork does not hold the lock
             return
         self._end.set()
         if self._is_at_path(self._descriptor):
@@ -143,7 +143,7 @@ class FolderLock:
         try:
             return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise DataError(f'{self.path}: cannot be written ({error.strerror}); give access there.') from None
+            raise DataError(f'{self.path}: cannot be written ({error.strerror}); permit writing there.') from None
 
     def _is_at_path(self, descriptor: int) -> bool:
         try:
@@ -153,14 +153,14 @@ class FolderLock:
         return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def _still_writes(self, writer: Writer, held: bool | None, tell: Callable[[str], Any]) -> bool:
-        """Whether the writer whose record is there still runs; `held`: this process now has the system's lock."""
+        """Whether the recorded writer still runs; `held` says whether this process now has the system's lock."""
         if writer.is_here():
             return held is None and writer.runs_here()
-        tell(f'{self.folder}: {writer} has written there; looking for {PATIENCE:g} s whether it still does.')
+        tell(f'{self.folder}: {writer} has written there; waiting {PATIENCE:g} s to see whether it still does.')
         return self._is_renewed()
 
     def _is_renewed(self) -> bool:
-        """Whether the file's time moves while we look; clocks of machines differ, so that its age says nothing."""
+        """Whether the modification time changes during the wait; clocks of machines differ, so its age says nothing."""
         first = os.stat(self.path).st_mtime_ns
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -174,16 +174,16 @@ class FolderLock:
 
     def _renew(self) -> None:
         while not self._end.wait(RENEWAL):
-            with contextlib.suppress(OSError):  # the network drive is away for a moment, or the folder is gone
+            with contextlib.suppress(OSError):  # a network drive may be away for a moment, or the folder removed
                 os.utime(self.path)
 
 
 def _system_lock(descriptor: int) -> bool | None:
-    """Tries for the system's lock: True if this process has it now, False if another has; None without such locks."""
+    """Tries the system's lock: True if this process has it now, False if another has it, None without such locks."""
     if fcntl is None:
         return None
     try:
-        # Not flock, which data-loader workers would inherit and hold beyond their parent's end.
+        # Not flock: data-loader workers would inherit it and keep it after their parent's end.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
@@ -198,7 +198,7 @@ def _read(descriptor: int) -> Writer | None:
         content: dict[str, Any] = json.loads(text)
         return Writer(**content)
     except (ValueError, TypeError):
-        return None  # empty: just made, or its writer was killed before the first word
+        return None  # empty: the file is new, or its writer was killed before it wrote
 
 
 def _write(descriptor: int, writer: Writer) -> None:
@@ -211,10 +211,10 @@ _held: dict[Path, FolderLock] = {}
 
 
 def lock_folder(folder: Path) -> None:
-    """Locks a folder for this process, once, until `release_folders`.
+    """Locks a folder for this process until `release_folders`; a second call does nothing.
 
     Raises:
-        DataError: somebody else writes there.
+        DataError: another run writes there.
     """
     lock = FolderLock(folder)
     if lock.path not in _held:
@@ -223,7 +223,7 @@ def lock_folder(folder: Path) -> None:
 
 
 def release_folders() -> None:
-    """Releases all that this process has locked."""
+    """Releases all folders that this process has locked."""
     while _held:
         _held.popitem()[1].release()
 

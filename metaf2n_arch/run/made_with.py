@@ -1,4 +1,4 @@
-"""What a checkpoint was made with: the options that decide the outcome, and what of them has changed on resuming."""
+"""Options that a checkpoint was made with, and a comparison with those of the run that resumes it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ logger = logging.getLogger('basicsr')
 
 _DECIDING = ('model_type', 'scale', 'manual_seed', 'world_size', 'meta', 'face', 'performance', 'train')
 _NOT_DECIDING = ('train.total_iter',)
-# `run.schedules` compares these with the state itself, and says so.
+# `run.schedules` compares these with the state itself, and logs differences.
 _SAID_ELSEWHERE = ('train.scheduler.', 'train.optim_')
-# What holds although the option file says otherwise.
+# Options that do not simply take effect when they change, and what happens instead.
 _KEPT = {
-    'manual_seed': 'the order of the data follows the option file, the random generators go on from the checkpoint',
-    'train.ema_decay': 'the average itself goes on from the checkpoint, or begins at its weights if it has none',
-    'world_size': 'the tasks go on where they were; each process has random numbers of its own',
-    'datasets.train.batch_size_per_gpu': 'the data go on where they were',
+    'manual_seed': 'the order of the data follows the option file, the random generators continue from the checkpoint',
+    'train.ema_decay': 'the average continues from the checkpoint, or starts at its weights if it has none',
+    'world_size': 'the data continue where they were; each process has its own random numbers',
+    'datasets.train.batch_size_per_gpu': 'the data continue where they were',
 }
 
 
 def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest says about the making: options, and versions of the programs."""
+    """Returns the entry ``made_with`` of a manifest: the options that decide the result, and the versions."""
     import metaf2n_arch
 
     options = {key: value for key, value in opt.items() if key in _DECIDING or key.startswith('network_')}
@@ -37,7 +37,7 @@ def describe(opt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    """One line per option that `describe` gave otherwise then, and which value holds.
+    """Returns one line per option that differs between two results of `describe`, with what happens.
 
     >>> changes({'options': {'train': {'ema_decay': 0.9}}}, {'options': {'train': {'ema_decay': 0.5}}})[0][:60]
     'train.ema_decay is 0.9 in the option file and 0.5 in the che'
@@ -49,12 +49,12 @@ def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
             continue
         source = 'this run' if key == 'world_size' else 'the option file'
         line = f'{key} is {_shown(here, key)} in {source} and {_shown(there, key)} in the checkpoint'
-        lines.append(f'{line}: {_KEPT.get(key, "the option file counts from here on")}.')
+        lines.append(f'{line}: {_KEPT.get(key, "the option file is used from here on")}.')
     return lines
 
 
 def tell_changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
-    """Logs `changes`."""
+    """Logs each line of `changes` as a warning."""
     for line in changes(now, then):
         logger.warning(line)
 

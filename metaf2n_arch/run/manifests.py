@@ -1,8 +1,8 @@
-"""Manifests of checkpoint sets: which files belong together, the hash of each, and what they were made with.
+"""Manifests of checkpoint sets: the files of a set, the hash of each, and the options they were made with.
 
-A manifest is ``manifests/<iteration>.json`` beside the folders ``models`` and ``training_states``; it is written last,
-so that a set is whole if its manifest is there. The files themselves are the host's, by name and by content: whoever
-knows nothing of manifests reads them as ever.
+A manifest is ``manifests/<iteration>.json`` beside the folders ``models`` and ``training_states``. It is written last,
+so that a set with a manifest is complete. Names and content of the other files are those of BasicSR; programs that do
+not know manifests can read them.
 
     {"format": "metaf2n checkpoint set", "iteration": 8, "epoch": 2, "complete": true,
      "files": {"models/net_g_8.pth": {"bytes": 41234, "sha256": ["6b2f..."]}, "training_states/8.state": {...}},
@@ -31,11 +31,11 @@ Label = int | str
 
 @dataclass(frozen=True)
 class Record:
-    """What one file of a set must be.
+    """Length and hash of one file of a set.
 
     Attributes:
-        bytes: its length.
-        sha256: its hash. Two hashes while the file is being replaced: it may be the old one or the new one.
+        bytes: length of the file.
+        sha256: its hash. While the file is being replaced there are two hashes, of the old file and the new one.
     """
 
     bytes: int
@@ -53,9 +53,9 @@ class Manifest:
     Attributes:
         iteration: iteration, or `LATEST`.
         epoch: epoch of that iteration.
-        files: record of each file, by folder (``models`` or ``training_states``) and name.
-        complete: False while a set that lies in the same place is being replaced by another.
-        made_with: options that decide the outcome, versions of the programs, number of processes.
+        files: ``<folder>/<name>`` -> record; the folder is ``models`` or ``training_states``.
+        complete: False while the files of a set are being replaced by others.
+        made_with: options that decide the result, and versions; see `run.made_with.describe`.
     """
 
     iteration: Label
@@ -70,7 +70,7 @@ class Manifest:
         return json.dumps({**content, 'own_sha256': _hash(content)}, indent=1, ensure_ascii=False) + '\n'
 
     def open(self) -> Manifest:
-        """The manifest that says of a set that it is being replaced."""
+        """The manifest that marks this set as being replaced."""
         return replace(self, complete=False, files={}, made_with={})
 
 
@@ -83,10 +83,10 @@ def manifest_file(folder: Path, label: Label) -> Path:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes a manifest whole and durably.
+    """Writes a manifest atomically, and flushes it to the disk.
 
     Raises:
-        DataError: it cannot be written; the one before is untouched.
+        DataError: it cannot be written; a former manifest is unchanged.
     """
     text = manifest.text().encode()
     stage(manifest_file(folder, manifest.iteration), lambda file: file.write(text)).publish()
@@ -107,9 +107,9 @@ def read_manifest(folder: Path, label: Label) -> Manifest | None:
         files = {name: Record(r['bytes'], tuple(r['sha256'])) for name, r in content['files'].items()}
         manifest = Manifest(**{**{k: v for k, v in content.items() if k != 'format'}, 'files': files})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f'{path}: damaged, this is no manifest of a checkpoint set.') from None
+        raise DataError(f'{path}: is damaged, it is not a manifest of a checkpoint set.') from None
     if content.get('format') != FORMAT or own != _hash(content):
-        raise DataError(f'{path}: damaged, its content does not fit its own hash.')
+        raise DataError(f'{path}: is damaged, its content does not match its hash.')
     if manifest.iteration != label:
         raise DataError(f'{path}: is the manifest of iteration {manifest.iteration}, not of {label}.')
     return manifest

@@ -1,7 +1,8 @@
-"""Resuming on several nodes, with a shared disk or without: the first process decides, and sends what others lack.
+"""Resuming on several nodes, with or without a shared disk: the first process (rank 0) chooses the state for all.
 
-Seen with BasicSR 1.4.2: each process looks for a state by itself. Where the nodes share no disk, the first resumes at
-iteration 7 and another at 1, or begins anew; they train with different weights, and then wait for each other for ever.
+Seen with BasicSR 1.4.2: each process looks for a state by itself. Without a shared disk one node resumes at iteration 7
+and another at 1 or at 0. They train with different weights, and then wait for each other forever. Here rank 0 chooses,
+and sends the files that others lack.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from metaf2n_arch.utils.staging import sha256_of
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """What `resume.load_resume_state` gives the first process, to all of them, files included.
+    """Returns in all processes what `resume.load_resume_state` returns in the first, and sends the files.
 
     Raises:
-        DataError: the first process cannot resume; each process raises the same.
+        DataError: the first process cannot resume; all processes raise the same error.
     """
     if opt.get('world_size', 1) == 1:
         return resume.load_resume_state(opt)
@@ -62,14 +63,14 @@ def _found_by_first(opt: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[st
 
 
 def _send(files: dict[str, str], folders: SetFolders, first: bool) -> None:
-    """Sends each file that any process lacks, one after the other; who has it already keeps its own."""
+    """Sends each file that any process lacks, one by one; a process that has the same file keeps it."""
     mine = [] if first else [name for name, digest in files.items() if not _is_same(folders.file(name), digest)]
     lacking: list[list[str]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(lacking, mine)
     wanted = [name for name in files if any(name in names for names in lacking)]
     if wanted and first:
         print(
-            f'{len(wanted)} files of the checkpoint are missing or others on other nodes; they are sent there.',
+            f'{len(wanted)} files of the checkpoint are missing or different on other nodes; they are sent there.',
             flush=True,
         )
     for name in wanted:
@@ -83,7 +84,7 @@ def _is_same(file: Path, digest: str) -> bool:
 
 
 def _taken_over(opt: dict[str, Any], folders: SetFolders, found: dict[str, Any]) -> dict[str, Any]:
-    """The state of the first process, in this one."""
+    """Reads the state that the first process chose, in this process."""
     path = folders.states / found['name']
     opt['path']['resume_state'] = str(path)
     state = resume.read_state(path)

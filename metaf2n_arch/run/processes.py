@@ -1,8 +1,8 @@
-"""The processes of a training: torchrun on CPUs and on GPUs, and one seed for all.
+"""Processes of a training: the process group on CPUs and GPUs, and one seed for all.
 
-Seen with BasicSR 1.4.2: `torchrun ... -m basicsr.train --launcher pytorch` on a machine without GPUs divides by zero,
-the backend is fixed to nccl, and `model_to_device` asks CUDA for its device whatever `num_gpu` says. Instead the
-backend is nccl where GPUs are used and gloo elsewhere.
+Seen with BasicSR 1.4.2: `torchrun ... -m basicsr.train --launcher pytorch` on a machine without GPUs divides by zero.
+The backend is fixed to nccl, and `model_to_device` asks CUDA for its device whatever `num_gpu` says. Here the backend
+is nccl where GPUs are used, and gloo elsewhere.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from metaf2n_arch.utils.checks import OptionError
 
 
 def init_dist(launcher: str, backend: str | None = None, **parameters: Any) -> None:
-    """Joins the process group that `launcher` ('pytorch' or 'slurm') has prepared.
+    """Joins the process group that `launcher` has prepared.
 
     Args:
-        launcher: who started the processes.
-        backend: 'nccl' or 'gloo'; by default nccl where there is a GPU. Without one, nccl becomes gloo.
-        parameters: for slurm `port`; for torch what `init_process_group` takes.
+        launcher: what started the processes: 'pytorch' (torchrun) or 'slurm' (srun).
+        backend: 'nccl' or 'gloo'; by default nccl where there is a GPU. Without a GPU, nccl is replaced by gloo.
+        parameters: arguments of `torch.distributed.init_process_group`; for slurm also `port`.
+
+    Raises:
+        ValueError: another launcher.
     """
     if launcher not in ('pytorch', 'slurm'):
         raise ValueError(f'Invalid launcher type: {launcher}')
@@ -47,7 +50,7 @@ def init_dist(launcher: str, backend: str | None = None, **parameters: Any) -> N
 
 
 def _adopt_slurm(port: int | None) -> None:
-    """Describes slurm's job in the variables that torch reads."""
+    """Sets the environment variables that torch reads, from those of Slurm."""
     nodes = os.environ['SLURM_NODELIST']
     first = subprocess.run(['scontrol', 'show', 'hostname', nodes], capture_output=True, text=True, check=True)
     os.environ['MASTER_ADDR'] = first.stdout.split()[0]
@@ -60,15 +63,15 @@ def _adopt_slurm(port: int | None) -> None:
 
 
 def parallel_on_cpu(net: nn.Module, find_unused_parameters: bool) -> nn.Module:
-    """Wraps a network on the CPU for several processes, without naming a GPU."""
+    """Wraps a network on the CPU in DistributedDataParallel, without device ids."""
     return DistributedDataParallel(net, find_unused_parameters=find_unused_parameters)
 
 
 def start(opt: dict[str, Any], args: argparse.Namespace) -> None:
-    """Starts the process group, and seeds each process: one seed for all, plus the rank.
+    """Starts the process group, and seeds each process with the common seed plus its rank.
 
     Raises:
-        OptionError: the seed is none.
+        OptionError: manual_seed is not a non-negative integer.
     """
     from basicsr.utils.dist_util import get_dist_info
 
@@ -91,7 +94,10 @@ def start(opt: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def seed_all(opt: dict[str, Any], seed: int) -> None:
-    """Seeds this process, and hands the seed to data sets that draw by it; the host keeps it where they do not see."""
+    """Seeds this process, and writes the seed into the options of data sets that use one but have none of their own.
+
+    BasicSR keeps the seed at the top of the options, where data sets do not see it.
+    """
     from basicsr.utils import set_random_seed
     from basicsr.utils.registry import DATASET_REGISTRY
 
@@ -104,7 +110,7 @@ def seed_all(opt: dict[str, Any], seed: int) -> None:
 
 
 def _agreed(seed: int, distributed: bool) -> int:
-    """Returns rank 0's seed: the processes must shuffle alike."""
+    """Returns the seed of rank 0, because all processes must shuffle the data in the same way."""
     if not distributed:
         return seed
     box = [seed]

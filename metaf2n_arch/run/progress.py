@@ -1,4 +1,4 @@
-"""One line at the bottom of a terminal that says how far training is, how fast, and what adaptation gains."""
+"""Progress bar of a training on a terminal: iterations, speed, remaining time, loss, gain of the adaptation."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class SpeedColumn(ProgressColumn):
 
 
 class Bar:
-    """The bar of one training.
+    """The progress bar of one training.
 
     Args:
-        name: what is trained.
-        done: iterations done before, by the run that is resumed.
+        name: name of the experiment.
+        done: iterations done so far, by the run that is resumed.
         total: iterations of the whole training.
-        console: where to draw; stderr, on which the log appears too.
+        console: where to draw; by default stderr.
     """
 
     def __init__(self, name: str, done: int, total: int, console: Console | None = None) -> None:
@@ -40,7 +40,7 @@ class Bar:
         self._moved: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def start(self) -> None:
-        """Shows the bar; the log's lines then appear above it."""
+        """Shows the bar; lines of the log appear above it."""
         self.progress.start()
         for handler in logging.getLogger('basicsr').handlers:
             if type(handler) is logging.StreamHandler:
@@ -55,11 +55,11 @@ class Bar:
         self.progress.stop()
 
     def advance(self, done: int) -> None:
-        """Notes how many iterations are done."""
+        """Sets the number of iterations that are done."""
         self.progress.update(self.task, completed=done)
 
     def show(self, values: Mapping[str, Any]) -> None:
-        """Shows the loss before and after adaptation, or the loss alone where nothing is adapted."""
+        """Shows the loss before and after adaptation, or only the loss if nothing is adapted."""
         losses = ''
         if BEFORE in values and AFTER in values:
             before, after = float(values[BEFORE]), float(values[AFTER])
@@ -71,7 +71,7 @@ class Bar:
 
 
 def begin(name: str, done: int, total: int) -> Bar | None:
-    """Starts a bar on a terminal; elsewhere there is none, and the log stays what it is."""
+    """Starts a bar if stderr is a terminal, and returns it; else returns None and leaves the log unchanged."""
     if not sys.stderr.isatty():
         return None
     bar = Bar(name, done, total)

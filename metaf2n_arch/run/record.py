@@ -1,7 +1,7 @@
-"""The record of a training: ``run.json`` in its folder says what ran, with what, from when to when.
+"""Record of a training: ``run.json`` in its folder holds command, options, versions and times of each start.
 
-Each start (and each resume) adds an entry. ``values.jsonl`` beside it has a line for each line of the log that holds
-values, to all their digits. A report need not guess from the log.
+Each start (also each resume) adds an entry. ``values.jsonl`` beside it has one line for each line of the log that shows
+losses, with all digits. So a report need not parse the log.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILE = 'run.json'
 VALUES = 'values.jsonl'
 PACKAGES = ('metaf2n-arch', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python')
 
-# The file of the training under way.
+# The file of the running training.
 _state: dict[str, Path] = {}
 
 
@@ -33,9 +33,9 @@ def begin(folder: Path, opt: Mapping[str, Any], iteration: int) -> None:
     """Adds a start to the record in `folder`.
 
     Args:
-        folder: of the experiment.
+        folder: folder of the experiment.
         opt: all options, as the run uses them.
-        iteration: where the run goes on; 0 for a new one.
+        iteration: iteration that the run resumes from; 0 for a new one.
     """
     _state['file'] = folder / FILE
     start = {
@@ -55,7 +55,7 @@ def begin(folder: Path, opt: Mapping[str, Any], iteration: int) -> None:
 
 
 def note(iteration: int, ended: bool = False) -> None:
-    """Notes how far the training has come, and whether it has ended."""
+    """Writes the present iteration into the record, and the end time if the training has ended."""
     if 'file' not in _state:
         return
     content = read(_state['file'].parent)
@@ -65,10 +65,10 @@ def note(iteration: int, ended: bool = False) -> None:
 
 
 def values(logged: Mapping[str, Any]) -> None:
-    """Adds a line to ``values.jsonl``: epoch, iteration, learning rates, times, losses; null for what is not finite.
+    """Adds a line to ``values.jsonl``: epoch, iteration, learning rates, times, losses; null if a value is not finite.
 
     Args:
-        logged: what the host's `MessageLogger` is given.
+        logged: the mapping that BasicSR's `MessageLogger` is called with.
     """
     if 'file' not in _state:
         return
@@ -76,7 +76,7 @@ def values(logged: Mapping[str, Any]) -> None:
     try:
         with open(_state['file'].with_name(VALUES), 'a', encoding='utf-8') as file:
             file.write(json.dumps(line) + '\n')
-    except OSError:  # a run does not end because of this
+    except OSError:  # the record is not worth ending a run for
         return
 
 
@@ -86,7 +86,7 @@ def _plain(value: Any) -> float | int | None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Returns the record in an experiment's folder; empty if there is none, as of runs by earlier versions."""
+    """Returns the record in an experiment's folder; empty if there is none, for example of an earlier version."""
     try:
         content = json.loads((folder / FILE).read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of what the results depend on, and the device."""
+    """Returns the versions of Python, the system and the packages that results depend on, and the device."""
     found = {'python': platform.python_version(), 'system': platform.platform()}
     for name in PACKAGES:
         try:
@@ -109,7 +109,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Returns the commit of the working directory and whether files differ from it; None outside a repository."""
+    """Returns the git commit of the working directory and whether files differ from it; None outside a repository."""
     try:
         commit = _git('rev-parse', 'HEAD')
         return {'commit': commit, 'changed': bool(_git('status', '--porcelain', '--untracked-files=no'))}
@@ -123,7 +123,7 @@ def _git(*arguments: str) -> str:
 
 
 def _write(content: dict[str, Any]) -> None:
-    """Writes the record; a run does not end because it cannot be."""
+    """Writes the record. If that fails, the run goes on without a record."""
     try:
         write_whole(_state['file'], json.dumps(content, indent=1, ensure_ascii=False, default=str))
     except DataError:

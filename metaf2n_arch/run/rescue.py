@@ -1,9 +1,9 @@
-"""Saving before the end: an exception, a dead worker, `sys.exit`: what has been trained is saved first.
+"""Saving before an unexpected end: after an exception, a dead worker or `sys.exit` the training is saved first.
 
-What is saved is the last whole iteration. The iteration that failed has drawn random numbers, moved the schedules and
-the buffers of networks (running statistics, spectral norms), all of which is put back to how it began; its weights are
-those of its beginning as long as no optimizer has stepped. Where one had (a GAN's discriminator fails after the
-generator's step), the log says that the resumed training repeats that step.
+The last complete iteration is saved. The iteration that failed has drawn random numbers and changed the learning-rate
+schedules and the buffers of networks (running statistics, vectors of spectral normalisation). All these are restored to
+their values at its beginning. The weights have not changed as long as no optimizer has stepped. If one had (for example
+the discriminator of a GAN fails after the generator's step), the log says that the resumed training repeats that step.
 """
 
 from __future__ import annotations
@@ -29,12 +29,19 @@ from metaf2n_arch.utils import random_state
 
 logger = logging.getLogger('basicsr')
 PATIENCE = timedelta(seconds=20)
-"""How long the first process waits for the others' generators; they need to notice that one of them has gone."""
+"""How long rank 0 waits for the random states of the others, which must first notice that a process has gone."""
 
 
 @dataclass
 class Moment:
-    """What an iteration changes before its first optimizer step, as it was when the iteration began."""
+    """Values at the beginning of an iteration of what it changes before its first optimizer step.
+
+    Attributes:
+        place: position, see `run.course.Course.place`.
+        schedules: states of the schedulers.
+        rates: learning rates, by optimizer and parameter group.
+        generators: states of the generators of Python, NumPy, torch and CUDA.
+    """
 
     place: tuple[int, int] | None
     schedules: list[dict[str, Any]]
@@ -44,14 +51,17 @@ class Moment:
 
 @dataclass
 class Watch:
-    """Looks on while a model trains, so that it can be saved at any time.
+    """Follows the training of a model, so that it can be saved at any time.
 
     Attributes:
-        model: one of the host's kind.
-        begun: the iteration that has begun last; `completed`: the last whole one.
-        steps: steps that optimizers have taken in it.
-        moment: how things were when it began; `copies`: what its `buffers` were then.
-        process: the one that trains.
+        model: a model of BasicSR.
+        begun: the last iteration that has begun.
+        completed: the last complete iteration.
+        steps: optimizer steps in the iteration that has begun.
+        moment: values at its beginning.
+        buffers: buffers of the networks.
+        copies: copies of the buffers at its beginning.
+        process: number of the process that trains.
     """
 
     model: Any
@@ -64,7 +74,7 @@ class Watch:
     process: int = field(default_factory=os.getpid)
 
     def start(self) -> None:
-        """Looks at the model's buffers, its optimizers, and the end of each iteration."""
+        """Collects the model's buffers, and hooks into its optimizers and the end of each iteration."""
         nets = [net for name, net in vars(self.model).items() if isinstance(net, nn.Module) and name.startswith('net_')]
         self.buffers = list({id(b): b for net in nets for b in net.buffers()}.values())
         self.copies = [torch.empty_like(b) for b in self.buffers]
@@ -80,7 +90,7 @@ class Watch:
         self.model.optimize_parameters = optimize_parameters
 
     def begin_iteration(self, iteration: int) -> None:
-        """Notes how things are; takes some tens of microseconds."""
+        """Stores the values at the beginning of an iteration; takes some tens of microseconds."""
         self.begun, self.steps = iteration, 0
         self.completed = iteration - 1
         with torch.no_grad():
@@ -98,7 +108,7 @@ class Watch:
         self.steps += 1
 
     def put_back(self) -> None:
-        """Puts back what the iteration that has begun has changed, except the weights."""
+        """Restores what an incomplete iteration has changed, except the weights."""
         if self.completed == self.begun or self.moment is None:
             return
         course.place = self.moment.place
@@ -119,20 +129,20 @@ class Watch:
 
 
 def watch(model: Any) -> None:
-    """Looks on from here to the end of the training."""
+    """Starts to follow the training of `model`, until its end."""
     course.watch = Watch(model)
     course.watch.start()
 
 
 def save_before_the_end(error: BaseException | None = None) -> None:
-    """Saves the last whole iteration, once, unless it is saved already. Raises nothing: the program ends anyway."""
+    """Saves the last complete iteration unless it is saved already. It raises nothing, because the program ends."""
     current, course.watch = course.watch, None
-    if current is None or current.process != os.getpid():  # a fork ends, not the training
+    if current is None or current.process != os.getpid():  # a forked process ends, not the training
         return
     try:
         _save(current, error)
     except BaseException as failure:
-        logger.error(f'What has been trained could not be saved: {type(failure).__name__}: {failure}')
+        logger.error(f'The training could not be saved before the end: {type(failure).__name__}: {failure}')
 
 
 def _save(current: Watch, error: BaseException | None) -> None:
@@ -146,12 +156,12 @@ def _save(current: Watch, error: BaseException | None) -> None:
         if saver is not None:
             saver.at_once()
         current.model.save(course.epoch, iteration)
-        name = 'The end of the program' if error is None else type(error).__name__
+        name = 'The program ends' if error is None else type(error).__name__
         logger.warning(f'{name}: iteration {iteration} is saved; --auto_resume continues from it.')
         if current.steps and current.completed != current.begun:
             logger.warning(
-                f'Iteration {current.begun} had stepped an optimizer before it failed: resuming repeats that step, '
-                'so that the training is not bit by bit what it would have been.'
+                f'An optimizer had stepped in iteration {current.begun} before it failed. Resuming repeats that step, '
+                'so the result is not bitwise equal to that of an uninterrupted training.'
             )
     elif saver is not None:
         saver.at_once()
@@ -160,10 +170,13 @@ def _save(current: Watch, error: BaseException | None) -> None:
 
 
 def _generators_of_all(iteration: int, mine: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The states of the generators of all processes, as far as these still come to hand them over.
+    """For rank 0, the states of the random generators of all processes, or its own if the others do not answer in time.
 
-    No collective call would return: the others wait in one for the process that has failed. Over gloo, leaving the
-    group makes their call fail, so that they come here, too; what each has to say lies in the group's store.
+    None in the other ranks, and if there is a single process.
+
+    A collective call would not return, because the others wait in one for the process that failed. With gloo their call
+    fails when this process leaves the group, so that they come here too. Each process puts its state into the group's
+    key-value store, and rank 0 reads them.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return None
@@ -172,7 +185,7 @@ def _generators_of_all(iteration: int, mine: dict[str, Any]) -> list[dict[str, A
     keys = [f'metaf2n/generators/{iteration}/{r}' for r in range(size)]
     written = io.BytesIO()
     torch.save(mine, written)
-    store.set(keys[rank], written.getvalue())  # type: ignore[arg-type]  # a std::string, which bytes are as well
+    store.set(keys[rank], written.getvalue())  # type: ignore[arg-type]  # a std::string, which accepts bytes
     if dist.get_backend() == 'gloo':
         dist.destroy_process_group()
     if rank != 0:
@@ -185,7 +198,7 @@ def _generators_of_all(iteration: int, mine: dict[str, Any]) -> list[dict[str, A
 
 
 def at_exit() -> None:
-    """For `sys.exit` in the middle of training, which no hook for exceptions sees."""
+    """Saves and releases at the exit of the interpreter; `sys.exit` during training reaches no exception hook."""
     save_before_the_end()
     release_folders()
 

@@ -1,12 +1,14 @@
-"""Resuming: what a state holds, which one is taken, and how a training goes on exactly where it was.
+"""Resuming: the content of a training state, the choice of a state, and an exact continuation from it.
 
-Seen with BasicSR 1.4.2: `load_resume_state` calls CUDA, so that no run resumes on a CPU; `--auto_resume` looks under
-the working directory while the run was written elsewhere, archives it and starts at 0; states are unpickled without
-restriction; a truncated newest state ends every attempt; `check_resume` wants a checkpoint of every network, also of
-frozen ones that are never saved. A state holds epoch, iteration, optimizers and schedulers only, so that a resumed
-epoch begins anew with other random numbers, and the best metrics are forgotten. Instead states are read on the CPU with
-nothing executed, `--auto_resume` falls back to the newest complete checkpoint and says so, and a state also holds the
-position in the epoch, the generators of every process, the best metrics and what a model of ours adds.
+Seen with BasicSR 1.4.2: `load_resume_state` calls CUDA, so that no run resumes on a CPU. `--auto_resume` looks in the
+working directory, even if the run was written elsewhere; then it archives the run and starts at 0. States are unpickled
+without restriction. If the newest state is truncated, no attempt to resume works. `check_resume` expects a checkpoint
+of every network, also of frozen ones, which are never saved. A state holds epoch, iteration, optimizers and schedulers
+only: a resumed epoch starts again with other random numbers, and the best metrics are lost.
+
+Here states are read on the CPU, and nothing in them is executed. `--auto_resume` falls back to the newest complete
+checkpoint and says so. A state also holds the position in the epoch, the random generators of every process, the best
+metrics, and what a model of this package adds.
 """
 
 from __future__ import annotations
@@ -34,7 +36,11 @@ logger = logging.getLogger('basicsr')
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the state to resume from, or `None`; points the options at the networks saved with it."""
+    """Returns the state to resume from, or None; writes the paths of its networks into the options.
+
+    Raises:
+        DataError: the state or a network is missing or damaged, see `newest_complete_state`.
+    """
     if opt['auto_resume']:
         state = newest_complete_state(opt)
     else:
@@ -47,7 +53,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def load_as_the_host(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Does what the host's `load_resume_state` does, on a machine without CUDA."""
+    """Does the same as `load_resume_state` of BasicSR, on a machine without CUDA."""
     from basicsr.utils import check_resume
 
     if opt['auto_resume']:
@@ -66,20 +72,24 @@ def load_as_the_host(opt: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Returns a training state, or raises `DataError` naming the file."""
+    """Returns a training state.
+
+    Raises:
+        DataError: the file is not a training state, or that of another iteration; the message names it.
+    """
     state = read_checkpoint(path)
     if not isinstance(state, dict) or not {'epoch', 'iter', 'optimizers', 'schedulers'} <= state.keys():
-        raise DataError(f'{path}: is no training state; give a .state file of the folder training_states.')
+        raise DataError(f'{path}: is not a training state; give a .state file from the folder training_states.')
     if path.stem.isdecimal() and int(path.stem) != state['iter']:
-        raise DataError(f'{path}: is the state of iteration {state["iter"]}.')
+        raise DataError(f'{path}: holds the state of iteration {state["iter"]}; put the original file there.')
     return state
 
 
 def newest_complete_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the newest state that is whole together with its networks; names each one that is passed over.
+    """Returns the newest state that is complete, with its networks; prints a line for each newer one that is not.
 
     Raises:
-        DataError: there are states, but none is whole. Starting at 0 would move them away.
+        DataError: there are states, but none is complete. A start at 0 would move them away.
     """
     folders = SetFolders.of(opt['path'])
     found = folders.iterations()
@@ -88,19 +98,20 @@ def newest_complete_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         try:
             state = _checked_state(opt, folders, path)
         except DataError as error:
-            print(f'Passed over while resuming: {error}', flush=True)
+            print(f'Checkpoint skipped: {error}', flush=True)
             continue
         opt['path']['resume_state'] = str(path)
         return state
     if found:
         raise DataError(
-            f'{folders.states}: none of its {len(found)} training states can be read; move the folder away.'
+            f'{folders.states}: none of its {len(found)} training states can be used; move the folder away to start '
+            'at 0.'
         )
     return None
 
 
 def _named_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Returns the state that ``path.resume_state`` names, which may lie in the folder of another run."""
+    """Returns the state that ``path.resume_state`` names, which may be in the folder of another run."""
     folders = SetFolders(Path(opt['path']['models']), path.parent)
     missing = [n for n in needed_networks(opt, path.stem) if not (folders.models / n).is_file()]
     if missing or not path.stem.isdecimal():
@@ -117,22 +128,26 @@ def _checked_state(opt: dict[str, Any], folders: SetFolders, path: Path) -> dict
         for name in networks:
             read_checkpoint(folders.models / name)
         print(
-            f'{path}: has no manifest, as sets of older versions and of BasicSR alone; '
-            'only the checksums inside its files could be checked.',
+            f'{path}: has no manifest, like checkpoints of older versions and of BasicSR alone; '
+            'only the checksums inside its files were checked.',
             flush=True,
         )
     return state
 
 
 def needed_networks(opt: dict[str, Any], iteration: str) -> list[str]:
-    """The files of networks without which the run cannot go on from an iteration."""
+    """Returns the names of the network files that the run needs to resume from an iteration."""
     ignored = opt['path'].get('ignore_resume_networks') or []
     networks = [n.removeprefix('network_') for n in _saved_networks(opt) if n not in ignored]
     return [f'net_{label}_{iteration}.pth' for label in networks]
 
 
 def point_to_networks(opt: dict[str, Any], iteration: int) -> None:
-    """Sets `path.pretrain_network_*` as the host does, but leaves a network alone that is never saved."""
+    """Sets `path.pretrain_network_*` as BasicSR does, but not for a network that is never saved.
+
+    Raises:
+        DataError: the file of a network that the run saves is missing.
+    """
     from basicsr.utils import check_resume
 
     before = dict(opt['path'])
@@ -143,14 +158,14 @@ def point_to_networks(opt: dict[str, Any], iteration: int) -> None:
             continue
         if network in _saved_networks(opt) or not _saved_networks(opt):
             raise DataError(f'{file}: no such file; resuming at iteration {iteration} needs it.')
-        print(f'{network} is not saved with this run; {name} stays {before.get(name)}', flush=True)
+        print(f'This run does not save {network}; {name} stays {before.get(name)}.', flush=True)
         opt['path'].pop(name, None)
         key = f'param_key_{network.removeprefix("network_")}'
         opt['path'].update({k: before[k] for k in (name, key) if k in before})
 
 
 def _saved_networks(opt: dict[str, Any]) -> list[str]:
-    """The networks of which this run has saved any checkpoint."""
+    """The networks of which this run has saved a checkpoint."""
     folder = Path(opt['path']['models'])
     networks = [key for key in opt if key.startswith('network_')]
     return [n for n in networks if any(folder.glob(f'net_{n.removeprefix("network_")}_[0-9]*.pth'))]
@@ -161,8 +176,8 @@ def _network_file(opt: dict[str, Any], network: str, iteration: int) -> Path:
 
 
 def further_state(model: Any) -> dict[str, Any]:
-    """What a state holds beyond the host's keys. Every process must call this, for each has generators of its own."""
-    # What a resumed run has not begun with yet counts, not where its preparations have come to.
+    """Returns what a state holds in addition to BasicSR's keys. Every process must call it: it gathers from all."""
+    # If a resumed run has not begun yet, the state that it will begin with, not the generators' present state.
     random = course.gathered or [course.random or random_state.capture()]
     if course.gathered is None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         mine, random = random[0], [{}] * dist.get_world_size()
@@ -182,7 +197,7 @@ def further_state(model: Any) -> dict[str, Any]:
 
 
 def _of_all(mine: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each process has to say, as far as the others can still be asked."""
+    """The states of all processes, or only of this one if collective calls are no longer possible."""
     if course.gathered is not None or not (dist.is_available() and dist.is_initialized()):
         return [mine]
     gathered: list[dict[str, Any]] = [{}] * dist.get_world_size()
@@ -191,7 +206,7 @@ def _of_all(mine: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Returns nested containers with NumPy's numbers as Python's, which a state is read back with."""
+    """Returns nested containers with NumPy scalars as Python numbers; a state is read back without NumPy types."""
     if isinstance(value, dict):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -200,12 +215,15 @@ def plain(value: Any) -> Any:
 
 
 def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Callable[[Any, int, int], None]) -> None:
-    """Takes everything from the state; of the learning rates and schedules, what the option file says counts.
+    """Restores a training from its state; changed learning rates and schedules of the option file take precedence.
 
     Args:
-        model: one of the host's kind.
-        resume_state: what `read_state` returned.
-        step_schedule: sets the learning rates of (model, iteration, warm-up iterations).
+        model: a model of BasicSR.
+        resume_state: training state, from `read_state`.
+        step_schedule: called with (model, iteration, warm-up iterations); sets the learning rates.
+
+    Raises:
+        DataError: the state belongs to a training with other optimizers, or with another batch size in total.
     """
     kept = load_optimizers(model, resume_state, step_schedule)
     for number, point in resume_state.get('training_points', {}).items():
@@ -221,7 +239,7 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
         _require_as_many_items(model.opt, len(random))
         logger.warning(
             f'The state was written by {len(random)} processes and is resumed by {model.opt["world_size"]}: '
-            'the data go on where they were; what a network draws by itself (dropout) begins anew.'
+            'the data continue where they were; random numbers inside networks (dropout) start again.'
         )
     if 'position' in resume_state and course.sampler is not None:
         course.place = resume_state['epoch'], resume_state['position']
@@ -233,8 +251,10 @@ def resume_training(model: Any, resume_state: dict[str, Any], step_schedule: Cal
 
 
 def _require_as_many_items(opt: dict[str, Any], processes: int) -> None:
-    """Refuses another number of processes unless an iteration takes as many items as before: else it is another
-    training, with another batch under the same learning rate."""
+    """Raises `DataError` if an iteration would take another number of items in total than before.
+
+    That would be another training: another batch size with the same learning rate.
+    """
     made = course.manifest.made_with.get('options', {}) if course.manifest is not None else {}
     before = ((made.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
     now = (opt.get('datasets') or {}).get('train', {}).get('batch_size_per_gpu')
@@ -242,7 +262,7 @@ def _require_as_many_items(opt: dict[str, Any], processes: int) -> None:
         return
     total = before * processes
     fitting = total % opt['world_size'] == 0
-    remedy = f'set batch_size_per_gpu: {total // opt["world_size"]}' if fitting else f'take {processes} processes'
+    remedy = f'set batch_size_per_gpu: {total // opt["world_size"]}' if fitting else f'use {processes} processes'
     raise DataError(
         f'the state was written by {processes} processes of {before} items each, and {opt["world_size"]} processes of '
         f'{now} take {now * opt["world_size"]} items per iteration instead of {total}; {remedy}, or begin a new run '
@@ -251,16 +271,19 @@ def _require_as_many_items(opt: dict[str, Any], processes: int) -> None:
 
 
 def _resume_own(model: Any, states: list[dict[str, Any]]) -> None:
-    """Takes over what this process alone had, gradients accumulated since the last step."""
+    """Restores what belongs to this process only: the gradients accumulated since the last optimizer step."""
     if len(states) == model.opt.get('world_size', 1):
         if states[model.opt.get('rank', 0)] and hasattr(model, 'resume_own'):
             model.resume_own(states[model.opt.get('rank', 0)])
     elif any(states):
-        logger.warning('Gradients accumulated since the last step belong to other processes; they are left out.')
+        logger.warning(
+            'Gradients accumulated since the last optimizer step are dropped: the state does not hold those of each '
+            'process of this run.'
+        )
 
 
 def _resume_best_metrics(model: Any, best: dict[str, dict[str, Any]]) -> None:
-    """Takes the best values over, of data sets whose metrics are still the same."""
+    """Restores the best metric values of the data sets whose metrics are still the same."""
     metrics = ((model.opt.get('val') or {}).get('metrics') or {}).keys()
     kept = {name: record for name, record in best.items() if record.keys() == metrics}
     if kept:

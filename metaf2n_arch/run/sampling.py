@@ -1,10 +1,10 @@
 """Sampling that depends on the seed, the epoch and the position, and not on the number of workers or processes.
 
-Seen with BasicSR 1.4.2: `EnlargedSampler` shuffles by the epoch alone, whatever `manual_seed` says; workers are
-seeded alike in every epoch, so that each image gets the same augmentations again; the augmentations depend on the
-number of workers. Instead the sampler hands out `Visit`s (index, epoch, position), and before an item is read
-Python's, NumPy's and torch's generators are seeded by that visit. Seeding each item rather than each worker makes an
-item's augmentations the same with any number of workers and processes, and a later resume in mid-epoch exact.
+Seen with BasicSR 1.4.2: `EnlargedSampler` shuffles by the epoch only and ignores `manual_seed`. Workers get the same
+seeds in every epoch, so that each image gets the same augmentations again. The augmentations depend on the number of
+workers. Here the sampler yields `Visit`s (index, epoch, position), and the generators of Python, NumPy and torch are
+seeded from the visit before the item is read. So the augmentations of an item are the same with any number of workers
+and processes, and a resume in the middle of an epoch is exact.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from metaf2n_arch.utils.rng import Visit, numpy_generator, torch_generator
 
 
 def visits(sampler: Any) -> Iterator[Visit]:
-    """Yields this process's visits of the epoch: rank r of n takes positions r, r + n, ... of the one shuffled order.
+    """Yields this process's visits of the epoch: rank r of n takes positions r, r + n, ... of one common random order.
 
-    The order is the host's own if no seed is known. With a seed it does not depend on the number of processes, except
-    that the last positions start over where the length does not divide (not so with `same_order`).
+    Without a seed the order is that of BasicSR. With a seed it does not depend on the number of processes. If that
+    number does not divide the length of the epoch, the last positions are filled from the beginning of the order, or,
+    with `same_order`, left out.
     """
     size = len(sampler.dataset)
     seed = getattr(sampler, 'seed', None)
@@ -46,21 +47,21 @@ def visits(sampler: Any) -> Iterator[Visit]:
 
 
 def start_at(sampler: Any, epoch: int, position: int) -> None:
-    """Makes `epoch` begin at `position` (a multiple of the number of processes): training goes on in mid-epoch."""
+    """Makes `epoch` begin at `position`, a multiple of the number of processes, to resume in the middle of it."""
     sampler.start = (epoch, position)
 
 
 MOST_SKIPPED = 50
-"""Unreadable images in a row that end training: then something else is wrong than an image."""
+"""Number of unreadable images in a row that ends training; then the fault is probably not in single images."""
 
 
 class SeededItems(Dataset[Any]):
-    """A data set whose items, read by a `Visit`, depend on nothing random but (seed, epoch, position).
+    """A data set whose items, indexed by a `Visit`, depend on (seed, epoch, position) only.
 
     Args:
-        dataset: any of the host's.
-        seed: what all draws are derived from.
-        unreadable: list of items that cannot be read, in whose places others are taken; None lets their errors pass.
+        dataset: a data set of BasicSR.
+        seed: seed of all draws.
+        unreadable: list for items that cannot be read; others are taken in their place. None: their errors are raised.
     """
 
     def __init__(self, dataset: Dataset[Any], seed: int, unreadable: Unreadable | None = None) -> None:
@@ -80,12 +81,12 @@ class SeededItems(Dataset[Any]):
                 if self.unreadable is None:
                     raise
                 self.unreadable.add(str(error))
-            # Drawn by the visit alone, so that any number of workers takes the same one.
+            # Drawn from the visit only, so that the replacement is the same with any number of workers.
             other = numpy_generator(self.seed, index.epoch, index.position, attempt + 1).integers(len(self))
             visit = Visit(int(other), index.epoch, index.position)
         raise DataError(
             f'{MOST_SKIPPED} images in a row could not be read, the last of them: {self.unreadable}; '
-            'look at the folders of datasets.train.'
+            'check the folders of datasets.train.'
         )
 
     def __len__(self) -> int:
@@ -97,32 +98,32 @@ class SeededItems(Dataset[Any]):
         return getattr(self.dataset, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """What a worker's own code sets on its data set is set there."""
+        """Sets attributes on the wrapped data set, for code in workers that sets attributes of its data set."""
         own = name in ('dataset', 'seed', 'unreadable') and name not in vars(self)
         object.__setattr__(self if own else self.dataset, name, value)
 
 
 def read_seeded(loader: DataLoader[Any], seed: int, unreadable: Unreadable | None = None) -> None:
-    """Makes a loader read its items as `SeededItems` gives them; `loader.dataset` stays the data set itself."""
+    """Makes a loader read its items through `SeededItems`; `loader.dataset` stays the data set itself."""
 
     def iterator() -> Any:
         twin = copy.copy(loader)
-        vars(twin)['dataset'] = SeededItems(loader.dataset, seed, unreadable)  # torch lets no one set it by its name
+        vars(twin)['dataset'] = SeededItems(loader.dataset, seed, unreadable)  # torch forbids setting this attribute
         return type(loader)._get_iterator(twin)
 
-    loader._get_iterator = iterator  # type: ignore[method-assign]  # an attribute over the method
+    loader._get_iterator = iterator  # type: ignore[method-assign]  # hides the method of the class
 
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Seeds the global generators by `key`; outside a worker the training's own stream is put back afterwards."""
+    """Seeds the global generators with `key`; in the training process their states are restored afterwards."""
     in_training_process = get_worker_info() is None
     if in_training_process:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - as below
     seed = int(numpy_generator(*key).integers(2**32))
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the host's augmentations draw from this one
-    # Not torch.manual_seed, which also queues a call for CUDA each time.
+    # Not torch.manual_seed: it also queues a CUDA call each time.
     torch.default_generator.manual_seed(seed)
     try:
         yield

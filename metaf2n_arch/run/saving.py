@@ -1,4 +1,4 @@
-"""Saving checkpoint sets: at once, or from memory in a thread, so that training does not wait for the disk."""
+"""Saving of checkpoint sets: at once, or in a background thread, so that training does not wait for the disk."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ PAUSE = 1.0
 
 
 class Serialised:
-    """The bytes that `torch.save` would write of `content` at this moment.
+    """The bytes that `torch.save` would write of `content` now.
 
-    A thread that called `torch.save` itself would hold the interpreter's lock between thousands of small writes, and
-    training would wait for it at each of its own calls; bytes are written and hashed without that lock.
+    If the background thread called `torch.save`, it would hold Python's global interpreter lock for thousands of small
+    writes, and training would wait for it. Bytes are written and hashed without that lock.
     """
 
     def __init__(self, content: Any) -> None:
         self._parts: list[bytes] = []
-        torch.save(content, self)  # type: ignore[arg-type]  # all of a file that it uses
+        torch.save(content, self)  # type: ignore[arg-type]  # has write and flush, all that torch.save uses
 
     def write(self, data: Any) -> int:
         self._parts.append(bytes(data))
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Does nothing; torch.save calls it."""
 
     def write_to(self, file: IO[bytes]) -> None:
         for part in self._parts:
@@ -46,15 +46,15 @@ class Serialised:
 
 
 def stage_content(content: Any, path: Path, tell: Callable[[str], Any] = logger.warning) -> Staged:
-    """Writes with `torch.save` beside `path`; tries again as the host does, as network drives have bad moments.
+    """Stages a file of `torch.save`; tries up to `TRIES` times, as BasicSR does, because network drives may fail.
 
     Args:
-        content: tensors, numbers and plain containers, or these `Serialised`.
-        path: where the file is to be.
+        content: tensors, numbers and plain containers, or these as `Serialised`.
+        path: final path of the file.
         tell: gets a line for each failure but the last.
 
     Raises:
-        DataError: the last failure.
+        DataError: the last try failed.
     """
 
     def write(file: IO[bytes]) -> None:
@@ -75,14 +75,13 @@ def stage_content(content: Any, path: Path, tell: Callable[[str], Any] = logger.
 
 
 class Saver:
-    """Does what writes files, one thing after the other.
+    """Runs jobs that write files, one after the other, in order.
 
-    In the background at most one set is on its way: whoever begins the next calls `wait` first, so that a slow disk
-    slows training down rather than filling the memory. An error of the thread is raised by the next call of any method,
-    in the training that called it.
+    In the background at most one set waits to be written: call `wait` before the next set, so that a slow disk slows
+    training down instead of filling the memory. An error in the thread is raised by the next call of any method.
 
     Args:
-        background: whether a thread does the work; what is handed over must then be `Serialised`.
+        background: whether a thread runs the jobs; the content must then be `Serialised`.
     """
 
     def __init__(self, background: bool = False) -> None:
@@ -92,10 +91,10 @@ class Saver:
         self._failed = False
 
     def do(self, work: Callable[[], None]) -> None:
-        """Does `work`, or has it done after all that was handed over before.
+        """Runs the job `work`; in the background, adds it to the queue.
 
         Raises:
-            DataError: something handed over before could not be written, or (not in the background) this.
+            DataError: an earlier job could not write its file, or (not in the background) this one.
         """
         self.check()
         if not self.background:
@@ -107,17 +106,17 @@ class Saver:
         self._pending.append(self._thread.submit(self._unless_failed, work))
 
     def check(self) -> None:
-        """Raises what has failed; returns at once."""
+        """Raises the error of a failed job; does not wait."""
         while self._pending and self._pending[0].done():
             self._result()
 
     def wait(self) -> None:
-        """Waits until everything is written; raises what has failed."""
+        """Waits until all jobs are done; raises the error of a failed one."""
         while self._pending:
             self._result()
 
     def _unless_failed(self, work: Callable[[], None]) -> None:
-        if self._failed:  # what follows belongs to the same set, which cannot become whole any more
+        if self._failed:  # the next jobs belong to the same set, which can no longer become complete
             return
         try:
             work()
@@ -137,11 +136,11 @@ class Saver:
 
 
 class SetSaver:
-    """Saves the checkpoint sets of one run, file by file, in the order in which they are handed over.
+    """Saves the checkpoint sets of one run, file by file, in the order of the calls.
 
     Args:
-        folders: where.
-        background: whether a thread writes, what has been serialised.
+        folders: folders of the experiment.
+        background: whether a thread writes the files; their content is serialised before.
     """
 
     def __init__(self, folders: SetFolders, background: bool = False) -> None:
@@ -154,7 +153,7 @@ class SetSaver:
         self.check, self.wait = self._saver.check, self._saver.wait
 
     def network(self, label: Label, content: Any, path: Path) -> None:
-        """Saves one file of networks of the set `label`."""
+        """Saves one network file of the set `label`."""
         if label != self._label:
             self.wait()
             self._label = label
@@ -162,7 +161,7 @@ class SetSaver:
         self._saver.do(lambda: self._writer.publish_network(label, stage_content(kept, path)))
 
     def commit(self, label: Label, epoch: int, content: Any, path: Path | None, then: Callable[[], None]) -> None:
-        """Saves the training state `content` as `path`, unless that is None, completes the set, and calls `then`."""
+        """Saves the training state `content` as `path` (None: no state), writes the manifest, and calls `then`."""
         kept = Serialised(content) if self.background else content
 
         def work() -> None:
@@ -173,6 +172,6 @@ class SetSaver:
         self._saver.do(work)
 
     def at_once(self) -> None:
-        """Lets nothing wait from here on: the program ends."""
+        """Waits for the background thread, and does all later jobs at once; for the end of the program."""
         self.wait()
         self.background = self._saver.background = False

@@ -1,4 +1,4 @@
-"""Optimizers and schedulers of a resumed training: what the option file says counts, and a difference is logged."""
+"""Optimizers and schedulers of a resumed training: changed options take precedence over the state, and are logged."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from metaf2n_arch.utils.checks import DataError
 
 Group = dict[str, Any]
 StepSchedule = Callable[[Any, int, int], None]
-"""Sets the learning rates of (model, iteration, warm-up iterations)."""
+"""Called with (model, iteration, warm-up iterations); sets the learning rates."""
 
 
 def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedule) -> set[int]:
-    """Loads optimizers and schedulers; where the option file has changed, its learning rate and schedule count.
+    """Loads optimizers and schedulers; if the option file has changed, its learning rate and schedule are used.
 
-    Unchanged options leave everything as the state has it. Otherwise the optimizers keep their moments, except one of
-    another type, and the schedule of the option file is run from its beginning to the state's iteration, as if it had
-    always held.
+    With unchanged options everything is taken from the state. Otherwise the optimizers keep their moments, unless their
+    type has changed, and the schedule of the option file is run from iteration 0 to the state's iteration, as if it had
+    been used from the beginning.
 
     Returns:
-        The numbers of the optimizers that have gone on from the state.
+        Indices of the optimizers that were loaded from the state.
 
     Raises:
         DataError: the state belongs to a training with other optimizers.
@@ -34,7 +34,7 @@ def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedu
     if len(state['optimizers']) != len(model.optimizers):
         raise DataError(
             f'the state has {len(state["optimizers"])} optimizers and the options make {len(model.optimizers)}; '
-            'resume with the losses and networks the run began with.'
+            'resume with the losses and networks that the run began with.'
         )
     given = [[_without_params(group) for group in optimizer.param_groups] for optimizer in model.optimizers]
     changes = _changes(model, given, state)
@@ -59,7 +59,7 @@ def load_optimizers(model: Any, state: dict[str, Any], step_schedule: StepSchedu
 
 
 def kinds(model: Any) -> dict[str, list[str]]:
-    """The types of a model's optimizers and schedulers, for a state, which knows their numbers alone."""
+    """Returns the types of a model's optimizers and schedulers. BasicSR's states do not hold them."""
     return {
         'optimizers': [type(optimizer).__name__ for optimizer in model.optimizers],
         'schedulers': [getattr(scheduler, 'kind', type(scheduler).__name__) for scheduler in model.schedulers],
@@ -67,7 +67,7 @@ def kinds(model: Any) -> dict[str, list[str]]:
 
 
 def _recorded(model: Any, state: dict[str, Any]) -> dict[str, list[str]]:
-    """The types in a state; a state of the host records none, and is taken to have the model's."""
+    """The types in a state; a state of BasicSR has none, then those of the model are assumed."""
     return state.get('kinds') or kinds(model)
 
 
@@ -76,8 +76,8 @@ def _without_params(group: Group) -> Group:
 
 
 def _changes(model: Any, given: list[list[Group]], state: dict[str, Any]) -> list[str]:
-    """One line per value that the option file and the state say differently."""
-    # The host names an optimizer after its block: optim_g makes optimizer_g.
+    """One line per value that differs between the option file and the state."""
+    # BasicSR names an optimizer after its block: optim_g makes optimizer_g.
     names = {id(value): key.replace('optimizer', 'optim') for key, value in vars(model).items()}
     lines: dict[str, None] = {}
     now, then = kinds(model), _recorded(model, state)
@@ -88,7 +88,7 @@ def _changes(model: Any, given: list[list[Group]], state: dict[str, Any]) -> lis
     for optimizer, groups, saved in zip(model.optimizers, given, state['optimizers']):
         place = f'train.{names.get(id(optimizer), "optim")}'
         for group, old in zip(groups, saved['param_groups']):
-            # OneCycleLR and CyclicLR move these, and note where they began.
+            # OneCycleLR and CyclicLR change these, and store their first values in max_momentum.
             moved = {'lr', 'momentum', 'betas'} if 'max_momentum' in group else {'lr'}
             own = {*own_options(type(optimizer)), 'initial_lr'}
             for key in (group.keys() & old.keys() & own) - moved:
@@ -115,10 +115,10 @@ def _plain(value: Any) -> Any:
 
 
 def _run_schedule(model: Any, iterations: int, step: StepSchedule) -> None:
-    """Takes the schedule through its first `iterations`, warm-up included, by the host's own function."""
+    """Runs the schedule, warm-up included, over its first `iterations`, with BasicSR's own function."""
     warmup = model.opt['train'].get('warmup_iter', -1)
     with warnings.catch_warnings():
-        # No optimizer has stepped yet in this process; that is as it should be.
+        # No optimizer has stepped in this process yet, which is intended here.
         warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
         for iteration in range(1, iterations + 1):
             step(model, iteration, warmup)
@@ -127,5 +127,5 @@ def _run_schedule(model: Any, iterations: int, step: StepSchedule) -> None:
 def _log(changes: list[str]) -> None:
     lines = '\n\t'.join(changes)
     logging.getLogger('basicsr').warning(
-        f'Resuming with changed options; those of the option file count from here on:\n\t{lines}'
+        f'Resuming with changed options; those of the option file are used from here on:\n\t{lines}'
     )

@@ -1,7 +1,7 @@
-"""Signals that would end the program let the iteration finish, save, and leave; a second one leaves at once.
+"""Signals: the first one finishes the iteration, saves and ends the program; a second one ends it at once.
 
-Beside SIGINT and SIGTERM these are SIGHUP (a terminal closes), SIGXCPU (the CPU time of a job is used up), SIGUSR1 and
-SIGUSR2 (schedulers announce the end of a job by them), unless somebody handles or ignores them, as `nohup` does.
+The signals are SIGINT and SIGTERM, and also SIGHUP (a terminal closes), SIGXCPU (the CPU time of a job is used up),
+SIGUSR1 and SIGUSR2 (schedulers announce the end of a job), unless they are already handled or ignored, as `nohup` does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from metaf2n_arch.run.course import course
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 _ANNOUNCED = ('SIGHUP', 'SIGXCPU', 'SIGUSR1', 'SIGUSR2')
 SIGNALS = (*ALWAYS, *(getattr(signal, name) for name in _ANNOUNCED if hasattr(signal, name)))
-# torchrun passes on what its processes have already received from the terminal: within this time it is the same wish.
+# torchrun forwards a signal that its processes have already received from the terminal: a second signal within this
+# time is the same one.
 ECHO_SECONDS = 2.0
 
 _asked: dict[str, float] = {}
@@ -34,12 +35,12 @@ _state = {'validating': False}
 
 
 class ValidationCut(SystemExit):
-    """A signal came while a single process validated: no weight moves there, so that nothing need be finished."""
+    """A signal during the validation of a single process; it changes no weights, so it need not be finished."""
 
 
 @contextmanager
 def cut_short() -> Iterator[None]:
-    """Lets a signal end the block, in a single process; several would wait for the one that has left."""
+    """Lets a signal end the block, if there is a single process; several would wait for the one that left."""
     _state['validating'] = not (dist.is_available() and dist.is_initialized())
     try:
         yield
@@ -50,7 +51,7 @@ def cut_short() -> Iterator[None]:
 
 
 def listen() -> None:
-    """Installs the handlers; only the main thread may."""
+    """Installs the signal handlers; does nothing outside the main thread, where Python forbids it."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if number in ALWAYS or signal.getsignal(number) == signal.SIG_DFL:
@@ -65,7 +66,7 @@ def _note(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), number)
         return
     _asked.update(signal=number, time=time.monotonic())
-    # os.write, because a handler may interrupt the very code that print or logging would enter again.
+    # os.write: a handler may interrupt print or logging, which must not be entered twice.
     text = f'{signal.Signals(number).name}: finishing the iteration, then saving. Press Ctrl-C again to quit now.\n'
     if os.environ.get('RANK', '0') == '0':
         os.write(2, text.encode())
@@ -74,10 +75,10 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def leave_if_asked(model: Any, next_iter: int) -> None:
-    """Saves what has been trained and ends the program if a signal has asked for it, in all processes alike.
+    """Saves the training and ends the program if any process has received a signal.
 
     Raises:
-        SystemExit: with 128 plus the signal's number, as shells report it.
+        SystemExit: with the exit code 128 + number of the signal, as shells report it.
     """
     number = _agreed(model)
     if number:
@@ -85,7 +86,7 @@ def leave_if_asked(model: Any, next_iter: int) -> None:
 
 
 def _agreed(model: Any) -> int:
-    """The signal that any process has received, or 0; processes that stopped at different iterations would wait."""
+    """The signal that any process has received, or 0. All processes must stop at the same iteration."""
     number = int(_asked.get('signal', 0))
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         box = torch.tensor([number], device=model.device)
@@ -113,8 +114,8 @@ def _leave(model: Any, iteration: int, number: int) -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Lets signals wait for the end of the block. Processes that start in it never have them delivered."""
-    if not hasattr(signal, 'sigwaitinfo'):  # Windows, macOS: nobody could end such a process by a signal
+    """Blocks the signals until the end of the block. Processes that start in the block keep them blocked."""
+    if not hasattr(signal, 'sigwaitinfo'):  # Windows, macOS: no signal could end such a process
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -125,14 +126,16 @@ def held() -> Iterator[None]:
 
 
 def outlast_signals(worker: int) -> None:
-    """For data-loader workers: a terminal's Ctrl-C and a scheduler's SIGTERM reach them too, and training still needs
-    them for a moment. They end when the training process says so, or is gone.
+    """Makes a data-loader worker ignore signals; call it in the worker.
+
+    Ctrl-C in a terminal and SIGTERM of a scheduler reach the workers too, while the training process still needs them.
+    A worker ends when the training process sends it a SIGTERM, or has ended.
     """
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    if parent is not None and hasattr(signal, 'sigwaitinfo'):  # else, as on macOS, nobody can tell who sent a signal
+    if parent is not None and hasattr(signal, 'sigwaitinfo'):  # macOS: the sender of a signal is unknown
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with, args=(parent.pid,), daemon=True).start()
 

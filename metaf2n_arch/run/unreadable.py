@@ -1,6 +1,6 @@
-"""The list of images that could not be read and were skipped: ``unreadable.txt`` in the experiment's folder.
+"""List of images that could not be read and were skipped: ``unreadable.txt`` in the experiment's folder.
 
-Data-loader workers find them, each in a process of its own, so the file itself is what they share.
+Data-loader workers find them in processes of their own, so they share the list through the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Unreadable:
     """The list of one run, one line per image: its name and what is wrong with it.
 
     Args:
-        folder: the experiment's.
+        folder: folder of the experiment.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,24 +30,24 @@ class Unreadable:
         return self._last
 
     def add(self, line: str) -> None:
-        """Adds a line unless this process has done so already."""
+        """Adds a line, unless this process has already added it."""
         self._last = ' '.join(line.split())
         if self._last not in self._known:
             self._known.add(self._last)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # One write at the end of the file: lines of several processes do not mix.
+            # A single write in append mode, so that lines of several processes do not mix.
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             os.write(descriptor, f'{self._last}\n'.encode())
             os.close(descriptor)
 
     def lines(self) -> list[str]:
-        """All lines, of all processes, each once."""
+        """All lines of all processes, without duplicates."""
         if not self.path.exists():
             return []
         return list(dict.fromkeys(self.path.read_text(encoding='utf-8').splitlines()))
 
     def tell(self) -> None:
-        """Logs how many there are, if there are more than last time."""
+        """Logs the number of skipped images, if it has grown since the last call."""
         found = self.lines()
         if len(found) > self._told:
             self._told = len(found)

@@ -197,7 +197,7 @@ def test_a_state_without_its_network_or_that_is_none_is_named(model):
         train.load_resume_state(opt)
     model.base.save_network(model.net, 'net_g', 4)
     opt['path']['resume_state'] = str(model.folder / 'models' / 'net_g_4.pth')
-    with pytest.raises(DataError, match=r'net_g_4\.pth: is no training state'):
+    with pytest.raises(DataError, match=r'net_g_4\.pth: is not a training state'):
         train.load_resume_state(opt)
 
 

@@ -133,7 +133,7 @@ def test_a_loss_that_fails_in_the_middle_of_an_iteration(tmp_path, opt, failure)
     iteration = newest(Files())
     assert 0 < iteration < 10
     assert f'iteration {iteration} is saved' in stopped.stdout + stopped.stderr
-    assert 'had stepped an optimizer' not in stopped.stdout + stopped.stderr
+    assert 'optimizer had stepped' not in stopped.stdout + stopped.stderr
     resumed = run(0, '--auto_resume')
     assert resumed.returncode == 0, resumed.stderr
     assert_bitwise_equal(Files().networks(), expected)
@@ -147,7 +147,7 @@ def test_a_removed_experiment_folder_is_made_again(tmp_path, photos, finished):
     os.kill(training.process.pid, signal.SIGCONT)
     training.finish()
     assert_bitwise_equal(training.networks(), finished.networks())
-    assert 'was removed while this run wrote there; made again' in training.said
+    assert 'was removed during this run. It is made again' in training.said
     assert newest(training) == 10
     (log,) = training.experiment.glob('train_*.log')
     assert 'End of training' in log.read_text()

@@ -96,7 +96,7 @@ def test_a_state_whose_networks_are_not_whole_is_passed_over(tmp_path, finished,
     paths = {key: str(experiment / key) for key in ('models', 'training_states')}
     opt = {**options(photos), 'root_path': str(tmp_path), 'auto_resume': True, 'path': {**paths, 'resume_state': None}}
     assert load_resume_state(opt)['iter'] == 8
-    assert f'Passed over while resuming: {experiment / file}' in capsys.readouterr().out
+    assert f'Checkpoint skipped: {experiment / file}' in capsys.readouterr().out
     assert opt['path']['pretrain_network_m'].endswith('net_m_8.pth')
 
 
@@ -185,7 +185,7 @@ def test_the_option_file_wins_over_the_state_and_the_log_says_so(tmp_path, finis
     opt['train']['optim_g']['lr'] = 0.04
     opt['train']['scheduler']['milestones'] = [5, 6, 9]
     run = Training(tmp_path, opt, '--auto_resume').finish()
-    assert 'those of the option file count from here on' in run.said
+    assert 'those of the option file are used from here on' in run.said
     assert 'train.optim_g.lr is 0.04 in the option file and 0.01 in the state' in run.said
     assert 'train.scheduler.milestones is [5, 6, 9] in the option file and [5] in the state' in run.said
     # Halved at 5 and 6 before the state, and at 9 after it: the host counts its milestones one iteration late.
@@ -261,7 +261,7 @@ def test_what_else_has_changed_is_said_and_a_seed_that_was_drawn_goes_on(tmp_pat
     opt['train']['total_iter'] = 6
     second = Training(tmp_path, opt, '--auto_resume').finish()
     drawn = re.search(r'manual_seed: (\d+)', first.said)[1]
-    assert f'manual_seed is not given; {drawn}, with which the checkpoint was made, goes on.' in second.said
+    assert f'manual_seed is not given; {drawn}, the seed of the checkpoint, is kept.' in second.said
     assert 'train.losses.1.loss_weight is 0.3 in the option file and 0.1 in the checkpoint: the option' in second.said
     assert 'train.ema_decay is 0.25 in the option file and 0.5 in the checkpoint: the average itself' in second.said
     assert 'manual_seed is' not in second.said.partition('Start training')[2]
@@ -280,7 +280,7 @@ def test_silent_damage_costs_two_iterations_and_no_bit(tmp_path, finished, photo
     else:
         shutil.copy(path.with_name(path.name.replace('10', '8')), path)
     resumed = Training(tmp_path, options(photos), '--auto_resume').finish()
-    assert f'Passed over while resuming: {path}'.replace(str(tmp_path), '') in resumed.said.replace(str(tmp_path), '')
+    assert f'Checkpoint skipped: {path}'.replace(str(tmp_path), '') in resumed.said.replace(str(tmp_path), '')
     assert 'iter: 8.' in resumed.said
     assert_bitwise_equal(resumed.networks(), finished.networks())
 

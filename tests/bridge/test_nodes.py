@@ -51,7 +51,7 @@ def test_the_first_nodes_checkpoint_counts_and_reaches_the_others(tmp_path, phot
     shutil.copy(apart[0] / 'experiments' / 'small' / 'training_states' / '2.state', stale / 'training_states')
     torch.save({'params': {}}, stale / 'models' / 'net_g_4.pth')
     resumed = finish(on_two_nodes(apart, halved(options(photos), 6), '--auto_resume'))
-    assert 'files of the checkpoint are missing or others on other nodes' in resumed[0].said
+    assert 'files of the checkpoint are missing or different on other nodes' in resumed[0].said
     assert 'iter: 4.' in resumed[0].said
     assert_bitwise_equal(resumed[0].networks(), whole[0].networks())
 

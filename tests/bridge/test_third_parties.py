@@ -172,7 +172,7 @@ def test_a_frozen_network_that_is_never_saved_does_not_stop_a_resume(base, tmp_p
     assert train.load_resume_state(opt)['iter'] == 4
     assert opt['path']['pretrain_network_g'].endswith('net_g_4.pth')
     assert opt['path'].get('pretrain_network_teacher') is None
-    assert 'network_teacher is not saved with this run' in capsys.readouterr().out
+    assert 'This run does not save network_teacher' in capsys.readouterr().out
 
 
 def stock_options(folder, **more):

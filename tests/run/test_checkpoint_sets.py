@@ -120,7 +120,7 @@ def test_a_missing_file_is_named(folders, number):
 
 
 def test_a_network_that_the_set_does_not_know_is_named(folders):
-    with pytest.raises(DataError, match=r'net_m_8\.pth: does not belong to the set of iteration 8'):
+    with pytest.raises(DataError, match=r'net_m_8\.pth: does not belong to the checkpoint of iteration 8'):
         check_set(folders, 8, [*names(8), 'net_m_8.pth'])
 
 

@@ -40,8 +40,7 @@ def test_good_pairs_pass_and_one_of_another_scale_is_named_with_its_partner(pair
         check(pairs)
     gt, lq = tmp_path / 'gt' / '6.png', tmp_path / 'lq' / '6.png'
     assert str(caught.value) == (
-        f'datasets.train: {gt} (60x64) is not 4 times as large as {lq} (16x16); take it out, or correct gt_size or '
-        'scale.'
+        f'datasets.train: {gt} (60x64) is not 4 times as large as {lq} (16x16); remove it, or correct gt_size or scale.'
     )
     with pytest.raises(DataError, match=r'6\.png \(60x64\) is not 4 times'):
         check({**pairs, 'phase': 'val'})

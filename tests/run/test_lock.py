@@ -141,7 +141,7 @@ def test_a_writer_on_another_machine_counts_while_it_renews_its_lock(folder, ali
             mine.acquire(said.append)
             mine.release()
             assert 'took over' in said[1]
-        assert 'looking for 1 s whether it still does' in said[0]
+        assert 'waiting 1 s to see whether it still does' in said[0]
     finally:
         end.set()
         if alive:

@@ -40,17 +40,17 @@ def test_each_change_is_a_line_that_says_which_value_holds():
     other['world_size'] = 2
     assert changes(describe(other), describe(OPT)) == [
         'manual_seed is 4 in the option file and 3 in the checkpoint: the order of the data follows the option file, '
-        'the random generators go on from the checkpoint.',
-        'world_size is 2 in this run and 1 in the checkpoint: the tasks go on where they were; '
-        'each process has random numbers of its own.',
+        'the random generators continue from the checkpoint.',
+        'world_size is 2 in this run and 1 in the checkpoint: the data continue where they were; '
+        'each process has its own random numbers.',
         'train.ema_decay is 0.9 in the option file and 0.5 in the checkpoint: '
-        'the average itself goes on from the checkpoint, or begins at its weights if it has none.',
+        'the average continues from the checkpoint, or starts at its weights if it has none.',
         "train.losses.0.type is 'MSELoss' in the option file and 'L1Loss' in the checkpoint: "
-        'the option file counts from here on.',
+        'the option file is used from here on.',
         "train.losses.1.type is 'L1Loss' in the option file and not given in the checkpoint: "
-        'the option file counts from here on.',
+        'the option file is used from here on.',
         'datasets.train.gt_size is 48 in the option file and 32 in the checkpoint: '
-        'the option file counts from here on.',
+        'the option file is used from here on.',
         'datasets.train.batch_size_per_gpu is 1 in the option file and 2 in the checkpoint: '
-        'the data go on where they were.',
+        'the data continue where they were.',
     ]
