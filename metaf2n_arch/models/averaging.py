@@ -1,4 +1,4 @@
-"""Averages of the generator's weights over the course of training: exponential, growing, plain (SWA), switched."""
+"""Averages of the generator's weights during training: EMA, with a growing decay, plain mean (SWA), Switch EMA."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from metaf2n_arch.models.model_options import AverageOptions
 
 
 def decay_of(options: AverageOptions, n: int) -> float:
-    """d_n, see `Average`."""
+    """Returns the decay d_n of the n-th averaging, see `Average`."""
     return options.decay if options.power is None else min(options.decay, 1 - n**-options.power)
 
 
 def remaining(options: AverageOptions, steps: int) -> float:
-    """Part of an average that is still its first weights after `steps`: the product of the decays.
+    """Returns the share of the first weights in the average after `steps`: the product of the decays, 0 to 1.
 
     >>> round(remaining(AverageOptions(decay=0.9), 10), 3)
     0.349
     """
     averagings = max(0, steps - options.warmup_steps) // options.every
     if options.warmup_steps or (options.power is not None and averagings):
-        return 0.0  # then nothing of the first weights is kept: a decay of 0
+        return 0.0  # one of the decays is 0
     return options.decay**averagings
 
 
 class Average:
-    """When and how much the average follows the weights.
+    """The average of the generator's weights: when it is updated, and with which decay.
 
-    After the n-th averaging   average <- d_n average + (1 - d_n) weights,   d_n = min(decay, 1 - n^(-power))
+    The n-th averaging is   average <- d_n average + (1 - d_n) weights,   d_n = min(decay, 1 - n^(-power))
 
-    or decay itself where no power is given (Karras et al. 2024 and torch's `swa_utils` use the same forms; power 1 and
-    decay 1 give the plain mean of Izmailov et al. 2018).
+    Without a power d_n is the decay. Karras et al. 2024 and torch's `swa_utils` use the same forms. With power 1 and
+    decay 1 it is the plain mean (SWA, Izmailov et al. 2018).
 
     Args:
         options: the block ``train.ema``.
 
     Attributes:
-        steps: steps of the generator's optimizer so far; `number`: how often the average has taken weights in.
+        steps: steps of the generator's optimizer so far.
+        number: averagings so far.
     """
 
     def __init__(self, options: AverageOptions) -> None:
@@ -47,11 +48,11 @@ class Average:
         self.number = 0
 
     def decay(self) -> float:
-        """d_n of the averaging that comes next."""
+        """Returns the decay d_n of the next averaging."""
         return decay_of(self.options, self.number + 1)
 
     def follow(self, model: Any) -> None:
-        """Takes the weights of ``model.net_g`` into ``model.net_g_ema`` after a step, and back where they switch."""
+        """Updates ``model.net_g_ema`` after a step of ``model.net_g``; copies it back if `switch_every` says so."""
         options = self.options
         self.steps += 1
         if self.steps <= options.warmup_steps:

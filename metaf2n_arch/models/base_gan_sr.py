@@ -1,8 +1,8 @@
-"""What our models share: networks, losses from a list, optimizers, guarded steps, averaging, several processes.
+"""Base class of the models: networks, losses from a list, optimizers, guarded steps, averaging, several processes.
 
-BasicSR's `SRGANModel` names its losses one by one and wraps its networks in `DistributedDataParallel`; gradients that
-come from `torch.autograd.grad` never pass through such a wrapper. Here the networks stay bare, gradients are averaged
-by hand, and the losses are a list.
+BasicSR's `SRGANModel` has one option per loss, and wraps its networks in `DistributedDataParallel`, which does not see
+gradients of `torch.autograd.grad`. Here the losses are a list, the networks are not wrapped, and the gradients are
+averaged over the processes explicitly.
 """
 
 from __future__ import annotations
@@ -45,23 +45,22 @@ from metaf2n_arch.weights.records import RECORD, TrainingRecord
 from metaf2n_arch.weights.search import locate
 
 Values = dict[str, Tensor]
-# Tells the draws of augmentations from others of the same seed.
+# Part of the random key of augmentations, so that their draws differ from others with the same seed.
 AUGMENTATION = 15
 
 
 class BaseGANSRModel(ValidationMixin, SRGANModel):
     """A generator trained with a list of losses, with or without a discriminator.
 
-    A subclass says in `compute_gradients` how gradients come about, and may add networks in `build_networks`.
-    Everything else, from options to checkpoints, is here.
+    A subclass computes the gradients in `compute_gradients`, and may add networks in `build_networks`. Everything else,
+    from options to checkpoints, is here.
     """
 
     degraded_alike = False
-    """Whether all of a task must stay degraded by its one draw, so that augmentations which change that are refused."""
+    """Whether all images of a task share one degradation; augmentations that would change this raise an error."""
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        # The stock constructor starts the training set-up as soon as it has net_g; ours lets a subclass add networks
-        # first.
+        # Not the constructor of SRGANModel: it sets up the training before a subclass can add networks.
         BaseModel.__init__(self, opt)
         if opt['num_gpu'] > 1 and not opt['dist']:
             raise OptionError(
@@ -80,19 +79,24 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     # networks ---------------------------------------------------------------------------------------------------------
 
     def build_networks(self) -> None:
-        """Builds what a subclass needs beside the generator, in training and at test time."""
+        """Builds further networks of a subclass, in training and at test time; does nothing here."""
 
     def make_network(self, label: str) -> nn.Module:
-        """Builds ``network_<label>``, loads ``path.pretrain_network_<label>`` into it and moves it to the device."""
+        """Builds ``network_<label>``, moves it to the device and loads ``path.pretrain_network_<label>``.
+
+        Raises:
+            OptionError: the block is missing, or the network rejects its arguments.
+            DataError: the weights cannot be read, or belong to another network.
+        """
         options = self.opt.get(f'network_{label}')
         if options is None:
-            raise OptionError(f'network_{label}: missing; it must be given for the model {self.opt["model_type"]}.')
+            raise OptionError(f'network_{label}: missing; the model {self.opt["model_type"]} needs this block.')
         net = self.model_to_device(_built(options, f'network_{label}'))
         self._load_pretrained(net, label, self.opt['path'].get(f'param_key_{label}', 'params'))
         return net
 
     def _load_pretrained(self, net: nn.Module, label: str, param_key: str | None) -> None:
-        """Loads ``path.pretrain_network_<label>``, a file or a name of ``metaf2n weights list``, if it is given."""
+        """Loads ``path.pretrain_network_<label>``, if given: a file, or a name of ``metaf2n weights list``."""
         path = self.opt['path'].get(f'pretrain_network_{label}')
         if path is not None:
             self.load_network(net, str(locate(path)), self.opt['path'].get(f'strict_load_{label}', True), param_key)
@@ -132,7 +136,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         self._load_pretrained(self.net_g_ema, 'g', 'params_ema')
 
     def trained_parameters(self) -> list[Any]:
-        """What ``optim_g`` trains: parameters, or parameter groups."""
+        """Returns what ``optim_g`` trains: parameters, or parameter groups."""
         return [p for p in self.net_g.parameters() if p.requires_grad]
 
     def setup_optimizers(self) -> None:
@@ -146,8 +150,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             self.optimizers.append(self.optimizer_d)
         if self.average is not None and switches(self.optimizer_g):
             raise OptionError(
-                f'train.optim_g: {options["optim_g"]["type"]} averages the weights by itself; '
-                'leave ema and ema_decay out.'
+                f'train.optim_g: {options["optim_g"]["type"]} averages the weights by itself; remove ema and ema_decay.'
             )
 
     def setup_schedulers(self) -> None:
@@ -157,12 +160,12 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     # one iteration ----------------------------------------------------------------------------------------------------
 
     def compute_gradients(self, current_iter: int) -> Values:
-        """Leaves the gradients of all trained networks in their ``.grad`` and returns the values to log.
+        """Writes the gradients of all trained networks into ``.grad``, and returns the values to log.
 
-        The discriminator's come from `teach_critic`, with the same outputs as the generator's.
+        The gradient of the discriminator is added by `teach_critic`, from the same outputs of the generator.
 
         Raises:
-            NotImplementedError: always, here; each model has its own.
+            NotImplementedError: in this class; each model overrides it.
         """
         raise NotImplementedError
 
@@ -170,7 +173,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         if self.net_d is not None and self.accumulation.position == 0:
-            advance_power_iteration(self.net_d)  # once per step, not with each forward
+            advance_power_iteration(self.net_d)  # once per step, not in each forward pass
         self.influence = self._start_shares(current_iter)
         with self.performance.saving():
             values = self.compute_gradients(current_iter)
@@ -188,7 +191,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         self._warn_of_idle_losses(current_iter)
 
     def _step(self, current_iter: int) -> None:
-        """Steps the optimizers whose turn it is, and takes the weights into the average."""
+        """Steps the optimizers that are due in this iteration, and updates the average."""
         options = self.train_options
         step = -(-current_iter // options.accumulate)
         trains_generator = step % options.net_d_iters == 0 and current_iter > options.net_d_init_iters
@@ -198,8 +201,11 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             self.step_d(self.optimizer_d, current_iter)
 
     def _start_shares(self, current_iter: int) -> GradientShares | None:
-        """What `compute_gradients` tells each loss's gradient, in iterations that are printed: in all if it is wanted,
-        else in the first, to find losses that teach nothing."""
+        """The recorder of each loss's share of the gradient, or None in iterations without one.
+
+        It records in all iterations that are logged, if `logger.loss_shares` is set; else only in the first of them, to
+        warn of losses without an effect.
+        """
         first = current_iter == self.doubts.every and len(self.losses.terms) > 1
         return GradientShares() if first or (self._logs_shares and self.doubts.looks(current_iter)) else None
 
@@ -208,21 +214,21 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         return bool((self.opt.get('logger') or {}).get('loss_shares', False))
 
     def _warn_of_idle_losses(self, current_iter: int) -> None:
-        """Warns once of each loss whose gradient hardly counts; keeps the shares in the log only where wanted."""
+        """Warns once of each loss with almost no gradient; removes the shares from the log if they are not wanted."""
         shares = {name: share for name, share in self.log_dict.items() if name.startswith('share_')}
         for name, share in shares.items():
             term = name.removeprefix('share_')
             if share < LEAST and term not in self.idle_losses:
                 self.idle_losses.add(term)
                 get_root_logger().warning(
-                    f'iteration {current_iter}: the loss {term} has {100 * share:.2g} % of the gradient that reaches '
-                    'the output: training hardly sees it. If it stays so, raise its loss_weight or leave it out.'
+                    f'iteration {current_iter}: the loss {term} makes {100 * share:.2g} % of the gradient at the '
+                    'output, so it has almost no effect. If this does not change, raise its loss_weight or remove it.'
                 )
             if not self._logs_shares:
                 del self.log_dict[name]
 
     def critic(self, images: Tensor) -> Tensor:
-        """The discriminator's logits, spectral norms held still."""
+        """Returns the discriminator's logits, without a power iteration of spectral normalisation."""
         assert self.net_d is not None
         with power_iteration(self.net_d, enabled=False):
             return self.performance.faster(self.net_d)(images)
@@ -236,13 +242,21 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         shares: Shares | None = None,
         weight: float = 1.0,
     ) -> Values:
-        """Adds the discriminator's gradient on the generator's output to its ``.grad``; returns the values to log.
+        """Adds the gradient of the discriminator's loss to its ``.grad``, and returns the values to log.
 
-        Called before the generator's gradient is taken, while the graph of the logits that `critic` remembers is there.
+        Call it before the generator's backward pass, which frees the graph of the logits in `critic`.
+
+        Args:
+            output: the generator's images, (B, 3, H, W) RGB in [0, 1].
+            data: what losses compare with, see `targets`.
+            critic: the discriminator, which also judged `output` for the generator's losses.
+            current_iter: iteration, for losses that start later.
+            shares: weight of this image in each loss, if `output` is one image of a batch; see `LossTerms.shares`.
+            weight: factor of the whole loss.
         """
         assert self.net_d is not None
         loss, values = self.losses.discriminator(output.detach(), data, critic, current_iter, shares)
-        if loss.requires_grad:  # else no adversarial term counts yet
+        if loss.requires_grad:  # else no adversarial loss has started yet
             weights = [p for p in self.net_d.parameters() if p.requires_grad]
             scaled = self.step_d.scaled(weight * loss)
             found = torch.autograd.grad(scaled, weights, retain_graph=True, allow_unused=True)
@@ -252,7 +266,13 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         return values
 
     def fixed(self, output: Tensor, lq: Tensor, training: bool = False) -> Tensor:
-        """A restored image under the block ``color_fix``: at test time always, in training where it says so."""
+        """Applies the block ``color_fix`` to restored images: always at test time, in training if `in_training`.
+
+        Args:
+            output: restored images, (B, 3, s·h, s·w) RGB in [0, 1].
+            lq: the images that they were made from, (B, 3, h, w) RGB in [0, 1].
+            training: whether this is a training step.
+        """
         options = self.color_fix
         if options.type == 'none' or (training and not options.in_training):
             return output
@@ -260,7 +280,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
 
     @contextmanager
     def restoring(self) -> Iterator[nn.Module]:
-        """The generator that restores, its average where there is one, in evaluation mode for the time of the block."""
+        """Yields the generator for restoring, in evaluation mode: the average of the weights, if there is one."""
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.net_g
         training = net.training
         net.eval()
@@ -270,28 +290,28 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             net.train(training)
 
     def augmented(self, lq: Tensor, gt: Tensor, current_iter: int, task: int = 0) -> tuple[Tensor, Tensor]:
-        """A batch after ``train.augmentations``: the draw depends on seed, iteration, process and task alone."""
+        """Applies ``train.augmentations`` to a batch; the draw depends on seed, iteration, process and task only."""
         if not self.augmentations:
             return lq, gt
         key = (self.opt.get('manual_seed') or 0, AUGMENTATION, current_iter, self.opt.get('rank', 0), task)
         return self.augmentations(lq, gt, numpy_generator(*key))
 
     def targets(self, gt: Tensor) -> dict[str, Tensor | None]:
-        """What losses may compare with: the ground truth and, where a term asks for it, its sharpened version."""
+        """Returns the targets of losses: the ground truth ``gt`` and, if a loss uses it, ``gt_usm``, sharpened."""
         return {'gt': gt, 'gt_usm': self.sharpen(gt) if self.sharpen is not None else None}
 
     # checkpoints ------------------------------------------------------------------------------------------------------
 
     def other_networks(self) -> Mapping[str, nn.Module]:
-        """Networks beside the generator that a checkpoint holds, by label."""
+        """Returns the networks of a checkpoint other than the generator, by label."""
         return {} if self.net_d is None else {'d': self.net_d}
 
     def beside_generator(self) -> dict[str, nn.Module]:
-        """What the generator's file holds beside the generator itself, by key."""
+        """Returns what the generator's file holds in addition to the generator, by key."""
         return {'params_ema': self.net_g_ema} if self.average is not None else {}
 
     def training_record(self, current_iter: int) -> TrainingRecord:
-        """How the networks are trained, for their files; a subclass adds what it knows."""
+        """Returns the training record for the files of the networks; a subclass adds its own fields."""
         return TrainingRecord(
             model=self.opt['model_type'],
             scale=self.opt['scale'],
@@ -302,7 +322,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         )
 
     def recorded(self, net_label: str, current_iter: int) -> dict[str, Any]:
-        """What a file of a network holds beside the weights, by key; `net_label` is ``net_g``, ``net_m``, ``net_d``."""
+        """Returns what the file of a network (``net_g``, ``net_m``, ``net_d``) holds in addition to weights, by key."""
         return {} if net_label == 'net_d' else {RECORD: self.training_record(current_iter).plain()}
 
     def save(self, epoch: int, current_iter: int) -> None:
@@ -313,34 +333,34 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         self.save_training_state(epoch, current_iter)
 
     def more_state(self) -> dict[str, Any]:
-        """What an exact resume needs of this model, beyond networks, optimizers and schedulers."""
+        """Returns the state for an exact resume, in addition to networks, optimizers and schedulers."""
         average = {} if self.average is None else {'average': self.average.state_dict()}
         return {'guard_g': self.step_g.state_dict(), 'guard_d': self.step_d.state_dict(), **average}
 
     def resume_more(self, state: dict[str, Any]) -> None:
-        """Takes back what `more_state` gave."""
+        """Restores what `more_state` returned."""
         self.step_g.load_state_dict(state['guard_g'])
         self.step_d.load_state_dict(state['guard_d'])
         if self.average is not None and 'average' in state:
             self.average.load_state_dict(state['average'])
 
     def own_state(self) -> dict[str, Any]:
-        """What an exact resume needs of this process alone: gradients accumulated since the last step."""
+        """Returns the state of this process only: the gradients accumulated since the last optimizer step."""
         return self.accumulation.state_dict()
 
     def resume_own(self, state: dict[str, Any]) -> None:
-        """Takes back what `own_state` gave."""
+        """Restores what `own_state` returned."""
         self.accumulation.load_state_dict(state, trained_by(*self.optimizers))
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Averages the parameters; buffers, which the host forgets, are taken over as they are."""
+        """Averages the parameters, and copies the buffers, which BasicSR leaves out."""
         super().model_ema(decay)
         for average, buffer in zip(self.net_g_ema.buffers(), self.net_g.buffers()):
             average.copy_(buffer)
 
 
 def _built(options: dict[str, Any], where: str) -> nn.Module:
-    """The network of an option block; whatever it makes of wrong arguments is one line that names the block."""
+    """Builds the network of an option block; any error about its arguments becomes one line that names the block."""
     try:
         return build_network(deepcopy(options))
     except (OptionError, DataError):
@@ -351,6 +371,6 @@ def _built(options: dict[str, Any], where: str) -> nn.Module:
 
 
 def mean_values(collected: list[Values]) -> Values:
-    """The mean of each named value over the dictionaries that have it."""
+    """Returns the mean of each value over the dictionaries that contain it."""
     names = {name: None for values in collected for name in values}
     return {n: torch.stack([v[n].float() for v in collected if n in v]).mean() for n in names}

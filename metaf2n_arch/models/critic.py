@@ -1,4 +1,4 @@
-"""One judgement of each image for both players of a training step."""
+"""Discriminator outputs shared by the generator's and the discriminator's loss of one training step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.utils._pytree import tree_map
 
 
 class SharedCritic:
-    """A discriminator that judges the same images once, whoever asks.
+    """A discriminator that evaluates the same images only once.
 
-    The generator's loss asks for the logits of its outputs, the discriminator's for those of the same outputs outside
-    the graph; a relativistic loss asks for the real images' on both sides. The discriminator's weights do not change
-    between the two, so neither do the logits. The logits of outputs keep their graph down to the generator: ask for
-    the gradient of the discriminator's weights alone.
+    The generator's loss needs the logits of its outputs. The discriminator's loss needs the logits of the same outputs,
+    detached. A relativistic loss needs those of the real images in both. The discriminator's weights do not change
+    between the two losses, so the logits are the same, and are stored. The stored logits keep the graph through the
+    generator; so take the gradient of the discriminator's loss with respect to the discriminator's weights only.
 
     Args:
-        judge: images -> logits; its weights require gradients.
+        judge: images (B, 3, H, W) -> logits; its weights require gradients.
     """
 
     def __init__(self, judge: Callable[[Tensor], Any]) -> None:
@@ -43,7 +43,7 @@ class SharedCritic:
 
 
 def _same(images: Tensor, seen: Tensor) -> bool:
-    """Whether `images` is `seen`, or the same memory outside the graph (a new leaf there wants a graph of its own)."""
+    """Whether `images` is `seen` or its detached version; a tensor that requires gradients needs its own graph."""
     if images is seen:
         return True
     return (
@@ -54,6 +54,6 @@ def _same(images: Tensor, seen: Tensor) -> bool:
 
 
 def mixes_images(*nets: nn.Module | None) -> bool:
-    """Whether a network in training looks at all images of a batch together, as batch normalisation does."""
+    """Returns whether the outputs for an image depend on the other images of the batch (batch normalisation)."""
     modules = [module for net in nets if net is not None for module in net.modules()]
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in modules)

@@ -1,7 +1,7 @@
-"""Metric values of a set of images: variants of an output, missing values, set-level metrics, several processes.
+"""Metric values of a set of images: variants of an output, missing values, metrics over a set, several processes.
 
-The stock loop averages one number per image and metric; a NaN poisons the mean, and a metric over a whole set (FID)
-cannot be expressed.
+BasicSR averages one number per image and metric. There a single NaN makes the mean NaN, and a metric over a whole set,
+such as FID, is not possible.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from metaf2n_arch.weights.search import is_here, locate_all
 Image = np.ndarray
 RESULT, UNADAPTED = 'result', 'unadapted'
 LOWER_OF_HOST = {'calculate_niqe': 'lower'}
-"""What is better by metrics of the host that do not say so and of which more is not better."""
+"""Metrics of BasicSR of which a lower value is better, and which do not say so themselves."""
 
 
 class MetricTable:
-    """Metric values by variant of the output, metric and image; NaN stands for a value that could not be computed."""
+    """Metric values by variant of the output, metric and image; NaN is a value that could not be computed."""
 
     def __init__(self) -> None:
         self.values: dict[str, dict[str, dict[str, float]]] = {}
@@ -57,10 +57,10 @@ class MetricTable:
 
 
 class Evaluator:
-    """Computes the metrics of ``val.metrics`` for one data set, image by image and over the set.
+    """Computes the metrics of ``val.metrics`` for one data set, per image and over the set.
 
     Args:
-        options: name -> ``{type, ...}``; a function of the registry counts per image, a class is a `SetMetric`.
+        options: name -> ``{type, ...}``. A type that is a function gives a value per image; a class is a `SetMetric`.
     """
 
     def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -74,7 +74,14 @@ class Evaluator:
             target[name] = _taken(entry)
 
     def add(self, image_name: str, variant: str, image: Image, gt: Image | None) -> dict[str, float]:
-        """Evaluates one image, (H, W, 3) uint8 BGR as the host's metrics want it; returns its per-image values."""
+        """Evaluates one image, and returns its values by metric.
+
+        Args:
+            image_name: name of the image in the table.
+            variant: ``result`` or ``unadapted``.
+            image: (H, W, 3) uint8 BGR, as BasicSR's metrics expect it.
+            gt: ground truth in the same form; None gives NaN for metrics that need it.
+        """
         self.variants[variant] = None
         values = {}
         for name, options in self.per_image.items():
@@ -106,7 +113,7 @@ class Evaluator:
         """Returns variant -> metric -> value over the set, the same on every rank.
 
         Args:
-            gather: whether the values of all processes count; every process must then call this.
+            gather: whether to use the values of all processes; then every process must call this.
         """
         if gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             self._gather()
@@ -118,7 +125,7 @@ class Evaluator:
         return result
 
     def _gather(self) -> None:
-        """A process may have had no image at all; what the others have then decides what there is."""
+        """Merges the values of all processes; a process may have had no image, and so know no variant."""
         states = {key: metric.state() for key, metric in self._set_metrics.items()}
         gathered: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(gathered, (list(self.variants), self.table.values, states))
@@ -132,14 +139,14 @@ class Evaluator:
 
 
 def _taken(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of ``val.metrics`` without ``better`` where the metric itself does not take it."""
+    """An entry of ``val.metrics``, without the key ``better`` if the metric does not accept it."""
     parameters = inspect.signature(METRIC_REGISTRY.get(entry['type'])).parameters
     takes = 'better' in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
     return {key: value for key, value in entry.items() if key != 'better' or takes}
 
 
 def better_of(entry: Mapping[str, Any]) -> str:
-    """``higher`` or ``lower``: what an entry of ``val.metrics`` says is better, else what the metric itself says."""
+    """Returns ``higher`` or ``lower``: the key ``better`` of an entry of ``val.metrics``, or the metric's own."""
     if entry.get('better'):
         return str(entry['better'])
     part = METRIC_REGISTRY.get(entry['type'])
@@ -152,10 +159,10 @@ def better_of(entry: Mapping[str, Any]) -> str:
 
 
 def without_weights(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], str]:
-    """The metrics that lack weights on this machine, and one message that names them all, with the remedy.
+    """Returns the metrics whose weights are not on this machine, and one message about all of them, with the remedy.
 
     Args:
-        metrics: entries of ``val.metrics`` by name. Those of pyiqa are created, whose weights pyiqa fetches by itself.
+        metrics: entries of ``val.metrics`` by name. Metrics of pyiqa are created; pyiqa downloads its own weights.
     """
     from metaf2n_arch.metrics.pyiqa_metric import create, is_of_pyiqa
 
@@ -179,7 +186,7 @@ def without_weights(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[list[str]
 
 
 def to_images(visuals: Mapping[str, Tensor]) -> dict[str, Image]:
-    """(1, 3, H, W) RGB in [0, 1] -> (H, W, 3) uint8 BGR, by the host's own rounding."""
+    """(1, 3, H, W) RGB in [0, 1] -> (H, W, 3) uint8 BGR, rounded as BasicSR does."""
     return {name: tensor2img([tensor]) for name, tensor in visuals.items()}
 
 

@@ -1,5 +1,4 @@
-"""Super-resolution with any list of losses, adversarial or not, on prepared pairs or on degradations drawn on the
-device."""
+"""Super-resolution model for any list of losses, adversarial or not, on prepared pairs or on drawn degradations."""
 
 from __future__ import annotations
 
@@ -20,11 +19,11 @@ from metaf2n_arch.utils.registries import register
 
 @register(MODEL_REGISTRY)
 class GANSRModel(BaseGANSRModel):
-    """ESRGAN-like training (Wang et al., ECCVW 2018) whose losses are the YAML list ``train.losses``.
+    """Training as of ESRGAN (Wang et al., ECCVW 2018) with the losses of the YAML list ``train.losses``.
 
-    Takes ``lq``/``gt`` pairs as BasicSR's paired data sets give them, or ``gt`` with the ``degradation`` drawn by
-    `DegradationDataset`, which is then applied on the model's device. A phase of L1 alone is a `start_iter` on the
-    other terms; without an adversarial term there is no discriminator.
+    It takes pairs ``lq`` and ``gt`` of BasicSR's paired data sets, or ``gt`` and ``degradation`` of
+    `DegradationDataset`; then the degradation is applied on the model's device. For a first phase with L1 only, give
+    the other losses a `start_iter`. Without an adversarial loss there is no discriminator.
     """
 
     def init_training_settings(self) -> None:
@@ -35,15 +34,15 @@ class GANSRModel(BaseGANSRModel):
     def feed_data(self, data: Mapping[str, Any]) -> None:
         if 'face' in data:
             raise DataError(
-                'GANSRModel was given tasks of faces and images, which MetaF2NModel trains on; for images alone take '
-                'the data set type DegradationDataset.'
+                'GANSRModel got tasks of faces and images, which only MetaF2NModel can train on; for images without '
+                'faces use the data set type DegradationDataset.'
             )
         self.gt: Tensor | None = data['gt'].to(self.device) if 'gt' in data else None
         self.mask = data['mask'].to(self.device) if 'mask' in data else None
         if self.mask is not None and self.is_train and self.augmentations:
             raise DataError(
-                'train.augmentations mixes images, and the masks of the data set are those of the images as they were; '
-                'leave one of both out: a loss makes its masks itself where it is given none.'
+                'train.augmentations mixes images, so the masks of the data set do not fit any more; remove the '
+                'augmentations or the masks. Without masks a loss computes its own.'
             )
         if 'degradation' in data:
             self.lq = apply_batch(data['gt'].to(self.device), data['degradation'])
@@ -61,7 +60,7 @@ class GANSRModel(BaseGANSRModel):
         total, values = self.losses.generator(pred, data, critic, current_iter, influence=self.influence)
         if critic is not None:
             values.update(self.teach_critic(pred, targets, critic, current_iter))
-        if total.requires_grad:  # not while every term still waits for its start_iter
+        if total.requires_grad:  # false before the first start_iter
             self.step_g.scaled(total).backward(inputs=self.trained_parameters())
         return {**values, 'l_g_total': total.detach()}
 

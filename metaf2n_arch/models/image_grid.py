@@ -1,4 +1,4 @@
-"""A row of pictures for tensorboard: what was given, what was made of it, what it should be, and what was trusted."""
+"""Image grid for TensorBoard: a row of LQ, result before and after adaptation, GT and confidence map."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ GAP = 4
 
 
 def image_grid(visuals: Mapping[str, Tensor]) -> Tensor:
-    """Puts LQ | before adaptation | after | GT | confidence map side by side, those that there are.
+    """Puts LQ | before adaptation | after | GT | confidence map side by side; missing ones are left out.
 
-    Each panel is enlarged without smoothing, or shrunk, to the height of the result, at most `MAX_HEIGHT`. The map is
-    grey, its largest value white.
+    Each panel is resized to the height of the result, at most `MAX_HEIGHT`: enlarged by nearest neighbour, or reduced
+    by area averaging. The confidence map is grey; its largest value is white.
 
     Args:
-        visuals: pictures by name, each (1, C, h, w), C 1 or 3, RGB in [0, 1] except for the map.
+        visuals: images by name (``lq``, ``unadapted``, ``result``, ``gt``, ``confidence``), each (1, C, h, w) with C 1
+            or 3; RGB in [0, 1], except the confidence map.
 
     Returns:
         (3, H, W) RGB in [0, 1], white between the panels.

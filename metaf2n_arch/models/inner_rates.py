@@ -1,4 +1,4 @@
-"""Inner learning rates that are learned with the generator."""
+"""Inner learning rates that are trained with the generator."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.files import load_strictly, read_checkpoint
 
 KEY = 'inner_lr'
-"""Where a checkpoint of the generator holds them, beside ``params`` and ``params_ema``."""
+"""Key of the rates in a checkpoint of the generator, beside ``params`` and ``params_ema``."""
 
 
 class InnerRates(nn.Module):
-    """One inner learning rate for each adapted tensor (Meta-SGD, Li et al. 2017; MAML++, Antoniou et al. 2019).
+    """One inner learning rate α_i for each adapted tensor θ_i:   θ'_i = θ_i - α_i ∂L/∂θ_i
 
-    Meta-SGD has a rate for each number; one for each tensor is what MAML++ found enough, and costs nothing.
+    Meta-SGD (Li et al. 2017) learns a rate for each weight. MAML++ (Antoniou et al. 2019) found a rate per layer
+    enough, which costs nothing.
 
     Args:
-        names: the adapted tensors.
-        start: what every rate begins at.
+        names: names of the adapted tensors.
+        start: initial value of every rate.
 
     >>> InnerRates(['conv.weight'], 0.01).by_name()['conv.weight'].item()
     0.009999999776482582
@@ -31,18 +32,18 @@ class InnerRates(nn.Module):
 
     def __init__(self, names: Iterable[str], start: float) -> None:
         super().__init__()
-        # No name of a parameter may hold a dot.
+        # Names of parameters must not contain a dot.
         self.rates = nn.ParameterDict({name.replace('.', '/'): nn.Parameter(torch.tensor(start)) for name in names})
 
     def by_name(self) -> Params:
-        """The rates by the names of the tensors they belong to, as `adapt` and `meta_gradient` want them."""
+        """Returns the rates by the names of their tensors, as `adapt` and `meta_gradient` expect them."""
         return {name.replace('/', '.'): rate for name, rate in self.rates.items()}
 
     def load(self, path: str | Path, required: bool) -> None:
-        """Takes the rates from a generator's checkpoint.
+        """Loads the rates from a checkpoint of the generator.
 
         Raises:
-            DataError: it holds rates of other tensors, or none although they are `required`.
+            DataError: it holds rates of other tensors, or no rates although they are `required`.
         """
         content = read_checkpoint(path)
         if KEY in content:

@@ -1,7 +1,8 @@
-"""Schedules of the learning rate by the name of their class: BasicSR's, all of torch's, and compositions of these.
+"""Learning-rate schedules by the name of their class: BasicSR's, all of torch's, and compositions of these.
 
-BasicSR knows two schedules. Its warm-up writes into the learning rates that torch's schedules compute the next ones
-from, so that most of torch's would go on from a rate of the warm-up; a `Schedule` keeps its own rates beside it.
+BasicSR has two schedules. Its warm-up overwrites the learning rates of the optimizer. Most schedules of torch compute
+the next rate from the present one, so they would continue from a rate of the warm-up. So a `Schedule` keeps its own
+rates.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ OF_HOST = {
     'MultiStepRestartLR': 'MultiStepRestartLR',
     'CosineAnnealingRestartLR': 'CosineAnnealingRestartLR',
 }
-"""Names that stand for the host's classes, as ever, where they stand alone."""
+"""Names that mean BasicSR's classes, outside compositions: name in the option file -> class."""
 
 Options = Mapping[str, Any]
 
 
 def scheduler_class(name: object, where: str, alone: bool = True) -> type[Any]:
-    """Returns the schedule of that name.
+    """Returns the class of a schedule.
 
     Args:
-        name: a class of the host or of ``torch.optim.lr_scheduler``.
+        name: name of a class of BasicSR or of ``torch.optim.lr_scheduler``.
         where: key path, for the message.
-        alone: whether it is no part of a composition, so that the host's names count.
+        alone: whether it is outside a composition; only there BasicSR's classes are allowed.
 
     Raises:
-        OptionError: there is none (with the nearest one), or it takes functions.
+        OptionError: there is no such class (the message gives the nearest name), or it needs a function.
     """
     from basicsr.models import lr_scheduler as of_host
 
@@ -51,15 +52,17 @@ def scheduler_class(name: object, where: str, alone: bool = True) -> type[Any]:
     if not isinstance(name, str) or name not in known:
         raise OptionError(f'{where} is {name!r}, expected one of {sorted(known)}.{nearest(str(name), known)}')
     if 'lr_lambda' in inspect.signature(known[name]).parameters:
-        raise OptionError(f'{where} is {name!r}, which takes a function, and an option file has none; take another.')
+        raise OptionError(
+            f'{where} is {name!r}, which takes a function; an option file cannot hold one. Use another schedule.'
+        )
     return known[name]
 
 
 def parts(options: Options, where: str, alone: bool = True) -> Iterator[tuple[type[Any], dict[str, Any], str]]:
-    """Yields (class, options, key path) of a schedule and of all that it is composed of.
+    """Yields (class, options, key path) of a schedule and of all its parts.
 
     Raises:
-        OptionError: a name stands for nothing, or a composition is none.
+        OptionError: a name is unknown, or a composition has no list ``schedulers``.
     """
     own = {key: value for key, value in options.items() if key != 'metric' or options.get('type') != PLATEAU}
     kind = scheduler_class(options.get('type'), f'{where}.type', alone)
@@ -67,7 +70,7 @@ def parts(options: Options, where: str, alone: bool = True) -> Iterator[tuple[ty
     if options['type'] not in COMPOSED:
         if options['type'] == PLATEAU and not alone:
             raise OptionError(
-                f'{where}: {PLATEAU} waits for validations and cannot be part of another; let it stand alone.'
+                f'{where}: {PLATEAU} waits for validations and cannot be part of another schedule; use it alone.'
             )
         return
     entries = options.get('schedulers')
@@ -78,12 +81,12 @@ def parts(options: Options, where: str, alone: bool = True) -> Iterator[tuple[ty
 
 
 def build_schedulers(train: Options, optimizers: Sequence[Optimizer], metrics: Options | None = None) -> list[Any]:
-    """Builds ``train.scheduler`` for each optimizer; nothing, and constant rates, where there is none.
+    """Builds ``train.scheduler`` for each optimizer; without that block returns no schedules (constant rates).
 
     Args:
         train: the block ``train``.
-        optimizers: each gets a schedule of its own.
-        metrics: the block ``val.metrics``, one of which ``ReduceLROnPlateau`` follows.
+        optimizers: each gets its own schedule.
+        metrics: the block ``val.metrics``; ``ReduceLROnPlateau`` follows one of them.
 
     Raises:
         OptionError: a wrong name or argument.
@@ -92,14 +95,14 @@ def build_schedulers(train: Options, optimizers: Sequence[Optimizer], metrics: O
     if options is None:
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group.setdefault('initial_lr', group['lr'])  # what the host's warm-up grows to
+                group.setdefault('initial_lr', group['lr'])  # the rate at the end of BasicSR's warm-up
         return []
     where = 'train.scheduler'
     list(parts(options, where))
     if options['type'] in OF_HOST:
         return [_built(options, optimizer, where) for optimizer in optimizers]
     schedules = [Schedule(options, optimizer, where, metrics or {}) for optimizer in optimizers]
-    longest = getattr(schedules[0].inner, 'total_steps', None)  # beyond it, OneCycleLR fails
+    longest = getattr(schedules[0].inner, 'total_steps', None)  # OneCycleLR fails after these steps
     if longest is not None and longest < train.get('total_iter', 0):
         raise OptionError(
             f'{where}: {options["type"]} has {longest} steps and total_iter is {train["total_iter"]}; '
@@ -121,24 +124,24 @@ def _built(options: Options, optimizer: Optimizer, where: str, alone: bool = Tru
             return kind(arguments['schedulers'])
         return kind(optimizer, **arguments)
     except (TypeError, ValueError, KeyError) as error:
-        raise OptionError(f'{where}: {options["type"]} refuses these options: {error}.') from None
+        raise OptionError(f'{where}: {options["type"]} rejects these options: {error}.') from None
 
 
 class Schedule:
-    """One of torch's schedules, with rates of its own that a warm-up does not reach.
+    """A schedule of torch with its own copy of the rates, which the warm-up does not change.
 
-    Iteration t trains with the schedule's value at t - 1, counted from 0, as with the host's schedules; while
-    t < ``warmup_iter``, the host writes t / ``warmup_iter`` of the first rate over it.
+    Iteration t uses the value of the schedule at t - 1, counted from 0, as with BasicSR's schedules. While
+    t < ``warmup_iter``, BasicSR replaces it by the first rate times t / ``warmup_iter``.
 
     Args:
-        options: ``{type: ..., ...}``; of a composition also ``schedulers``; of ``ReduceLROnPlateau`` also ``metric``,
-            one of ``val.metrics``. Its ``mode`` follows from what is better there.
-        optimizer: whose rates.
+        options: ``{type: ..., ...}``. A composition also has ``schedulers``. ``ReduceLROnPlateau`` also has ``metric``,
+            one of ``val.metrics``; its ``mode`` is set by what is better for that metric.
+        optimizer: the optimizer whose rates are set.
         where: key path, for messages.
         metrics: the block ``val.metrics``.
 
     Attributes:
-        kind: name of torch's class.
+        kind: name of the class in torch.
     """
 
     def __init__(self, options: Options, optimizer: Optimizer, where: str, metrics: Options | None = None) -> None:
@@ -155,18 +158,21 @@ class Schedule:
         for group in optimizer.param_groups:
             group.setdefault('initial_lr', group['lr'])
         self._rates = self._now()
-        self._seen: tuple[str | None, int] = (None, 0)  # the data set that counts, and when it last did
+        self._seen: tuple[str | None, int] = (None, 0)  # (the data set that is followed, iteration of its last value)
 
     def _now(self) -> list[float]:
         return [float(group['lr']) for group in self.optimizer.param_groups]
 
     def step(self) -> None:
-        """Goes on by one iteration."""
+        """Advances by one iteration."""
         self._take(lambda: None if self.metric is not None else self.inner.step())
 
     def observe(self, data_set: str, values: Mapping[str, float], iteration: int) -> None:
-        """Tells a ``ReduceLROnPlateau`` what a validation gave; the first data set that has the metric counts, and of
-        an iteration the first validation (the last is validated twice)."""
+        """Gives the result of a validation to ``ReduceLROnPlateau``.
+
+        Only the first data set that has the metric is used, and only the first validation of an iteration; the last
+        iteration is validated twice.
+        """
         value = values.get(self.metric or '', math.nan)
         if math.isnan(value) or self._seen[0] not in (None, data_set) or iteration <= self._seen[1]:
             return
@@ -205,7 +211,7 @@ def _metric(options: Options, where: str, metrics: Options) -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Torch warns of steps before the optimizer's first, as of accumulated gradients, and of what it calls itself."""
+    """Hides torch's warnings of schedules that step before the optimizer, which accumulated gradients cause."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield

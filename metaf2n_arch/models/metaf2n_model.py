@@ -1,4 +1,4 @@
-"""MetaF2N: a generator trained to adapt, by one gradient step on the faces of a photo, to that photo's degradation."""
+"""MetaF2N model: a generator trained to adapt to a photo's degradation by one gradient step on the photo's faces."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ from metaf2n_arch.weights.records import TrainingRecord
 from metaf2n_arch.weights.search import locate
 
 PROBES = 12
-"""Patches all over a photo on which ``inner_lr: auto`` looks at tones."""
+"""Number of patches, spread over a photo, on which ``inner_lr: auto`` checks changes of brightness and colour."""
 
 NO_TASKS = (
-    'MetaF2NModel was given images without faces to adapt to, and trains on tasks of both; take the data set type '
-    'MetaF2NDataset, or GANSRModel for images alone.'
+    'MetaF2NModel got images without faces, but trains on tasks of faces and images; use the data set type '
+    'MetaF2NDataset, or the model GANSRModel for images without faces.'
 )
 
 
@@ -60,8 +60,8 @@ class MetaF2NModel(BaseGANSRModel):
     Inner loop, on faces X and their restorations Y:   θ' = θ - α ∇_θ mean(W_φ · |Y - G_θ(X)|)
     Outer loop, on natural images, trains θ and φ:     min Σ_i w_i L_i(G_θ'(x), y) [+ a regulariser of W_φ]
 
-    Networks: ``network_g`` (θ), ``network_m`` (MaskNet, φ), ``network_d`` where a loss is adversarial. Blocks: ``meta``
-    (`MetaOptions`), ``face`` (`FaceOptions`), ``train`` (`GANTrainOptions`).
+    Networks: ``network_g`` (θ), ``network_m`` (MaskNet, φ), ``network_d`` if a loss is adversarial. Option blocks:
+    ``meta`` (`MetaOptions`), ``face`` (`FaceOptions`), ``train`` (`GANTrainOptions`).
     """
 
     degraded_alike = True
@@ -71,20 +71,20 @@ class MetaF2NModel(BaseGANSRModel):
         self.face = parse_block(FaceOptions, self.opt.get('face'), 'face')
         if self.performance.options.compile is not None:
             raise OptionError(
-                'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs refuse; '
-                'leave it out.'
+                'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs do not '
+                'support; remove this option.'
             )
         if self.is_train and self.performance.options.autocast == 'fp16':
             raise OptionError(
-                'performance.autocast is fp16, whose small range the second derivatives of MetaF2NModel leave; '
-                'take bf16.'
+                'performance.autocast is fp16, whose range is too small for the second derivatives of MetaF2NModel; '
+                'use bf16.'
             )
         if self.is_train and self.meta.inner_lr == 'auto':
-            raise OptionError('meta.inner_lr is auto, which is for test time; train with a number, or learned.')
+            raise OptionError('meta.inner_lr is auto, which is for test time only; train with a number or learned.')
         if self.is_train and mixes_images(self.net_g):
             raise OptionError(
                 f'network_g: {self.opt["network_g"]["type"]} has batch normalisation, whose running statistics are not '
-                'learned where adapted parameters take the place of the own ones; take a network without.'
+                'updated while the inner loop replaces the parameters; use a network without batch normalisation.'
             )
         mask_weights = self.opt['path'].get('pretrain_network_m')
         if mask_weights is not None and self.opt.get('network_m') is not None:
@@ -113,7 +113,7 @@ class MetaF2NModel(BaseGANSRModel):
         return {**super().beside_generator(), **({} if self.rates is None else {KEY: self.rates})}
 
     def inner_lr(self) -> float | Params:
-        """α, or the learned rates by the names of the tensors they belong to."""
+        """Returns α, or the learned rates by the names of their tensors."""
         if self.rates is not None:
             return self.rates.by_name()
         return PAPER_LR if self.meta.inner_lr == 'auto' else float(self.meta.inner_lr)
@@ -153,7 +153,7 @@ class MetaF2NModel(BaseGANSRModel):
             raise DataError(NO_TASKS)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        with means_of_own_batch():  # a task's images are compared with each other, not with another process's task
+        with means_of_own_batch():  # relativistic losses take means over one task only, not over processes
             super().optimize_parameters(current_iter)
 
     def compute_gradients(self, current_iter: int) -> Values:
@@ -164,7 +164,7 @@ class MetaF2NModel(BaseGANSRModel):
         collected: list[Values] = []
 
         def gradients() -> Iterator[MetaGradient]:
-            for number, task in enumerate(self.tasks):  # one after the other: memory does not grow with their number
+            for number, task in enumerate(self.tasks):  # one by one: memory does not grow with their number
                 task = self._augmented_task(task, current_iter, number)
                 gradient, values = self._task_gradient(theta, phi, task, current_iter, detailed)
                 collected.append(values)
@@ -180,17 +180,17 @@ class MetaF2NModel(BaseGANSRModel):
         return values
 
     def _augmented_task(self, task: Task, current_iter: int, number: int) -> Task:
-        """The task with its query images mixed with each other; its support stays."""
+        """Returns the task with augmented query images; its support does not change."""
         lq, gt = self.augmented(task.query_lq, task.query_gt, current_iter, number)
         return replace(task, query_lq=lq, query_gt=gt)
 
     def _task_gradient(
         self, theta: Params, phi: Params, task: Task, current_iter: int, detailed: bool
     ) -> tuple[MetaGradient, Values]:
-        """One task's gradient and the values to log; the discriminator's gradient is added where it belongs.
+        """Returns the gradient of one task and the values to log; the discriminator's is added to its ``.grad``.
 
-        The confidence map does not depend on θ: it is made once, and what the loops say of it pulled back through
-        MaskNet.
+        The confidence map does not depend on θ. So it is computed once, and the gradient with respect to the map is
+        propagated back through MaskNet at the end.
         """
         confidence = self.performance.pure(self.net_m)(phi, task.support_lq, task.support_hq)
         self.doubts.confidence(confidence, current_iter)
@@ -222,7 +222,15 @@ class MetaF2NModel(BaseGANSRModel):
         return result, values
 
     def generate(self, theta: Params, lq: Tensor) -> Tensor:
-        """G_θ(x) in training, a colour fix included where it is part of the generator."""
+        """Returns G_θ(x) in training, with the colour fix if `color_fix.in_training`.
+
+        Args:
+            theta: parameters of the generator.
+            lq: (B, 3, h, w) RGB in [0, 1].
+
+        Returns:
+            (B, 3, s·h, s·w) RGB, about [0, 1], s the scale.
+        """
         return self.fixed(self.performance.pure(self.net_g)(theta, lq), lq, training=True)
 
     def _with_unadapted_loss(
@@ -235,7 +243,7 @@ class MetaF2NModel(BaseGANSRModel):
         by_theta = result.theta
         for term in outer.terms:
             loss = weight * term(theta, trust, 0)
-            if not loss.requires_grad:  # while only what regularises MaskNet counts
+            if not loss.requires_grad:  # before other losses than MaskNet's regulariser have started
                 continue
             own = gradient_of(loss, list(theta.values()))
             by_theta = {name: by_theta[name] + g for name, g in zip(theta, own)}
@@ -260,7 +268,7 @@ class MetaF2NModel(BaseGANSRModel):
         self.faces = [(lq[0].to(self.device), hq[0].to(self.device)) for lq, hq in zip(lqs, hqs)]
 
     def test(self) -> None:
-        """Adapts to the photo's faces and restores the whole photo; the weights stay as they are."""
+        """Adapts to the photo's faces and restores the whole photo; the model's own weights do not change."""
         with self.restoring() as net, torch.no_grad():
             self.unadapted = self.fixed(net(self.lq), self.lq)
             fast = self.adapted_parameters(net)
@@ -270,9 +278,10 @@ class MetaF2NModel(BaseGANSRModel):
         self.photos_without_face += fast is None
 
     def adapted_parameters(self, net: nn.Module) -> Params | None:
-        """The parameters after the inner loop on this photo's faces; None if it has none.
+        """Returns the parameters after the inner loop on this photo's faces.
 
-        The patches depend on the file's name and the seed, not on the order or number of photos.
+        None if the photo has no faces, or if ``inner_lr: auto`` found no gain. The random patches depend on the file's
+        name and the seed, not on the order or number of photos.
         """
         rng = numpy_generator(self.opt.get('manual_seed') or 0, self.photo_key)
         options: dict[str, Any] = {
@@ -299,7 +308,7 @@ class MetaF2NModel(BaseGANSRModel):
         return visuals
 
     def grid_of(self, visuals: Mapping[str, Tensor]) -> Tensor:
-        """With the confidence map of the photo's first face, where there is one."""
+        """Adds the confidence map of the photo's first face to the grid, if there is a face."""
         if not self.faces:
             return super().grid_of(visuals)
         lq, hq = self.faces[0]
@@ -308,5 +317,5 @@ class MetaF2NModel(BaseGANSRModel):
 
 
 def parameters(net: nn.Module) -> Params:
-    """The parameters of a network by name."""
+    """Returns the parameters of a network by name."""
     return dict(net.named_parameters())

@@ -1,4 +1,4 @@
-"""Schemas of the option blocks that our models read."""
+"""Option schemas of the models: the blocks meta, face, performance, color_fix, train, val and logger."""
 
 from __future__ import annotations
 
@@ -17,46 +17,51 @@ class MetaOptions(Strict):
     renamed = {'adapted': 'adapt_only'}
 
     mode: Literal['first', 'first_mask', 'second'] = 'second'
-    """Gradient of the outer loss through the inner loop: ``second`` exact, ``first_mask`` without the Hessian but with
-    the MaskNet term, ``first`` with neither (MaskNet then learns from its regulariser alone).
+    """Gradient of the outer loss through the inner loop. ``second`` is exact. ``first_mask`` leaves out the Hessian and
+    keeps the MaskNet term. ``first`` leaves out both; MaskNet then learns only from its regulariser.
     """
     inner_lr: Annotated[float, Field(ge=0)] | Literal['learned', 'auto'] = 1e-2
-    """Step size α of the inner loop; 0.01 in the paper. ``learned`` learns one for each adapted tensor along with the
-    generator (`InnerRates`), kept in its checkpoint. ``auto``, at test time alone, tries 0.01 and less on patches that
-    take no part in the step, and does not adapt where nothing is gained (`adapt_guarded`).
+    """Step size α of the inner loop; 0.01 in the paper. ``learned`` trains one for each adapted tensor, together with
+    the generator (`InnerRates`), and saves them in its checkpoint. ``auto``, only at test time, tries 0.01 and smaller
+    values, checks each on patches that were not used in the step, and does not adapt if there is no gain
+    (`adapt_guarded`).
     """
     inner_lr_start: float = Field(1e-2, gt=0)
-    """What learned rates begin at, with ``inner_lr: learned``."""
+    """Initial value of the learned rates, with ``inner_lr: learned``."""
     inner_steps: int = Field(1, ge=1)
     """Number of inner steps; 1 in the paper."""
     adapt_only: tuple[str, ...] | None = None
-    """Name patterns (``conv_*``, ``body.*``) of the generator's tensors that the inner loop may move; all if None."""
+    """Name patterns (``conv_*``, ``body.*``) of the generator's tensors that the inner loop may change; all if None."""
     annealing_iters: int = Field(0, ge=0)
-    """With several inner steps, the iterations over which the weights of the outer losses after each step go from
-    uniform to the last step alone; 0 means the last step alone from the start.
+    """With several inner steps, the outer loss is a weighted sum of the losses after each step. In the first
+    `annealing_iters` iterations the weights change from equal to all on the last step; with 0 only the last step counts
+    from the start.
     """
     unadapted_weight: float = Field(0, ge=0)
-    """Weight w of L(θ), the outer loss without adaptation, added so that a photo without faces is served well too; 0,
-    the paper's, leaves θ free to be good at nothing but adapting.
+    """Weight w of L(θ), the outer loss without adaptation, which is added so that photos without faces are restored
+    well too. With 0, as in the paper, θ is trained only for its result after adaptation.
     """
     checkpointing: bool = False
-    """Recompute the generator's activations on the query in its backward pass: less memory, more time."""
+    """Whether the generator's activations on the query images are computed again in the backward pass: less memory,
+    more time.
+    """
     keep_graph: bool = True
-    """Keep the graph of the last inner step while the outer loss is differentiated, instead of making it again: faster;
-    false saves memory.
+    """Whether the graph of the last inner step is kept while the outer loss is differentiated. ``false`` builds it
+    again: less memory, more time.
     """
     curvature: Literal['auto', 'forward', 'reverse'] = 'auto'
-    """How second derivatives are taken; all routes are exact. ``auto`` goes forward where the generator's operations
-    allow it; ``reverse`` saves the attempt where they do not (SwinIR, batch normalisation).
+    """How second derivatives are computed; all ways are exact. ``auto`` uses forward-mode differentiation if all
+    operations of the generator support it, and reverse mode otherwise. ``reverse`` skips the attempt, for generators
+    that do not support it (SwinIR, batch normalisation).
     """
 
 
 class FaceOptions(Strict):
-    """The block ``face``: what the inner loop sees of the faces."""
+    """The block ``face``: the pairs of faces that the inner loop uses."""
 
     restorer: RestorerOptions | None = None
-    """The frozen face restorer of training, see `RestorerOptions`; None takes the high-quality face itself, an upper
-    bound for runs without a restorer's weights.
+    """The frozen face restorer of training, see `RestorerOptions`. None uses the high-quality face itself as the
+    target: an upper bound, for runs without the weights of a restorer.
     """
     patches: int = Field(16, ge=1)
     """Number of random patches per face at test time; 16 in the authors' program."""
@@ -65,195 +70,210 @@ class FaceOptions(Strict):
 
 
 class PerformanceOptions(Strict):
-    """The block ``performance``: arithmetic that trades a little accuracy, or nothing but layout, for time.
+    """The block ``performance``: faster arithmetic and memory layouts for training.
 
     Validation and restoring stay in float32.
     """
 
     autocast: Literal['bf16', 'fp16'] | None = None
-    """``bf16`` computes the networks of a training in bfloat16 (8 bits of precision) where torch holds that to be safe;
-    weights, gradients, losses and second derivatives' sums stay in float32. ``fp16`` takes float16 (11 bits, but a
-    small range) with losses scaled by torch's `GradScaler`; only for models that differentiate once. None computes all
-    in float32.
+    """``bf16`` computes the networks in bfloat16 (8 bits of precision) in training, for the operations that
+    `torch.autocast` selects; weights, gradients, losses and the sums of second derivatives stay in float32. ``fp16``
+    uses float16 (11 bits, but a small range) with losses scaled by torch's `GradScaler`; only for models that
+    differentiate once. None computes everything in float32.
     """
     channels_last: bool = False
-    """Keeps images and weights with their channels innermost, which convolutions prefer on CPUs with oneDNN and on GPUs
-    with tensor cores; results differ by rounding.
+    """Whether images and weights are stored with the channels as the innermost dimension. Convolutions are then faster
+    on CPUs with oneDNN and on GPUs with tensor cores. Results differ by rounding.
     """
     tf32: bool | None = None
-    """Whether GPUs may round the factors of float32 products to 10 bits; None leaves torch's own choice."""
+    """Whether GPUs may round the factors of float32 products to TF32 (10 bits of mantissa); None keeps torch's setting.
+    """
     compile: str | None = None
-    """A backend of `torch.compile` for the generator (``inductor``); only for models that differentiate it once, as
-    compiled graphs refuse a second time.
+    """Backend of `torch.compile` for the generator (``inductor``). Only for models that differentiate it once: compiled
+    graphs do not support second derivatives.
     """
     concatenations: Literal['parts', 'whole'] = 'parts'
-    """``parts`` keeps a concatenation for the backward pass as its parts, which are kept anyway: half the memory of a
-    network of dense blocks (RRDBNet) for one more copy; ``whole`` leaves it to torch.
+    """How a concatenation is kept for the backward pass. ``parts`` keeps only its parts, which are in memory anyway,
+    and concatenates them again: half the memory of a network of dense blocks (RRDBNet), for one more copy. ``whole``
+    keeps the concatenation, as torch does.
     """
 
 
 class ColorFixOptions(Strict):
-    """The block ``color_fix``: restored images get the low frequencies of the images they were made from.
+    """The block ``color_fix``: gives restored images the low frequencies of their low-quality images.
 
-    See `low_frequency_fix`. Without the block nothing is changed, as in the papers.
+    See `low_frequency_fix`. Without this block nothing is changed, as in the papers.
     """
 
     type: ColorFixName = 'none'
-    """``lowfreq`` puts the low frequencies back, ``wavelet`` is StableSR's fix, ``none`` changes nothing."""
+    """``lowfreq`` takes the low frequencies from the low-quality image, ``wavelet`` is StableSR's fix, ``none`` changes
+    nothing.
+    """
     sigma: float | None = Field(None, gt=0)
-    """Standard deviation of ``lowfreq`` in low-quality pixels; None mixes bands, the finer
-    the less, by the noise and the blur of each image."""
+    """Standard deviation of the Gaussian of ``lowfreq`` in low-quality pixels. None mixes several frequency bands, the
+    finer ones less, by the noise and the blur of each image.
+    """
     in_training: bool = False
-    """Whether the fix is part of the generator in training, too: losses, the inner loop and the discriminator see its
-    output, so that nothing can be learned about tones. Else validation and test apply it, and training does not.
+    """Whether the fix is part of the generator in training too. Losses, the inner loop and the discriminator then see
+    its output, so that the generator does not learn brightness and colour. Otherwise only validation and test apply it.
     """
 
     @model_validator(mode='after')
     def _only_keys_that_act(self) -> ColorFixOptions:
         if self.type != 'lowfreq' and self.sigma is not None:
-            raise ValueError('sigma has an effect on the type lowfreq alone; remove it')
+            raise ValueError('sigma has an effect only with the type lowfreq; remove it')
         if self.type == 'none' and self.in_training:
             raise ValueError('in_training has no effect without a type; give lowfreq or wavelet')
         return self
 
 
 class SafetyOptions(Strict):
-    """The block ``train.safety``: what happens to gradients that would do harm."""
+    """The block ``train.safety``: clipping of gradients, and the end of a training whose gradients are not finite."""
 
     clip_grad_norm: float | None = Field(None, gt=0)
     """Largest 2-norm of all gradients of one optimizer together; None does not clip."""
     max_bad_steps: int = Field(20, ge=1)
-    """After this many steps in a row whose loss or gradient is not finite, training ends with an error. Such a step
-    changes no weight and no average.
+    """Number of steps in a row without a finite gradient after which training ends with an error. Such steps are
+    skipped: they change no weight and no average.
     """
 
 
 class OptimizerOptions(Strict):
-    """A block ``train.optim_*``: ``type``, a class by its name, and its arguments."""
+    """A block ``train.optim_*``: ``type``, the name of a class, and its arguments."""
 
     model_config = {**Strict.model_config, 'extra': 'allow'}
 
     type: str
-    """A class of ``torch.optim`` by its name (``AdamW``), or of schedulefree (``AdamWScheduleFree``) or
-    pytorch_optimizer (``Adan``, ``Lion``), which the extra ``optimizers`` installs; its other arguments stand beside
-    it, with the library's defaults."""
+    """Name of a class of ``torch.optim`` (``AdamW``), of schedulefree (``AdamWScheduleFree``) or of pytorch_optimizer
+    (``Adan``, ``Lion``); the extra ``optimizers`` installs the last two. Its other arguments are keys of this block;
+    their defaults are those of the library.
+    """
     lr: float = Field(gt=0)
-    """Learning rate at the start, which ``train.scheduler`` changes."""
+    """Learning rate at the start; ``train.scheduler`` changes it."""
 
 
 class AverageOptions(Strict):
-    """The block ``train.ema``: an average of the generator's weights that validates and is saved beside them."""
+    """The block ``train.ema``: an average of the generator's weights, used by validation and saved beside them."""
 
     decay: float = Field(0.999, ge=0, le=1)
-    """Part of the average that stays in each step; the longest it gets where `power` is given."""
+    """Share of the old average in the new one, at each averaging. With `power` it is the largest decay."""
     power: float | None = Field(None, gt=0)
     """Lets the decay grow with the number n of averagings, as 1 - n^(-power), up to `decay`; 0.75 is usual. With 1 and
-    a decay of 1 the average is the plain mean of all weights since the warm-up (SWA, Izmailov et al. 2018)."""
+    a decay of 1 the average is the plain mean of all weights since the warm-up (SWA, Izmailov et al. 2018).
+    """
     warmup_steps: int = Field(0, ge=0)
-    """Steps at the start in which the average is just the weights."""
+    """Number of steps at the start in which the average is a copy of the weights."""
     every: int = Field(1, ge=1)
     """Steps between two averagings."""
     switch_every: int | None = Field(None, ge=1)
-    """Steps between two moments at which training goes on from the average (Switch EMA, Li et al. 2024, arXiv
-    2402.09240); None never does."""
+    """Steps between two copies of the average into the trained weights (Switch EMA, Li et al. 2024, arXiv 2402.09240).
+    None never copies it.
+    """
 
 
 SCHEDULER = (
-    "Course of the learning rate over iterations: ``type`` and its arguments. BasicSR's ``MultiStepLR`` and "
-    '``CosineAnnealingRestartLR``, or any class of ``torch.optim.lr_scheduler``; ``SequentialLR`` and '
-    '``ChainedScheduler`` take a list ``schedulers`` of such blocks; ``ReduceLROnPlateau`` takes ``metric``, one of '
-    '``val.metrics``. None keeps the rates as they are.'
+    "Schedule of the learning rate: ``type`` and its arguments. The type is BasicSR's ``MultiStepLR`` or "
+    '``CosineAnnealingRestartLR``, or any class of ``torch.optim.lr_scheduler``. ``SequentialLR`` and '
+    '``ChainedScheduler`` take a list ``schedulers`` of such blocks. ``ReduceLROnPlateau`` takes ``metric``, one of '
+    '``val.metrics``. None keeps the rates constant.'
 )
 
 
 class GANTrainOptions(Strict):
-    """The block ``train`` of our models."""
+    """The block ``train`` of the models of this package."""
 
     losses: list[dict[str, Any]] = Field(min_length=1)
-    """Losses that are summed, each ``{type, name, target, start_iter, ...}`` with the arguments of its type."""
+    """Losses, whose sum is minimised. Each is ``{type, name, target, start_iter, ...}`` with the arguments of its type.
+    """
     total_iter: int = Field(ge=1)
-    """Iterations of the whole training; each takes one batch per process."""
+    """Number of iterations of the whole training. An iteration uses one batch per process."""
     warmup_iter: int = -1
-    """Iterations over which the learning rate grows linearly from 0; -1 means none."""
+    """Iterations over which the learning rate grows linearly from 0; -1 means no warm-up."""
     ema_decay: float = Field(0, ge=0, lt=1)
-    """Decay of the exponential moving average of the generator, for example 0.999; 0 keeps none. Short for
-    ``ema: {decay: ...}``."""
+    """Decay of the exponential moving average of the generator's weights, for example 0.999; 0 means no average. Short
+    for ``ema: {decay: ...}``.
+    """
     ema: AverageOptions | None = None
-    """Other averages of the generator's weights: with a decay that grows, a warm-up, or that training switches to."""
+    """Other averages of the generator's weights: with a growing decay, with a warm-up, or Switch EMA."""
     accumulate: int = Field(1, ge=1)
-    """Batches whose gradients are averaged for each step of the optimizers; an iteration is still one batch."""
+    """Number of batches whose gradients are averaged for one step of the optimizers. An iteration is still one batch.
+    """
     optim_g: OptimizerOptions
-    """Optimizer of the generator and of what is learned with it (MaskNet, inner rates)."""
+    """Optimizer of the generator, and of MaskNet and the learned inner rates."""
     optim_d: OptimizerOptions | None = None
-    """Optimizer of the discriminator; needed where a loss is adversarial."""
+    """Optimizer of the discriminator; required if a loss is adversarial."""
     scheduler: dict[str, Any] | None = Field(None, description=SCHEDULER)
     augmentations: list[dict[str, Any]] = []
-    """The list of augmentations that mix images of a batch, for example ``[{type: CutMix, prob: 0.5}]``; a batch gets
-    one of them at most. See `metaf2n_arch.data.augmentations`."""
+    """List of augmentations that mix the images of a batch, for example ``[{type: CutMix, prob: 0.5}]``. A batch gets
+    at most one of them. See `metaf2n_arch.data.augmentations`.
+    """
     net_d_iters: int = Field(1, ge=1)
-    """Iterations between two updates of the generator; the discriminator is updated in each."""
+    """Iterations between two updates of the generator; the discriminator is updated in each iteration."""
     net_d_init_iters: int = Field(0, ge=0)
-    """Iterations at the start in which the discriminator alone is trained."""
+    """Number of iterations at the start in which only the discriminator is trained."""
     safety: SafetyOptions = SafetyOptions()
-    """What happens to gradients that would do harm."""
+    """Clipping of gradients, and the end of a training whose gradients are not finite."""
 
     @model_validator(mode='after')
     def _that_fit_together(self) -> GANTrainOptions:
         if self.ema is not None and self.ema_decay:
-            raise ValueError('ema and ema_decay are two averages; leave ema_decay out and give ema.decay')
+            raise ValueError('ema and ema_decay are two averages; remove ema_decay and give ema.decay')
         if self.total_iter % self.accumulate:
             raise ValueError(
                 f'total_iter ({self.total_iter}) must be a multiple of accumulate ({self.accumulate}), else the last '
-                'batches would teach nothing'
+                'batches would not be used'
             )
         return self
 
     @property
     def average(self) -> AverageOptions | None:
-        """What ``ema`` or ``ema_decay`` asks for."""
+        """The average of ``ema`` or ``ema_decay``; None without one."""
         return self.ema or (AverageOptions(decay=self.ema_decay) if self.ema_decay > 0 else None)
 
 
 class ValOptions(Strict):
-    """The block ``val`` of our models."""
+    """The block ``val`` of the models of this package."""
 
     val_freq: float | None = Field(None, gt=0)
     """Iterations between two validations in training."""
     save_img: bool = False
-    """Whether restored images are written; `suffix` is added to their names at test time."""
+    """Whether restored images are written; at test time `suffix` is added to their names."""
     save_unadapted: bool = False
-    """Whether the images restored without adaptation are written beside them, into ``unadapted/``."""
+    """Whether the images restored without adaptation are also written, into the subfolder ``unadapted/``."""
     suffix: str | None = None
-    """Added to the names of restored images at test time; the name of the run if None."""
+    """Text added to the names of restored images at test time; None adds the name of the run."""
     pbar: bool = False
     """Whether a progress bar is shown."""
     metrics: dict[str, dict[str, Any]] | None = None
-    """What is measured, by the name that logs show: ``{type, better, ...}``, per image or over a whole set; ``{type:
-    pyiqa, name: topiq_nr}`` is any metric of pyiqa."""
+    """Metrics by the names shown in logs: ``{type, better, ...}``, computed per image or over the whole set. ``{type:
+    pyiqa, name: topiq_nr}`` is a metric of pyiqa, by its name there.
+    """
     allow_missing: bool = False
-    """Whether a test goes on without the metrics whose weights are not on this machine; a training always does."""
+    """Whether a test runs without the metrics whose weights are not on this machine; a training always does."""
 
 
 class LoggerOptions(Strict):
-    """The block ``logger``: how often to print and to save, and whether to write for tensorboard or wandb."""
+    """The block ``logger``: how often to log and to save, and whether to write for TensorBoard or Weights & Biases."""
 
     print_freq: int = Field(100, ge=1)
-    """Iterations between two lines of the log."""
+    """Iterations between two log lines."""
     loss_shares: bool = False
-    """Whether each loss's share of the gradient that reaches the generator's output is logged as ``share_<name>``
-    (0 to 1), measured in the iterations that are printed; a loss below 0.5 % is warned about once."""
+    """Whether the share of each loss in the gradient at the generator's output is logged as ``share_<name>``, 0 to 1,
+    in the iterations that are logged. A share below 0.5 % gives a warning once; without this option only the first
+    logged iteration is checked.
+    """
     save_checkpoint_freq: float = Field(5000, gt=0)
     """Iterations between two checkpoints."""
     keep_last: int | None = Field(None, ge=1)
-    """Number of checkpoints with their states to keep; older ones are removed, except for the networks of the iteration
-    at which a validation metric was best. None keeps all.
+    """Number of checkpoints to keep, with their training states. Older ones are removed, except the networks of the
+    iterations at which a validation metric was best. None keeps all.
     """
     save_in_background: bool = False
-    """Whether checkpoints are written by a thread, from a copy in memory, so that training does not wait for the disk.
-    The files are the same to the bit. It takes as much memory as a checkpoint is large, and a training that is killed
-    while the thread writes goes on from the checkpoint before.
+    """Whether a thread writes the checkpoints, from a copy in memory, so that training does not wait for the disk. The
+    files are bitwise the same. It needs as much memory as a checkpoint is large. If the training is killed while the
+    thread writes, it resumes from the checkpoint before.
     """
     use_tb_logger: bool = False
-    """Whether losses, metrics and pictures are written for tensorboard."""
+    """Whether losses, metrics and images are written for TensorBoard."""
     wandb: dict[str, Any] | None = None
-    """``{project: ..., resume_id: ...}`` sends the values to Weights & Biases as well; None sends nothing."""
+    """``{project: ..., resume_id: ...}`` also sends the values to Weights & Biases; None sends nothing."""

@@ -1,4 +1,4 @@
-"""One optimizer step over several batches, that several processes agree on and that no NaN survives."""
+"""Optimizer steps: gradients averaged over batches and processes, checked to be finite, clipped."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from metaf2n_arch.utils.checks import TrainingDiverged
 
 
 def broadcast_from_first(net: nn.Module) -> None:
-    """Gives every process the parameters and buffers of rank 0."""
+    """Copies the parameters and buffers of rank 0 to every process."""
     with torch.no_grad():
         for tensor in net.state_dict().values():
             dist.broadcast(tensor, src=0)
 
 
 def average_gradients(params: Iterable[Tensor]) -> None:
-    """Replaces each ``.grad`` by its mean over all processes, in one message.
+    """Replaces each ``.grad`` by its mean over all processes, in one collective call.
 
-    `DistributedDataParallel` averages in hooks of ``backward``, which gradients made by `torch.autograd.grad` never
-    run. Where one process has no gradient of a tensor it counts as zero; where none has, there is none afterwards
-    either, as an optimizer takes a step on zeros, too.
+    `DistributedDataParallel` averages in hooks of ``backward``, which `torch.autograd.grad` does not run. A missing
+    gradient of one process counts as zero. If no process has a gradient of a tensor it stays None, because an optimizer
+    would take a step on zeros too.
     """
     params = list(params)
     having = torch.tensor([p.grad is not None for p in params], dtype=params[0].dtype, device=params[0].device)
@@ -39,21 +39,21 @@ def average_gradients(params: Iterable[Tensor]) -> None:
 
 
 def trained_by(*optimizers: torch.optim.Optimizer) -> list[Tensor]:
-    """The parameters that optimizers train, in the order of their groups."""
+    """Returns the parameters of optimizers, in the order of their groups."""
     return [p for optimizer in optimizers for group in optimizer.param_groups for p in group['params']]
 
 
 class Accumulation:
-    """The mean of the gradients of several batches, so that one step learns from all of them.
+    """Gradient accumulation: the mean of the gradients of several batches, for one optimizer step.
 
-    Each batch's loss counts alike: where losses are means over images (or tasks), the gradient is that of one batch
-    with all the images. What compares the images of a batch with each other still sees one batch at a time.
+    All batches have the same weight. If the losses are means over images (or tasks), the gradient equals that of one
+    batch with all images. Losses and layers that compare the images of a batch still see one batch at a time.
 
     Args:
-        number: batches for each step.
+        number: batches per step.
 
     Attributes:
-        position: batches taken in since the last step.
+        position: batches added since the last step.
     """
 
     def __init__(self, number: int) -> None:
@@ -62,7 +62,7 @@ class Accumulation:
         self._sums: list[Tensor | None] = []
 
     def complete(self, params: Sequence[Tensor]) -> bool:
-        """Takes the ``.grad`` of a batch in; returns whether ``.grad`` now holds the mean of a step."""
+        """Adds the ``.grad`` of a batch; returns True if ``.grad`` now holds the mean for a step."""
         if self.number == 1:
             return True
         if self.position == 0:
@@ -81,13 +81,13 @@ class Accumulation:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty between steps; else with the gradients so far, of this process."""
+        """Returns the accumulated gradients of this process; empty directly after a step."""
         if not self.position:
             return {}
         return {'position': self.position, 'sums': [None if g is None else g.cpu() for g in self._sums]}
 
     def load_state_dict(self, state: Mapping[str, Any], params: Sequence[Tensor]) -> None:
-        """Takes the gradients back, unless they belong to another number of batches or other parameters."""
+        """Restores the gradients; ignores them if the number of batches or the parameters have changed."""
         sums = state.get('sums', [])
         if state.get('position', 0) >= self.number or len(sums) != len(params):
             return
@@ -96,16 +96,17 @@ class Accumulation:
 
 
 class GuardedStep:
-    """Steps an optimizer unless a gradient is not finite.
+    """Steps an optimizer, or skips the step if a gradient is not finite (a bad step).
 
     Args:
-        options: clipping norm, and how many bad steps in a row end the training.
+        options: clipping norm, and the number of bad steps in a row that ends the training.
         distributed: whether gradients are averaged over processes first.
-        scaler: what scales losses for float16 gradients. An overflow lowers its scale, and is no bad step unless the
-            scale has come down to 1.
+        scaler: loss scaler for float16 gradients. An overflow lowers its scale; it counts as a bad step only once the
+            scale is down to 1.
 
     Attributes:
-        skipped: bad steps so far; `in_a_row`: bad steps since the last good one.
+        skipped: bad steps so far.
+        in_a_row: bad steps since the last good one.
     """
 
     def __init__(
@@ -118,11 +119,11 @@ class GuardedStep:
         self.in_a_row = 0
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """The loss to differentiate in place of `loss`."""
+        """Returns the loss to differentiate: `loss`, multiplied by the scale if there is a scaler."""
         return loss if self.scaler is None else self.scaler.scale(loss)
 
     def __call__(self, optimizer: torch.optim.Optimizer, current_iter: int) -> bool:
-        """Averages, checks, clips and steps; returns whether the step was taken.
+        """Averages, checks and clips the gradients, and steps; returns whether the step was taken.
 
         Raises:
             TrainingDiverged: after `max_bad_steps` bad steps in a row.
@@ -164,5 +165,5 @@ class GuardedStep:
         if self.in_a_row >= self.options.max_bad_steps:
             raise TrainingDiverged(
                 f'iteration {current_iter}: the gradient was not finite for {self.in_a_row} steps in a row; '
-                'they changed no weight. Lower the learning rate or inner_lr, or set train.safety.clip_grad_norm.'
+                'they were skipped. Lower the learning rate or inner_lr, or set train.safety.clip_grad_norm.'
             )

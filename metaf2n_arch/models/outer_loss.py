@@ -1,4 +1,4 @@
-"""The outer loss of one task, image by image where that is the same, and what the discriminator learns from it."""
+"""Outer loss of one task, computed image by image where the sum is the same; also trains the discriminator."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 class OuterLoss:
     """The outer loss of a task as a sum of terms (θ', φ, step) -> scalar.
 
-    One term for each query image if every loss is a sum over the images (`LossTerms.shares`) and no network looks at
-    several at once, so that the graph of one image is alive at a time; else one for all.
+    There is one term for each query image, if every loss is a sum over images (`LossTerms.shares`) and no network mixes
+    the images of a batch. Then only the graph of one image is in memory at a time. Otherwise there is one term for all
+    images.
 
     Args:
-        model: the networks, losses and options.
-        task: its query images are restored and compared.
+        model: the model, with its networks, losses and options.
+        task: its query images are restored and compared with their ground truth.
         current_iter: iteration, for losses that start later.
 
     Attributes:
-        terms: the terms, as `meta_gradient` wants them. After the last inner step, and then alone, the discriminator is
-            taught by the same outputs; step 0 is the loss without adaptation.
-        values: what to log, noted after the last inner step.
+        terms: the terms, as `meta_gradient` expects them. Step 0 is the loss without adaptation. After the last inner
+            step they also add the discriminator's gradient, from the same outputs.
+        values: values to log, recorded after the last inner step.
     """
 
     def __init__(self, model: MetaF2NModel, task: Task, current_iter: int) -> None:

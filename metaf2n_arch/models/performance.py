@@ -1,4 +1,4 @@
-"""Faster arithmetic for the networks of a training, each kind an option; losses and weights stay in float32."""
+"""Mixed precision, memory layout and TF32 for the networks in training; losses and weights stay in float32."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Performance:
-    """How networks are called in training.
+    """Calls of networks in training, by the block ``performance``.
 
     Args:
-        options: what is wanted.
-        device: where the networks are.
+        options: the block.
+        device: device of the networks.
     """
 
     def __init__(self, options: PerformanceOptions, device: torch.device) -> None:
@@ -34,14 +34,14 @@ class Performance:
             torch.backends.cudnn.allow_tf32 = options.tf32
 
     def lay_out(self, net: nn.Module) -> nn.Module:
-        """Brings a network's weights to the wanted layout; their values stay."""
+        """Changes the memory layout of a network's weights as the options say; their values do not change."""
         for p in net.parameters():
             if self.memory_format is not None and p.ndim == 4:
                 p.data = p.data.contiguous(memory_format=self.memory_format)
         return net
 
     def faster(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns `call` in the wanted arithmetic, its results in float32."""
+        """Returns `call` in the precision of the options, with its results in float32."""
         if self.options.autocast is None:
             return call
 
@@ -55,11 +55,11 @@ class Performance:
         return autocast_call
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """A new scaler of losses, where gradients are float16 and would underflow; else None."""
+        """Returns a new loss scaler for float16, where small gradients would become 0; else None."""
         return torch.amp.GradScaler(self.device.type) if self.options.autocast == 'fp16' else None
 
     def saving(self) -> AbstractContextManager[None]:
-        """A block whose graphs save memory, see `saved_in_parts`. Compiled networks decide themselves what to save."""
+        """Returns a context in which graphs need less memory, see `saved_in_parts`; not for compiled networks."""
         wanted = self.options.concatenations == 'parts' and self.options.compile is None
         return saved_in_parts() if wanted else nullcontext()
 

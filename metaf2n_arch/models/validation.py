@@ -1,6 +1,6 @@
-"""One validation of one data set: restore, evaluate, save, report; shared out over the processes.
+"""Validation on one data set: restore, evaluate, save, report; the images are divided among the processes.
 
-In the stock loop rank 0 works alone while the others run into their time-out.
+In BasicSR rank 0 validates alone while the others wait, until their collective call times out.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.models.evaluation import RESULT, UNADAPTED, Evaluator, Image, better_of, to_images, write_json
 from metaf2n_arch.models.image_grid import image_grid
 from metaf2n_arch.models.optimizers import at_average
+from metaf2n_arch.utils.numbers import rounded
 
 MAX_GRIDS = 8
-"""How many images of a set tensorboard shows at each validation."""
+"""Largest number of images of a data set that TensorBoard shows at each validation."""
 
 
 class ValidationMixin:
-    """`nondist_validation` and `dist_validation` of our models, in place of the stock ones, and what they may override.
+    """`nondist_validation` and `dist_validation` for the models of this package, and hooks that they may override.
 
-    A model's `get_current_visuals` returns ``result``, and ``unadapted``, ``gt``, ``lq`` where there are: (1, 3, H, W)
-    RGB in [0, 1]. Every metric is reported for each variant of the output.
+    A model's `get_current_visuals` returns ``result`` and, if available, ``unadapted``, ``gt`` and ``lq``:
+    (1, 3, H, W) RGB in [0, 1]. Every metric is reported for ``result`` and for ``unadapted``.
     """
 
     def dist_validation(
@@ -41,14 +42,14 @@ class ValidationMixin:
     nondist_validation = dist_validation
 
     def grid_of(self, visuals: Mapping[str, Tensor]) -> Tensor:
-        """The picture that tensorboard shows of one image, see `image_grid`."""
+        """Returns the image grid that TensorBoard shows for one image, see `image_grid`."""
         return image_grid(visuals)
 
     def start_validation(self) -> None:
-        """Called before the first image, for counters of a model."""
+        """Called before the first image, to reset the counters of a model."""
 
     def validation_notes(self) -> dict[str, float]:
-        """Further counts of this validation to log, such as the number of images without faces; summed over ranks."""
+        """Returns further counts to log, for example of images without faces; they are summed over the processes."""
         return {}
 
 
@@ -56,14 +57,14 @@ class Validation:
     """Validates any model that follows BasicSR's `SRModel` on one data set.
 
     Args:
-        model: has ``opt``, ``feed_data``, ``test``, ``get_current_visuals``; the hooks of `ValidationMixin` where it
-            wants them.
-        loader: of the images, one at a time; its data set's ``opt['name']`` names it. Each process takes every
-            world_size-th image.
+        model: has ``opt``, ``feed_data``, ``test`` and ``get_current_visuals``; the hooks of `ValidationMixin` are
+            optional.
+        loader: loads the images, one at a time; the name of the data set is its ``opt['name']``. Each process takes
+            every world_size-th image.
         current_iter: iteration, or the name of a test run.
-        tb_logger: tensorboard writer or None.
+        tb_logger: TensorBoard writer or None.
         save_img: whether to write the restored images.
-        alone: whether this process takes all images, whatever the others do.
+        alone: whether this process takes all images, without the other processes.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Validation:
         self.tb_logger = tb_logger
         self.save_img = save_img
         metrics = self.options.get('metrics') or {}
-        for entry in metrics.values():  # where the host's record of the best looks
+        for entry in metrics.values():  # BasicSR's record of the best values reads it
             entry.setdefault('better', better_of(entry))
         self.evaluator = Evaluator(metrics)
 
@@ -100,7 +101,7 @@ class Validation:
             self._report(result, notes)
 
     def _share(self) -> Iterable[Mapping[str, Any]]:
-        """This process's images; where it takes all, as the loader itself gives them."""
+        """The images of this process; if it takes all of them, the loader itself."""
         if self.alone:
             return self.loader
         dataset, processes = self.loader.dataset, self.opt['world_size']
@@ -144,7 +145,7 @@ class Validation:
             target = folder / self.name / f'{image}_{self.options.get("suffix") or self.opt["name"]}.png'
         _write(target, visuals[RESULT])
         if UNADAPTED in visuals and self.options.get('save_unadapted', False):
-            # Beside the results, not among them, so that a folder of results can be evaluated as it is.
+            # In a subfolder, so that the folder of results can be evaluated as it is.
             _write(target.parent / UNADAPTED / target.name, visuals[UNADAPTED])
 
     def _report(self, result: dict[str, dict[str, float]], notes: Mapping[str, float]) -> None:
@@ -158,7 +159,7 @@ class Validation:
                     label = metric if variant == RESULT else f'{metric}_{variant}'
                     self.tb_logger.add_scalar(f'metrics/{self.name}/{label}', value, self.current_iter)
         root = self.opt['path'].get('experiments_root' if self.opt['is_train'] else 'results_root')
-        if root is not None:  # a program of somebody else may validate without a folder of its own
+        if root is not None:  # another program may validate without a folder
             target = Path(root) / f'metrics_{self.name}.json'
             content = {'dataset': self.name, 'iteration': self.current_iter, 'mean': result, 'notes': dict(notes)}
             if self.opt['is_train']:
@@ -169,12 +170,12 @@ class Validation:
         value = result[RESULT][metric]
         if math.isnan(value):
             return f'\t # {metric}: missing'
-        line = f'\t # {metric}: {value:.4f}'
+        line = f'\t # {metric}: {rounded(value):.4f}'
         if UNADAPTED in result:
             before = result[UNADAPTED][metric]
             lower_is_better = self.options['metrics'][metric].get('better') == 'lower'
             gain = before - value if lower_is_better else value - before
-            line += f' (before adaptation {before:.4f}, gain {round(gain, 4) + 0.0:+.4f})'
+            line += f' (before adaptation {rounded(before):.4f}, gain {rounded(gain):+.4f})'
         missing = self.evaluator.table.missing(RESULT, metric)
         if missing:
             line += f' (missing for {missing} images)'
@@ -182,12 +183,12 @@ class Validation:
             self.model._initialize_best_metric_results(self.name)
             self.model._update_best_metric_result(self.name, metric, value, self.current_iter)
             best = self.model.best_metric_results[self.name][metric]
-            line += f'\tBest: {best["val"]:.4f} @ {best["iter"]} iter'
+            line += f'\tBest: {rounded(best["val"]):.4f} @ {best["iter"]} iter'
         return line
 
 
 def with_history(file: Path, iteration: int | str, mean: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """The means of all validations of a training up to this one; what a resumed training does again counts anew."""
+    """Returns the means of all validations up to this one; those that a resumed training repeats are replaced."""
     try:
         known = json.loads(file.read_text(encoding='utf-8'))['history']
         earlier = [entry for entry in known if entry['iteration'] < iteration]
@@ -201,7 +202,7 @@ def _write(target: Path, image: Image) -> None:
 
 
 def summed_over_processes(counts: Mapping[str, float]) -> Mapping[str, float]:
-    """The sum of each named count over all processes."""
+    """Returns the sum of each count over all processes."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return counts
     gathered: list[Any] = [None] * dist.get_world_size()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metaf2n_arch.photos.jobs import Job
+from metaf2n_arch.utils.numbers import rounded
 
 RESTORED, REFUSED, PASSED = 'restored', 'refused', 'passed over'
 
@@ -114,7 +115,7 @@ def decibels(value: float) -> str:
     >>> decibels(-0.001), decibels(1.2345)
     ('+0.00 dB', '+1.23 dB')
     """
-    return f'{round(value, 2) + 0.0:+.2f} dB'
+    return f'{rounded(value, 2):+.2f} dB'
 
 
 def _count(number: int, what: str) -> str:

@@ -21,6 +21,7 @@ from metaf2n_arch.report.figures import Panel, loss_curves, side_by_side
 from metaf2n_arch.report.log import series_of
 from metaf2n_arch.utils.checks import DataError, make_folder
 from metaf2n_arch.utils.files import write_whole
+from metaf2n_arch.utils.numbers import rounded
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.resources import option_file
 
@@ -187,7 +188,7 @@ def _spread(gains: np.ndarray) -> str:
 
 def _signed(value: float) -> str:
     """Two digits with their sign, and never -0.00."""
-    return f'{round(float(value), 2) + 0.0:+.2f}'
+    return f'{rounded(float(value), 2):+.2f}'
 
 
 _HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'one step', f'{SMALL_STEPS} small steps']

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from metaf2n_arch.utils.numbers import rounded
+
 BEFORE, AFTER = 'l_g_total_unadapted', 'l_g_total'
 
 
@@ -63,10 +65,10 @@ class Bar:
         losses = ''
         if BEFORE in values and AFTER in values:
             before, after = float(values[BEFORE]), float(values[AFTER])
-            losses = f'loss {before:.4f} → {after:.4f}, gain {round(before - after, 4) + 0.0:+.4f}'
+            losses = f'loss {rounded(before):.4f} → {rounded(after):.4f}, gain {rounded(before - after):+.4f}'
         else:
             found = [name for name in (AFTER, 'l_pix', 'l_total') if name in values]
-            losses = f'loss {float(values[found[0]]):.4f}' if found else ''
+            losses = f'loss {rounded(float(values[found[0]])):.4f}' if found else ''
         self.progress.update(self.task, losses=losses)
 
 

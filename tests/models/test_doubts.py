@@ -45,7 +45,7 @@ def test_a_mask_net_at_zero_is_told(tmp_path, batch, told):
             p.zero_()
     go(model, batch)
     [line] = [line for line in told() if 'MaskNet' in line]
-    assert line.startswith('iteration 2: MaskNet trusts no pixel')
+    assert line.startswith('iteration 2: the confidence of MaskNet is 0')
     assert 'MaskRegularizerLoss' in line
 
 
@@ -91,7 +91,7 @@ def test_an_average_that_hides_what_is_learned_is_told_at_the_start(tmp_path, to
     lines = [line for line in told() if 'the average of the weights' in line]
     assert len(lines) == (part is not None)
     if part is not None:
-        assert f'still {part:.0f} % what it began with' in lines[0]
+        assert f'still {part:.0f} % the first weights' in lines[0]
 
 
 def test_a_loss_without_a_share_is_told_without_being_asked(tmp_path, batch, told):

@@ -167,7 +167,7 @@ def test_a_plateau_of_a_metric_lowers_the_rate_as_torch_does(better, sign):
             {'type': 'ChainedScheduler', 'schedulers': [{'type': 'StepLr', 'step_size': 3}]},
             "train.scheduler.schedulers.0.type is 'StepLr'.*'StepLR'",
         ),
-        ({'type': 'StepLR', 'step_size': 3, 'gama': 2}, 'train.scheduler: StepLR refuses these options: .*gama'),
+        ({'type': 'StepLR', 'step_size': 3, 'gama': 2}, 'train.scheduler: StepLR rejects these options: .*gama'),
         ({'type': 'OneCycleLR', 'max_lr': 1, 'total_steps': 9}, 'OneCycleLR has 9 steps and total_iter is 14'),
         (
             {'type': 'ReduceLROnPlateau', 'metric': 'pnsr'},

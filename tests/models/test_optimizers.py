@@ -90,11 +90,11 @@ def test_an_error_at_the_average_comes_back_too():
         ({'type': 'AdamWScheduleFre', 'lr': 1}, r"optim\.type is 'AdamWScheduleFre', .*'AdamWScheduleFree'"),
         (
             {'type': 'SAM', 'lr': 1},
-            "'SAM', which is built round another optimizer or a model; take another of pytorch_opt",
+            "'SAM', which wraps another optimizer or a model; use another one of pytorch_opt",
         ),
         ({'type': 'SGDScheduleFreeClosure', 'lr': 1}, 'evaluates the loss several times in a step'),
         ({'type': 'SophiaH', 'lr': 1}, 'differentiates the loss a second time'),
-        ({'type': 'Muon', 'lr': 1e-3}, 'Muon refuses these options'),
+        ({'type': 'Muon', 'lr': 1e-3}, 'Muon rejects these options'),
         ({'type': 'Lion', 'lr': 1e-3, 'beta': 1}, r"optim\.beta: unknown key of Lion.*'betas'"),
     ],
 )
