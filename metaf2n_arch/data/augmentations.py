@@ -1,7 +1,8 @@
 """Augmentations that mix images of a batch (MixUp, CutMix, CutBlur, ResizeMix): the YAML list ``train.augmentations``.
 
-A batch gets at most one of them, drawn with the probabilities given (the mixture of augmentations of Yoo et al., CVPR
-2020, arXiv 2004.00448). Boxes lie on the low-quality grid, so that both images of a pair are cut at the same place.
+A batch gets at most one of them, drawn with the given probabilities (mixture of augmentations, Yoo et al., CVPR 2020,
+arXiv 2004.00448). Boxes are drawn on the low-quality pixel grid, so that both images of a pair are cut at the same
+place. Below, s is the upscaling factor.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ Pair = tuple[Tensor, Tensor]
 
 
 class Augmentation(Strict):
-    """What every augmentation has: how often it is used."""
+    """Base class of augmentations, with the option ``prob``."""
 
     keeps_degradation: ClassVar[bool] = False
-    """Whether the low-quality image is still degraded as its whole task is, as `MetaF2NModel` needs."""
+    """Whether all low-quality images keep the common degradation of their task, as `MetaF2NModel` needs."""
 
     prob: float = Field(ge=0, le=1)
-    """Share of the batches that get it, 0 to 1; those of a list sum to 1 at most."""
+    """Probability that a batch gets this augmentation, 0 to 1; those of a list sum to at most 1."""
 
     def __call__(self, lq: Tensor, gt: Tensor, rng: np.random.Generator) -> Pair:
         """Returns (lq, gt) augmented, of the same shapes.
 
         Args:
-            lq: (B, C, h, w) in [0, 1].
-            gt: (B, C, s h, s w) in [0, 1], s whole.
-            rng: source of the draw.
+            lq: low-quality images, (B, C, h, w) in [0, 1].
+            gt: ground truth, (B, C, s·h, s·w) in [0, 1], s an integer.
+            rng: random generator of the draw.
         """
         raise NotImplementedError
 
@@ -54,7 +55,7 @@ class MixUp(Augmentation):
 
 
 class CutMix(Augmentation):
-    """A box of another pair with 1 - λ of the area, λ ~ Beta(α, α) (Yun et al., ICCV 2019, arXiv 1905.04899)."""
+    """Pastes a box of another pair, 1 - λ of the area, λ ~ Beta(α, α) (Yun et al., ICCV 2019, arXiv 1905.04899)."""
 
     keeps_degradation = True
 
@@ -68,13 +69,14 @@ class CutMix(Augmentation):
 
 
 class CutBlur(Augmentation):
-    """A box of the low-quality image, or all but a box, made good: the truth shrunk in its place (Yoo et al.).
+    """Replaces a box of the low-quality image, or all outside a box, by the downscaled ground truth (Yoo et al.).
 
-    The network learns where to restore and how much; the truth stays. Shrinking is bicubic with antialiasing.
+    So the network learns where to restore and how much. The ground truth itself does not change. Downscaling is bicubic
+    with antialiasing.
     """
 
     side: tuple[float, float] = (0.5, 0.9)
-    """Range of the box's sides over the image's, drawn uniformly; 0.7 in the paper."""
+    """Range of the box's side over the image's side, drawn uniformly; 0.7 in the paper."""
 
     def __call__(self, lq: Tensor, gt: Tensor, rng: np.random.Generator) -> Pair:
         box = draw_box((lq.shape[-2], lq.shape[-1]), float(rng.uniform(*self.side)), rng)
@@ -83,13 +85,14 @@ class CutBlur(Augmentation):
 
 
 class ResizeMix(Augmentation):
-    """Another pair, shrunk as a whole and pasted into a box (Qin et al. 2020, arXiv 2012.11101).
+    """Pastes another pair, downscaled as a whole, into a box (Qin et al. 2020, arXiv 2012.11101).
 
-    Low-quality image and truth are shrunk alike, so that the pasted part is less degraded than the rest.
+    Low-quality image and ground truth are downscaled by the same factor, so the pasted part is less degraded than the
+    rest.
     """
 
     side: tuple[float, float] = (0.1, 0.8)
-    """Range of the box's sides over the image's, drawn uniformly; the paper's."""
+    """Range of the box's side over the image's side, drawn uniformly; as in the paper."""
 
     def __call__(self, lq: Tensor, gt: Tensor, rng: np.random.Generator) -> Pair:
         box, shift = draw_box((lq.shape[-2], lq.shape[-1]), float(rng.uniform(*self.side)), rng), _shift(lq, rng)
@@ -106,10 +109,11 @@ class Augmentations:
     Args:
         entries: the YAML list: ``type``, ``prob`` and the type's own options.
         where: key path of the list, for messages.
-        degraded_alike: refuse those after which a low-quality image is not degraded as the rest of its task is.
+        degraded_alike: whether only augmentations with `keeps_degradation` are allowed.
 
     Raises:
-        OptionError: an unknown type or option, or probabilities that sum to more than 1.
+        OptionError: an unknown type or option, an augmentation that is not allowed, or probabilities that sum to more
+            than 1.
     """
 
     def __init__(
@@ -119,18 +123,18 @@ class Augmentations:
         for number, kind in enumerate(self.kinds):
             if degraded_alike and not kind.keeps_degradation:
                 raise OptionError(
-                    f'{where}.{number}: {type(kind).__name__} changes how a task is degraded, to which MetaF2NModel is '
-                    'to adapt; take CutMix, or GANSRModel.'
+                    f'{where}.{number}: {type(kind).__name__} changes how a task is degraded, but MetaF2NModel adapts '
+                    'to one degradation per task; use CutMix, or the model GANSRModel.'
                 )
         total = sum(kind.prob for kind in self.kinds)
         if total > 1 + 1e-9:
-            raise OptionError(f'{where}: the probabilities sum to {total:g}, expected 1 at most: a batch gets one.')
+            raise OptionError(f'{where}: the probabilities sum to {total:g}, expected 1 at most; lower one of them.')
 
     def __bool__(self) -> bool:
         return bool(self.kinds)
 
     def __call__(self, lq: Tensor, gt: Tensor, rng: np.random.Generator) -> Pair:
-        """Returns a batch (lq, gt), augmented or as it is; the draw depends on `rng` alone, and is the first of it."""
+        """Returns a batch (lq, gt), augmented or unchanged; see `Augmentation` for shapes and range."""
         chosen, passed = rng.random(), 0.0
         for kind in self.kinds:
             passed += kind.prob
@@ -152,7 +156,7 @@ def _parsed(entry: Mapping[str, Any], where: str) -> Augmentation:
 
 
 def _shift(batch: Tensor, rng: np.random.Generator) -> int:
-    """By how many places the partners are rolled: never by none, so that no image is mixed with itself."""
+    """Number of places by which the batch is rolled to find partners; not 0, so that no image is mixed with itself."""
     return int(rng.integers(1, len(batch))) if len(batch) > 1 else 0
 
 

@@ -1,4 +1,4 @@
-"""Data set of single clean images and a degradation draw for each, for training without meta-learning."""
+"""Data set of clean images, each with a drawn degradation, for training without meta-learning."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ class DegradationDatasetOptions(DegradedOptions):
     """Options of `DegradationDataset`."""
 
     dataroot_gt: str
-    """Clean images: a folder or a .lmdb folder."""
+    """Folder of clean images, or an LMDB (a folder ending in .lmdb)."""
     meta_info: str | None = None
-    """Text file that lists the images to use."""
+    """Text file that lists the images to use; null uses all."""
     gt_size: int | None = Field(default=256, ge=1)
-    """Side of the random patch; null: the whole image, cut to a multiple of scale."""
+    """Side of the random patch, in pixels of the clean image; null uses the whole image, cropped to a multiple of the
+    scale.
+    """
     use_hflip: bool = True
-    """Random horizontal flips."""
+    """Whether half of the patches, chosen at random, are flipped left to right."""
     use_rot: bool = False
-    """Random quarter turns."""
+    """Whether patches are rotated by a random multiple of 90 degrees."""
 
     @model_validator(mode='after')
     def _size_fits(self) -> DegradationDatasetOptions:
@@ -43,17 +45,19 @@ class DegradationDatasetOptions(DegradedOptions):
 
 @register(DATASET_REGISTRY)
 class DegradationDataset(Dataset[dict[str, Any]]):
-    """One item is one clean image and the draw that the model degrades it by, on its device.
+    """Clean images, each with a drawn degradation, which the model applies on its device.
 
-    Each visit in training draws patch, flip and degradation anew, see `Visits`. Outside training an item is always the
-    same: the middle of the image, unflipped, and one draw.
+    In training each visit draws patch, flip and degradation again, see `Visits`. Outside training an item is always the
+    same: the centre of the image, not flipped, with one fixed degradation.
 
     Items:
-        ``gt`` (3, H, W) RGB float32 in [0, 1]; ``degradation``: tensors of `DegradationParams.to_tensors`; ``gt_path``,
-        and the same as ``lq_path``, from which the host takes the name of a result.
+        ``gt`` (3, H, W) RGB float32 in [0, 1]; ``degradation``: tensors of `DegradationParams.to_tensors`; ``gt_path``;
+        ``lq_path``, equal to ``gt_path``, from which BasicSR takes the name of a result.
 
     Raises:
-        OptionError, DataError: see `DegradationDatasetOptions`; folder and headers are looked at on construction.
+        OptionError: a wrong option, see `DegradationDatasetOptions`.
+        DataError: the folder has no images, or a header shows an image that is damaged or too small; checked when the
+            data set is built.
     """
 
     options_schema = DegradationDatasetOptions

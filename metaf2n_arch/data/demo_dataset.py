@@ -1,4 +1,4 @@
-"""Data sets of the demo: they make their files from photographs that are installed, then are the ordinary data sets."""
+"""Demo data sets: they write their files from photographs of installed packages, and then work as the others."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from metaf2n_arch.utils.registries import register
 
 
 class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
-    """Options of `DemoMetaF2NDataset`: those of `MetaF2NDataset`, with one root in place of two."""
+    """Options of `DemoMetaF2NDataset`: those of `MetaF2NDataset`, with one folder instead of two."""
 
     dataroot: str = 'datasets/demo/train'
-    """Folder in which each setting's files are made, in a folder of their own, and used."""
+    """Folder for the files, which are made there; other settings get another subfolder."""
     dataroot_face: str = ''
-    """Made in ``dataroot``; leave it out."""
+    """Set by the data set to a subfolder of ``dataroot``; do not give it."""
     dataroot_gt: str = ''
-    """Made in ``dataroot``; leave it out."""
+    """Set by the data set to a subfolder of ``dataroot``; do not give it."""
 
     @model_validator(mode='before')
     @classmethod
@@ -38,7 +38,7 @@ class DemoMetaF2NDatasetOptions(MetaF2NDatasetOptions):
 
 @register(DATASET_REGISTRY)
 class DemoMetaF2NDataset(MetaF2NDataset):
-    """`MetaF2NDataset` on photographs of scikit-image and matplotlib, which it writes under `dataroot` first."""
+    """`MetaF2NDataset` of photographs of scikit-image and matplotlib, which it first writes into `dataroot`."""
 
     options_schema = DemoMetaF2NDatasetOptions
     makes_files = True
@@ -51,23 +51,22 @@ class DemoMetaF2NDataset(MetaF2NDataset):
 
 
 class DemoFacePairDatasetOptions(DegradedOptions, FacePairDatasetOptions):
-    """Options of `DemoFacePairDataset`: those of `FacePairDataset`, and what its images are degraded with."""
+    """Options of `DemoFacePairDataset`: those of `FacePairDataset`, and the degradation of its images."""
 
     dataroot: str = 'datasets/demo/val'
-    """Folder in which each setting's files are made, in a folder of their own, and used."""
+    """Folder for the files, which are made there; other settings get another subfolder."""
     draws: int = Field(default=6, ge=1)
-    """Number of images, each the same photograph degraded anew."""
+    """Number of images: the same photograph with as many different degradations."""
 
     @property
     def folder(self) -> Path:
-        """Where the files of these settings lie, once a data set of them was built."""
+        """Folder of the files of these settings; the data set makes it."""
         return folder_of(Path(self.dataroot), validation_settings(self.degradation, self.draws))
 
 
 @register(DATASET_REGISTRY)
 class DemoFacePairDataset(FacePairDataset):
-    """`FacePairDataset` on the astronaut of scikit-image, degraded by draws of its own, written under `dataroot`
-    first."""
+    """`FacePairDataset` of scikit-image's astronaut, degraded several times, which it first writes to `dataroot`."""
 
     options_schema = DemoFacePairDatasetOptions
     makes_files = True

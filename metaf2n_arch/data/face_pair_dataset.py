@@ -1,4 +1,4 @@
-"""Prepared test sets: low-quality images, the faces found in them, and those faces restored."""
+"""Test sets with prepared faces: low-quality images, the faces in them, and the restored faces."""
 
 from __future__ import annotations
 
@@ -28,12 +28,18 @@ class FacePairDatasetOptions(DatasetOptions):
     """Options of `FacePairDataset`."""
 
     dataroot: str
-    """Folder that holds LQ/ and, where there are any, GT/, Face_LQ/ and Face_HQ/."""
+    """Folder with the subfolder LQ/ and, if available, GT/, Face_LQ/ and Face_HQ/."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Files of one image."""
+    """The files of one image.
+
+    Attributes:
+        lq: the low-quality image.
+        gt: the ground truth, if there is one.
+        faces: for each face the low-quality one and the restored one.
+    """
 
     lq: Path
     gt: Path | None
@@ -42,18 +48,21 @@ class Entry:
 
 @register(DATASET_REGISTRY)
 class FacePairDataset(Dataset[dict[str, Any]]):
-    """Reads the authors' layout of test sets: ``GT/ LQ/ Face_LQ/ Face_HQ/``, faces named ``<image>_<i>.png``.
+    """Test sets in the layout of the authors: ``GT/ LQ/ Face_LQ/ Face_HQ/``, with faces named ``<image>_<i>.png``.
 
-    GT is optional as a whole; an image may have no faces. Load it with batch size 1, as the host does outside training.
+    The folder GT may be missing; with it every image needs a GT. An image may have no faces. Use batch size 1, as
+    BasicSR does outside training.
 
     Items:
         ``lq`` (3, h, w); ``gt`` (3, s·h, s·w) if there is one; ``face_lq`` and ``face_hq``: lists of (3, h_i, w_i) and
-        (3, s·h_i, s·w_i), ordered by i; ``lq_path``, and ``gt_path`` with a GT. Images RGB float32 in [0, 1].
+        (3, s·h_i, s·w_i), ordered by i; ``lq_path``, and ``gt_path`` with a GT. Images RGB float32 in [0, 1]; s is the
+        scale.
 
     Raises:
-        OptionError: see `FacePairDatasetOptions`.
+        OptionError: a wrong option, see `FacePairDatasetOptions`.
         DataError: a folder is missing or empty, a face belongs to no image or has no partner, a GT is missing, or a
-            size is not exactly `scale` times the other: one line with the first few, on construction.
+            size is not exactly `scale` times the other. It is one line with the first few files, and is raised when the
+            data set is built.
     """
 
     options_schema = FacePairDatasetOptions
@@ -86,7 +95,7 @@ class FacePairDataset(Dataset[dict[str, Any]]):
         return item
 
     def _collect(self, root: Path) -> list[Entry]:
-        """Matches the files of the four folders by their names without suffix."""
+        """Matches the files of the four folders by name without suffix."""
         if not root.is_dir():
             raise DataError(f'{self.where}: there is no folder {root}; expected one that holds LQ/.')
         lq = self._stems(root, 'LQ')
@@ -136,6 +145,6 @@ class FacePairDataset(Dataset[dict[str, Any]]):
 
 
 def _owner(face: str) -> tuple[str, int]:
-    """Returns the image a face's name says it is from, and its number; an empty name where it says nothing."""
+    """Returns the image's name and the face's number from the name of a face; an empty name if it has another form."""
     match = _FACE_NAME.match(face)
     return (match['image'], int(match['number'])) if match else ('', 0)

@@ -1,4 +1,4 @@
-"""Meta-info lists: one picture a line, ``name.png (h,w,c)``, with any name that a line can hold."""
+"""Meta-info files: one image per line, ``name.png (h,w,c)``; names may contain blanks, commas and brackets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from metaf2n_arch.images.formats import is_image_name
 from metaf2n_arch.utils.checks import DataError
 
 Size = tuple[int, int]
-# The last bracket of a line counts, so that a name may hold others; behind it LMDB lists have their compression.
+# The last bracket of a line is the size, so that a name may contain others. In an LMDB the compression follows it.
 _WITH_SIZE = re.compile(r'^(?P<name>.*\S)\s+\((?P<height>\d+),\s*(?P<width>\d+)(?:,\s*\d+)?\)(?:\s+[^()]*)?$')
 
 
 def meta_lines(sizes: Mapping[str, Size]) -> str:
-    """Returns the lines of a meta-info file.
+    """Returns the text of a meta-info file, from name -> (height, width).
 
     >>> meta_lines({'a.png': (4, 6)})
     'a.png (4,6,3)\\n'
@@ -24,7 +24,7 @@ def meta_lines(sizes: Mapping[str, Size]) -> str:
 
 
 def parse_line(line: str) -> tuple[str, Size | None]:
-    """Returns name and, where the line has it, (height, width); of a pair ``gt/a.png, lq/a.png`` the first.
+    """Returns the name and, if the line has it, (height, width); for a pair ``gt/a.png, lq/a.png`` the first name.
 
     >>> parse_line('crop (10, 20), b.png (96,128,3) 1')
     ('crop (10, 20), b.png', (96, 128))
@@ -38,24 +38,24 @@ def parse_line(line: str) -> tuple[str, Size | None]:
 
 
 def _first_of_pair(text: str) -> str:
-    """What stands before the first comma that follows the suffix of an image; a comma in a name is part of it."""
+    """The text before the first comma that comes after an image suffix; other commas are part of a name."""
     for match in re.finditer(', ', text):
-        # Behind the comma there must be a second name, not the rest of this one.
+        # After the comma there must be a second name, not the rest of the first.
         if is_image_name(text[: match.start()]) and is_image_name(text):
             return text[: match.start()]
     return text
 
 
 def read_meta_info(listing: Path, root: Path, where: str) -> tuple[list[str], list[Size | None]]:
-    """Returns the names of a list and their sizes, where it has them.
+    """Returns the names in a meta-info file, and their sizes (height, width) or None.
 
     Args:
-        listing: the file, UTF-8, with or without a mark of that at its start.
+        listing: the file, UTF-8 with or without a byte-order mark.
         root: folder that the names are relative to.
         where: key path of the option, for errors.
 
     Raises:
-        DataError: it cannot be read, or names a file outside of `root`.
+        DataError: it cannot be read, or names a file outside `root`.
     """
     try:
         lines = listing.read_text(encoding='utf-8-sig').split('\n')
@@ -69,10 +69,10 @@ def read_meta_info(listing: Path, root: Path, where: str) -> tuple[list[str], li
             continue
         name, size = parse_line(line.rstrip('\r'))
         if name != name.strip() and not (root / name).exists():
-            name = name.strip()  # blanks of the list, not of the name
+            name = name.strip()  # the blanks are not part of the name
         path = PurePosixPath(name.replace('\\', '/')) if '\\' in name else PurePosixPath(name)
         if '..' in path.parts or path.is_absolute():
-            raise DataError(f'{where}: {listing} lists {name}, which lies outside of {root}; list names below it.')
+            raise DataError(f'{where}: {listing} lists {name}, which is outside {root}; list only files inside it.')
         names.append(name)
         sizes.append(size)
     return names, sizes

@@ -1,4 +1,4 @@
-"""Tasks for meta-training: faces and natural images of one degradation."""
+"""Data set of meta-training tasks: faces and natural images with one common degradation."""
 
 from __future__ import annotations
 
@@ -23,34 +23,36 @@ from metaf2n_arch.utils.registries import register
 
 
 class MetaF2NDatasetOptions(DegradedOptions):
-    """Options of `MetaF2NDataset`; the defaults are the authors' numbers."""
+    """Options of `MetaF2NDataset`; the defaults are those of the authors' program."""
 
     dataroot_face: str
-    """Aligned square faces: a folder or a .lmdb folder."""
+    """Folder of aligned square faces, or an LMDB (a folder ending in .lmdb)."""
     dataroot_gt: str
-    """Natural images: a folder or a .lmdb folder."""
+    """Folder of natural images, or an LMDB (a folder ending in .lmdb)."""
     meta_info_face: str | None = None
-    """Text file that lists the faces to use."""
+    """Text file that lists the faces to use; null uses all."""
     meta_info_gt: str | None = None
-    """Text file that lists the natural images to use."""
+    """Text file that lists the natural images to use; null uses all."""
     num_faces: int = Field(default=4, ge=1)
-    """Faces of a task (support)."""
+    """Number of faces in a task (support)."""
     num_naturals: int = Field(default=4, ge=1)
-    """Natural images of a task (query)."""
+    """Number of natural images in a task (query)."""
     face_size: int = Field(default=256, ge=1)
-    """Side that larger faces are shrunk to."""
+    """Side in pixels to which larger faces are downscaled; smaller faces are an error."""
     support_size: int = Field(default=128, ge=2)
-    """Side of the patch of a face, clean pixels."""
+    """Side of the patch of a face, in pixels of the clean image."""
     query_size: int = Field(default=256, ge=1)
-    """Side of the patch of a natural image, clean pixels."""
+    """Side of the patch of a natural image, in pixels of the clean image."""
     min_gradient_energy: float | None = -6.0
-    """Support patches with less log mean squared gradient are drawn again."""
+    """Smallest log mean squared gradient of a support patch; a flatter patch is drawn again, up to five times. None
+    accepts all.
+    """
     use_hflip: bool = True
-    """Random horizontal flips."""
+    """Whether half of the faces and natural images, chosen at random, are flipped left to right."""
     use_rot: bool = False
-    """Random quarter turns of the natural images."""
+    """Whether natural images are rotated by a random multiple of 90 degrees."""
     tasks_per_epoch: int | None = Field(default=None, ge=1)
-    """Tasks in an epoch; by default as many as there are natural images."""
+    """Number of tasks in an epoch; null: as many as there are natural images."""
 
     @model_validator(mode='after')
     def _sizes_fit(self) -> MetaF2NDatasetOptions:
@@ -64,20 +66,24 @@ class MetaF2NDatasetOptions(DegradedOptions):
 
 @register(DATASET_REGISTRY)
 class MetaF2NDataset(Dataset[dict[str, Any]]):
-    """One item is one task of MetaF2N (Yin et al. 2023): N faces, N natural images and the one draw that degrades them.
+    """Tasks of MetaF2N (Yin et al., ICCV 2023): clean faces, clean natural images, and one drawn degradation for all.
 
-    The model degrades: item and draw go to the device as they are. Faces are whole, because a face restorer needs whole
-    faces; the support patch is a position in them. The natural image of the item's own number comes first, the others
-    and the faces are random. Each visit draws anew, see `Visits`; outside training an item is always the same.
+    The model applies the degradation on its device. Faces are not cropped, because a face restorer needs whole faces;
+    ``face_crop`` is the position of the support patch. The first natural image is the one with the item's number; the
+    others and the faces are chosen at random. In training each visit makes a new draw, see `Visits`; outside training
+    an item is always the same.
 
-    Differences from the authors' program: query patches are cut before they are degraded, not after.
+    Difference from the authors' program: query patches are cropped before they are degraded, not after.
 
     Items:
-        ``face`` (N, 3, f, f), ``face_crop`` (N, 4) int64 as y, x, height, width, multiples of the scale; ``gt``
-        (N, 3, q, q); ``degradation``: tensors of `DegradationParams.to_tensors`. Images RGB float32 in [0, 1].
+        ``face`` (N, 3, f, f), f the `face_size`; ``face_crop`` (N, 4) int64 as y, x, height, width, multiples of the
+        scale; ``gt`` (M, 3, q, q), q the `query_size`; ``degradation``: tensors of `DegradationParams.to_tensors`. N is
+        `num_faces`, M is `num_naturals`. Images RGB float32 in [0, 1].
 
     Raises:
-        OptionError, DataError: see `MetaF2NDatasetOptions`; folders, sizes and headers are looked at on construction.
+        OptionError: a wrong option, see `MetaF2NDatasetOptions`.
+        DataError: a folder has no images, a header shows an image that is damaged or too small, or a face is not
+            square; checked when the data set is built.
     """
 
     options_schema = MetaF2NDatasetOptions
@@ -142,7 +148,7 @@ class MetaF2NDataset(Dataset[dict[str, Any]]):
 
 
 def _choose(count: int, wanted: int, rng: np.random.Generator, without: int | None = None) -> list[int]:
-    """Returns `wanted` numbers below `count`, all different and none equal to `without` as far as there are enough."""
+    """Returns `wanted` random numbers below `count`, without `without`; they repeat only if there are too few."""
     pool = count if without is None else count - 1
     if pool == 0:
         return [0] * wanted

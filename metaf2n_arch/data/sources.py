@@ -16,25 +16,26 @@ from metaf2n_arch.images.listing import scan_images
 from metaf2n_arch.images.reading import decode_image, image_size, read_image
 from metaf2n_arch.utils.checks import DataError
 
-# The host's own logger by its name: asking the host for it would attach its handlers too early.
+# BasicSR's logger, by name: BasicSR's own function would attach its handlers too early.
 logger = logging.getLogger('basicsr')
 
 MAX_HEADERS = 2000
-"""How many files' headers are looked at before training starts."""
+"""Largest number of image headers that are checked before training starts."""
 
 
 class ImageSource:
-    """A list of pictures that can be read by number, in worker processes too.
+    """A list of images that can be read by index, also in worker processes.
 
     Args:
         root: folder, searched with its subfolders in sorted order, or a `.lmdb` folder in BasicSR's layout.
-        meta_info: text file with one picture a line, relative to `root`: ``name.png (h,w,c) ...``; of a pair
-            ``gt/a.png, lq/a.png`` the first counts. Sizes are optional.
+        meta_info: text file with one image per line, relative to `root`: ``name.png (h,w,c) ...``; of a pair
+            ``gt/a.png, lq/a.png`` the first is used. Sizes are optional.
         where: key path of the option that names `root`, for errors.
-        skip_unreadable: whether headers that cannot be read are passed over; the loader then meets and lists them.
+        skip_unreadable: whether headers that cannot be read are ignored here; the loader then skips and lists these
+            images.
 
     Raises:
-        DataError: the folder or file is missing or cut off, or there is no picture.
+        DataError: the folder or file is missing, the LMDB is cut off, or there is no image.
     """
 
     def __init__(
@@ -66,24 +67,29 @@ class ImageSource:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        """Returns what an error, or the name of a result, should call the picture."""
+        """Returns the path of image `index`, for errors and for names of results; in an LMDB there is no such file."""
         return str(self.root / self.names[index])
 
     def read(self, index: int) -> np.ndarray:
-        """Returns picture `index`: (H, W, 3) RGB, uint8 or uint16."""
+        """Returns image `index`: (H, W, 3) RGB, uint8 or uint16.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
         if self.is_lmdb:
             return decode_image(self._lmdb_bytes(index), self.path(index))
         return read_image(self.path(index))
 
     def size(self, index: int) -> tuple[int, int]:
-        """Returns (height, width) of picture `index` from its header."""
+        """Returns (height, width) of image `index` from its header."""
         return image_size(self._lmdb_bytes(index) if self.is_lmdb else self.path(index), self.path(index))
 
     def unfit(self, fits: Callable[[int, int], bool]) -> list[str]:
-        """Returns the pictures, with their sizes, for which `fits(height, width)` is false.
+        """Returns the images, with their sizes, for which `fits(height, width)` is false.
 
-        Looks at all sizes that the meta-info gives and at up to `MAX_HEADERS` headers spread evenly over the others.
-        What the meta-info calls unfit is looked at itself: such files are made by hand and err.
+        It checks all sizes in the meta-info file, and up to `MAX_HEADERS` headers, spread evenly over the images
+        without a size there. If a size in the meta-info file does not fit, the header decides, because such files may
+        be wrong.
         """
         unknown = [i for i, size in enumerate(self.sizes) if size is None]
         suspects = [i for i, size in enumerate(self.sizes) if size is not None and not fits(*size)]
@@ -94,11 +100,11 @@ class ImageSource:
         return [f'{self.path(index)} ({h}x{w})' for index, (h, w) in sizes.items() if not fits(h, w)]
 
     def require_at_least(self, height: int, width: int, why: str) -> None:
-        """Raises `DataError` if pictures are smaller than (height, width), naming the first few; see `unfit`."""
+        """Raises `DataError` if images are smaller than (height, width); it names the first few, see `unfit`."""
         small = self.unfit(lambda h, w: h >= height and w >= width)
         if small:
             raise DataError(
-                f'{self.where}: {first_few(small)} smaller than {height}x{width}, {why}; remove them or ask for less.'
+                f'{self.where}: {first_few(small)} smaller than {height}x{width}, {why}; remove them or lower it.'
             )
 
     def _lmdb_bytes(self, index: int) -> bytes:
@@ -117,15 +123,15 @@ Header = TypeVar('Header')
 def readable(
     headers: Mapping[Key, Callable[[], Header]], where: str, skip_unreadable: bool = False
 ) -> dict[Key, Header]:
-    """Returns what each function has read from the header of an image, without those that cannot be read.
+    """Calls the functions that read image headers, and returns their results without those that failed.
 
     Args:
-        headers: functions that raise `DataError` where there is no header.
+        headers: key -> function that returns a header, or raises `DataError`.
         where: key path of the option, for messages.
-        skip_unreadable: whether some may be left out; how many is logged.
+        skip_unreadable: whether some may fail; their number is logged.
 
     Raises:
-        DataError: a header cannot be read and none may be left out, or none can be read.
+        DataError: a header cannot be read and `skip_unreadable` is false, or no header can be read.
     """
     found: dict[Key, Header] = {}
     faults: list[str] = []
@@ -136,7 +142,7 @@ def readable(
             faults.append(str(error))
     if faults and not (skip_unreadable and found):
         more = f' {len(faults) - 1} more cannot be read.' if len(faults) > 1 else ''
-        skip = ' To pass over such images, set datasets.train.skip_unreadable: true.' if found else ''
+        skip = ' To skip such images, set datasets.train.skip_unreadable: true.' if found else ''
         raise DataError(faults[0] + more + (skip if where.startswith('datasets.train') else ''))
     if faults:
         logger.warning(
@@ -145,23 +151,23 @@ def readable(
     return found
 
 
-# LMDB refuses to open a folder twice in a process, and an environment must not cross a fork.
+# Folder -> (process, environment). LMDB cannot open a folder twice in a process, nor use an environment after a fork.
 _environments: dict[str, tuple[int, Any]] = {}
 
 
 def check_lmdb(root: Path, where: str) -> None:
-    """Looks whether a folder is an LMDB and whole, and closes it again.
+    """Checks that a folder is an LMDB and is complete.
 
     Raises:
-        DataError: it is no LMDB, or cut off.
+        DataError: it is not an LMDB, or is cut off.
     """
     if _environments.get(str(root), (-1, None))[0] == os.getpid():
-        return  # looked at when it was opened
+        return  # it was checked when it was opened
     open_whole(root, where).close()
 
 
 def open_whole(root: Path, where: str) -> Any:
-    """Opens an LMDB for reading; raises `DataError` if it is none, or cut off."""
+    """Opens an LMDB for reading; raises `DataError` if it is not an LMDB, or is cut off."""
     import lmdb
 
     try:
@@ -173,7 +179,7 @@ def open_whole(root: Path, where: str) -> Any:
 
 
 def _open_lmdb(root: str, where: str) -> Any:
-    """Returns the one environment of this process for `root`."""
+    """Returns the environment of this process for `root`; opens it at the first call."""
     process, environment = _environments.get(root, (-1, None))
     if process != os.getpid():
         if environment is not None:
@@ -184,28 +190,28 @@ def _open_lmdb(root: str, where: str) -> Any:
 
 
 def require_whole(environment: Any, root: Path, where: str) -> None:
-    """Refuses an LMDB whose file is shorter than its own header says: reading it would end the process (SIGBUS).
+    """Checks that an LMDB's file is as long as its header says; reading beyond its end would kill the process (SIGBUS).
 
     Raises:
-        DataError: it is cut off.
+        DataError: the file is shorter.
     """
     file = root / 'data.mdb' if root.is_dir() else root
     needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
     size = file.stat().st_size
     if size < needed:
         environment.close()
-        raise DataError(f'{where}: {file} is cut off: {size} of {needed} bytes are there; copy or make it again.')
+        raise DataError(f'{where}: {file} is cut off: {size} of {needed} bytes are there; copy it or make it again.')
 
 
 def first_few(offenders: Sequence[str], count: int = 3) -> str:
-    """Returns the first offenders and the number of the others, and the verb: ``a, b and 5 more are``."""
+    """Returns a list's first names, the number of the others, and the verb: ``a, b, c and 5 more are``."""
     shown = ', '.join(offenders[:count])
     rest = len(offenders) - count
     return f'{shown} and {rest} more are' if rest > 0 else f'{shown} {"is" if len(offenders) == 1 else "are"}'
 
 
 def report_ignored(others: Iterable[str], where: str) -> None:
-    """Logs, once for a folder, the files that are no images."""
+    """Logs one line about the files of a folder that are not images."""
     others = list(others)
     if others:
         logger.warning('%s: %s ignored, no image suffix.', where, first_few(others))

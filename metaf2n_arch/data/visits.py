@@ -1,4 +1,4 @@
-"""Visits of an item: another random draw at each, and the same whatever the number of workers."""
+"""Random generators for the visits of an item: a new draw at each visit, independent of the number of workers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from metaf2n_arch.utils.rng import Visit, numpy_generator
 
 
 class Visits:
-    """Gives the random generator of each visit to an item.
+    """Returns the random generator for each visit of an item.
 
-    - In training, for an index that the sampler handed out as a `Visit`: the key is (seed, epoch, position), so neither
-      the number of workers nor of processes matters.
-    - In training, for a plain integer (a loop of one's own): the key holds how often this process has seen it and, in a
-      worker, the worker's own seed, which torch draws anew for each epoch. Visits differ, but depend on the workers.
-    - Outside training: the key is the index; an item is always the same.
+    - In training, for a `Visit` from the sampler, the key is (seed, epoch, position). So the draw does not depend on
+      the number of workers or processes.
+    - In training, for a plain integer, as in a user's own loop, the key contains the number of visits in this process
+      and, in a worker, the worker's seed, which torch draws for each epoch. The draws differ, but depend on the
+      workers.
+    - Outside training the key is the index: an item is always the same.
+
+    Args:
+        seed: seed of the data set.
+        training: whether the data set is used for training.
     """
 
     def __init__(self, seed: int, training: bool) -> None:

@@ -1,4 +1,4 @@
-"""Faces cut out of photos as FFHQ cuts them out."""
+"""Face alignment of photos: crops each face as in FFHQ."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _detector(options: str) -> Detector:
 
 
 def read_landmarks(path: Path) -> dict[str, list[Landmarks]]:
-    """Returns five landmarks of each face by image, from ``faces.json`` of `prepare_faces` or a plain mapping.
+    """Returns image -> five landmarks of each face, from ``faces.json`` of `prepare_faces` or a plain mapping.
 
-    The plain mapping is ``{image: [[x, y], ... five]}`` or ``{image: [face, face, ...]}``; images with or without
-    suffix, points in the order of `Face.landmarks`.
+    The plain mapping is ``{image: [[x, y], ... five]}`` or ``{image: [face, face, ...]}``. Images may be given with or
+    without suffix. The points are in pixels, in the order of `Face.landmarks`.
 
     Raises:
-        DataError: the file cannot be read or holds something else.
+        DataError: the file cannot be read, or has another content.
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
@@ -41,7 +41,7 @@ def read_landmarks(path: Path) -> dict[str, list[Landmarks]]:
         raise DataError(f'{path} cannot be read as JSON: {error}.') from None
     images = content.get('images', content) if isinstance(content, Mapping) else None
     if not isinstance(images, Mapping):
-        raise DataError(f'{path} holds no mapping of images to landmarks.')
+        raise DataError(f'{path} does not hold a mapping from images to landmarks.')
     found: dict[str, list[Landmarks]] = {}
     for name, faces in images.items():
         try:
@@ -55,13 +55,18 @@ def read_landmarks(path: Path) -> dict[str, list[Landmarks]]:
 
 @dataclass(frozen=True)
 class Align:
-    """Writes every face of a photo, aligned by `ffhq_crop`, as ``<name>_<i>.png``; ``<name>.png`` if `largest`.
-
-    With several sizes each has a folder of its own. A face whose square in the photo is shorter than `min_ratio` times
-    the smallest size would be mostly invented by enlarging it, and is left out.
+    """Writes each face of a photo, aligned by `ffhq_crop`, as ``<name>_<i>.png``; the largest as ``<name>.png``.
 
     Attributes:
-        landmarks: by image without suffix, see `read_landmarks`; without them `detector` is asked.
+        source: folder of photos.
+        out: folder for the faces.
+        sizes: sides of the aligned faces in pixels; several sizes get a subfolder each.
+        largest: whether only the largest face of a photo is written.
+        min_ratio: faces are left out whose square in the photo is smaller than `min_ratio` times the smallest size,
+            because upscaling would have to invent most of it.
+        detector: finds the faces, if there are no `landmarks`.
+        landmarks: image without suffix -> landmarks, see `read_landmarks`.
+        command: name of the preparation.
     """
 
     source: Path
@@ -110,6 +115,6 @@ class Align:
         kept = [face for face, side in zip(faces, sides) if side >= least]
         if not kept:
             raise Unfit(
-                f'{self.source / name} shows no face of {least:.0f} pixels: the largest square is {max(sides):.0f}.'
+                f'{self.source / name} shows no face of {least:.0f} pixels or more: the largest has {max(sides):.0f}.'
             )
         return [faces[int(np.argmax(sides))]] if self.largest else kept

@@ -1,4 +1,4 @@
-"""Square crops with something to see in them, cut from natural images on a grid."""
+"""Square crops of natural images on a grid, without flat ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE, STRIDE, MIN_ENERGY = 400, 200, -6.0
 
 
 def grid(height: int, width: int, size: int = SIZE, stride: int = STRIDE) -> list[tuple[int, int]]:
-    """Returns the upper left corners (y, x) of all crops, row by row: those on the grid, and those at the far borders.
+    """Returns the upper left corners (y, x) of all crops, row by row: on the grid, and at the right and lower borders.
 
     >>> grid(600, 810)
     [(0, 0), (0, 200), (0, 400), (0, 410), (200, 0), (200, 200), (200, 400), (200, 410)]
@@ -25,7 +25,7 @@ def grid(height: int, width: int, size: int = SIZE, stride: int = STRIDE) -> lis
 
 
 def _starts(length: int, size: int, stride: int) -> list[int]:
-    """Where crops begin along a side; the last reaches its end, so that no pixel is left out where stride <= size."""
+    """Start positions of crops along one axis; the last crop ends at the border, so that all pixels are covered."""
     starts = list(range(0, length - size + 1, stride))
     return starts if not starts or starts[-1] == length - size else [*starts, length - size]
 
@@ -33,15 +33,15 @@ def _starts(length: int, size: int, stride: int) -> list[int]:
 def crops(
     image: np.ndarray, size: int = SIZE, stride: int = STRIDE, min_energy: float | None = MIN_ENERGY
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields number and view of each crop of the grid whose gradient energy reaches `min_energy`.
+    """Yields (number, view) of each crop of the grid with a gradient energy of at least `min_energy`.
 
-    The number counts the whole grid from 1, so that it does not depend on the limit.
+    The number is the position in the whole grid, from 1, so that it does not depend on `min_energy`.
 
     Args:
         image: (H, W, 3) uint8.
-        size: side of the crops.
-        stride: distance of the grid.
-        min_energy: least `gradient_energy`; None keeps all.
+        size: side of the crops in pixels.
+        stride: distance of two crops in pixels.
+        min_energy: smallest `gradient_energy`; None keeps all crops.
     """
     height, width = image.shape[:2]
     for number, (y, x) in enumerate(grid(height, width, size, stride), start=1):
@@ -54,8 +54,9 @@ def crops(
 class Crops:
     """Writes the crops of each image as ``<name>_s001.png``, ``<name>_s002.png`` and so on.
 
-    The authors' numbers (Yin et al., ICCV 2023): 400² at a stride of 200, log mean squared gradient at least -6.
-    Where the grid ends before the image does, one more row or column of crops covers the margin.
+    The defaults are those of the authors (Yin et al., ICCV 2023): 400 x 400 pixels with a stride of 200, and a log mean
+    squared gradient of at least -6. If the grid does not reach the border of the image, one more row or column of crops
+    covers the margin.
     """
 
     source: Path

@@ -1,4 +1,4 @@
-"""Synthetic test sets: clean images, each degraded by a draw of its own that is written down."""
+"""Synthetic test sets: degrades each clean image by its own draw, and stores the draw."""
 
 from __future__ import annotations
 
@@ -21,31 +21,36 @@ FAMILIES: dict[str, Callable[[int], DegradationConfig]] = {
     'iid': lambda scale: DegradationConfig(scale=scale),
     'ood': lambda scale: DegradationConfig.out_of_distribution(scale),
 }
-"""``iid``: the family that training draws from; ``ood``: one it never draws."""
+"""``iid``: the distribution of training; ``ood``: another distribution, which training never draws from."""
 
 LEAST = 64
-"""Shortest side that a clean image must have."""
+"""Smallest side of a clean image in pixels."""
 
 
 def draw(image: str, family: str, scale: int, seed: int) -> DegradationParams:
-    """Returns the draw of one image: it depends on these four and not on the other images, their order or number.
+    """Returns the degradation of one image; it depends on the arguments only, not on other images.
 
     Args:
         image: relative path without suffix.
+        family: a key of `FAMILIES`.
+        scale: downscaling factor.
+        seed: seed of the draw.
     """
     words = np.frombuffer(hashlib.sha256(image.encode()).digest(), '<u4').tolist()
     return FAMILIES[family](scale).sample(numpy_generator(seed, *words))
 
 
 def degrade(gt: np.ndarray, params: DegradationParams) -> np.ndarray:
-    """Returns an (H, W, 3) uint8 RGB image, sides divisible by the scale, degraded: (H/s, W/s, 3) uint8."""
+    """Degrades an (H, W, 3) uint8 RGB image to (H/s, W/s, 3) uint8; the scale s must divide H and W."""
     return to_uint8(apply(to_tensor(gt)[None], params)[0])
 
 
 @dataclass(frozen=True)
 class Degrade:
-    """Writes ``GT/<name>.png``, cut to a multiple of the scale, ``LQ/<name>.png``, and the draw as
-    ``degradation/<name>.json``, from which `DegradationParams.from_dict` and `degrade` make the same LQ again."""
+    """Writes ``GT/<name>.png``, cropped to a multiple of the scale, ``LQ/<name>.png`` and ``degradation/<name>.json``.
+
+    The JSON file holds the draw; `DegradationParams.from_dict` and `degrade` make the same LQ from it again.
+    """
 
     source: Path
     out: Path

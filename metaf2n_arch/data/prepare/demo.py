@@ -1,5 +1,4 @@
-"""The demo's data: photographs that come with scikit-image and matplotlib, laid out as MetaF2N's data sets expect
-them."""
+"""Data of the demo: photographs of scikit-image and matplotlib, in the layouts of MetaF2N's data sets."""
 
 from __future__ import annotations
 
@@ -21,14 +20,14 @@ from metaf2n_arch.images.writing import write_image
 from metaf2n_arch.utils.rng import numpy_generator
 
 VALIDATION_KEY = 20_260_000
-"""Key of the validation draws; training draws are keyed by (seed, epoch, position) and never meet it."""
+"""Random key of the validation draws; it differs from all keys (seed, epoch, position) of training draws."""
 
 RECIPE = 2
-"""Counts the ways in which this file has made its folders: another way is another folder."""
+"""Version of the files that this module makes; another version gets another folder."""
 
 
 def training_photos() -> dict[str, np.ndarray]:
-    """Returns the photographs of training, (H, W, 3) uint8 RGB by name; they are files of installed packages."""
+    """Returns name -> photograph for training, (H, W, 3) uint8 RGB; they are files of installed packages."""
     import matplotlib
     from skimage import data
 
@@ -44,10 +43,10 @@ def training_photos() -> dict[str, np.ndarray]:
 
 
 def prepare_training(root: Path, face_size: int = 256) -> Path:
-    """Writes ``faces/`` and ``naturals/`` into a folder of its own under `root` unless they are there; returns it.
+    """Writes ``faces/`` and ``naturals/`` into a subfolder of `root`, if it does not exist yet; returns the subfolder.
 
-    Naturals are five photographs. Faces are Grace Hopper's and, because one face is too few to learn from, windows of
-    the photographs in place of others.
+    The natural images are five photographs. The faces are that of Grace Hopper and, because one face is too few for
+    training, crops of the photographs instead of more faces.
     """
 
     def fill(folder: Path) -> None:
@@ -64,11 +63,11 @@ def prepare_training(root: Path, face_size: int = 256) -> Path:
 
 
 def prepare_validation(root: Path, config: DegradationConfig, draws: int) -> Path:
-    """Writes ``GT/ LQ/ Face_LQ/ Face_HQ/`` into a folder of its own under `root` unless they are there: the astronaut,
-    degraded by `draws` draws; returns the folder.
+    """Writes ``GT/ LQ/ Face_LQ/ Face_HQ/`` into a subfolder of `root`, if it does not exist yet; returns the subfolder.
 
-    Neither the photograph nor the draws occur in training. The faces' high-quality side is cut from the photograph
-    itself: no restorer's weights come with any package. ``draws.json`` holds what was drawn, and the configuration.
+    It holds scikit-image's astronaut with `draws` different degradations. Neither the photograph nor the degradations
+    occur in training. The high-quality faces are cropped from the photograph itself, because no package contains the
+    weights of a restorer. ``draws.json`` holds the draws and their configuration.
     """
     described = validation_settings(config, draws)
 
@@ -96,18 +95,18 @@ def prepare_validation(root: Path, config: DegradationConfig, draws: int) -> Pat
 
 
 def validation_settings(config: DegradationConfig, draws: int) -> dict[str, Any]:
-    """Everything that the files of `prepare_validation` depend on."""
+    """Returns all settings that the files of `prepare_validation` depend on."""
     return {'config': config.model_dump(mode='json'), 'draws': draws}
 
 
 def folder_of(root: Path, settings: Mapping[str, Any]) -> Path:
-    """A folder under `root` for these settings alone, so that no run moves what another one with others reads."""
+    """Returns the subfolder of `root` for these settings; other settings get another one, so runs do not interfere."""
     text = json.dumps({'recipe': RECIPE, **settings}, sort_keys=True)
     return root / hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Fills a folder beside its place and moves it there whole, so that an interrupted run leaves nothing half-made."""
+    """Fills a temporary folder and renames it, so that an interrupted run leaves no incomplete folder."""
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -117,14 +116,14 @@ def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
         fill(made)
         try:
             made.rename(folder)
-        except OSError:  # another process was faster; what it made is the same
+        except OSError:  # another process was faster and has made the same files
             if not folder.is_dir():
                 raise
     return folder
 
 
 def _windows(photo: np.ndarray, side: int) -> list[np.ndarray]:
-    """The two windows of `side` x `side` at the left and at the right, half-way down."""
+    """Two crops of `side` x `side` pixels, at the left and at the right border, at half height."""
     top = (photo.shape[0] - side) // 2
     return [photo[top : top + side, left : left + side] for left in (0, photo.shape[1] - side)]
 
@@ -140,7 +139,7 @@ def _largest_face(photo: np.ndarray) -> Face:
 
 
 def _square_face(photo: np.ndarray, side: int) -> np.ndarray:
-    """The face with some hair and collar around it, as aligned face sets show it, resized to a square of `side`."""
+    """A square crop of the largest face with a margin, as in data sets of aligned faces, resized to `side` pixels."""
     import cv2
 
     x0, y0, x1, y1 = _largest_face(photo).box
@@ -153,7 +152,11 @@ def _square_face(photo: np.ndarray, side: int) -> np.ndarray:
 
 
 def _inner_box(face: Face, size: tuple[int, int], scale: int) -> list[int]:
-    """The box with half its length around it, within the photograph, as multiples of the scale: y0, x0, y1, x1."""
+    """The box of a face, with a margin of a quarter of its longer side, inside the photograph.
+
+    Returns:
+        y0, x0, y1, x1 as multiples of the scale.
+    """
     x0, y0, x1, y1 = face.box
     margin = 0.25 * max(x1 - x0, y1 - y0)
     low = [max(0, int(v - margin)) // scale * scale for v in (y0, x0)]

@@ -1,4 +1,4 @@
-"""Driver of the preparations: one thing for every image of a folder, in parallel, restartable, past bad images."""
+"""Driver of the preparations: processes every image of a folder in parallel, resumes, and skips bad images."""
 
 from __future__ import annotations
 
@@ -25,23 +25,28 @@ from metaf2n_arch.utils.files import write_whole
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
 WORTH_A_PROCESS = 16
-"""Images per process below which starting it costs more time than it saves."""
+"""Smallest number of images per process; with fewer, starting a process costs more time than it saves."""
 
 
 class Unfit(DataError):
-    """An image that cannot be used; it is listed, and the others are done."""
+    """An image that cannot be used. It is listed, and the other images are processed."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """Why an image was left out."""
+    """Result for an image that was skipped, with the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Made:
-    """Files made of an image, below `out`, and what else the journal is to hold of it, fit for JSON."""
+    """Result for an image.
+
+    Attributes:
+        files: files made from it, relative to `out`.
+        facts: further values for the journal, which JSON can hold.
+    """
 
     files: list[str]
     facts: Any
@@ -49,14 +54,14 @@ class Made:
 
 @dataclass
 class Summary:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
-        made: images it finished, or would have, in a dry run.
-        before: images an earlier run had finished.
-        files: files it wrote; 0 in a dry run.
-        skipped: name and reason of each image it left out.
-        listed: file that lists all of these.
+        made: number of images that it finished; in a dry run, that it would finish.
+        before: number of images that an earlier run had finished.
+        files: number of files that it wrote; 0 in a dry run.
+        skipped: name -> reason of each image that it skipped.
+        listed: file that lists the skipped images, if there are any.
     """
 
     made: int = 0
@@ -66,7 +71,7 @@ class Summary:
     listed: Path | None = field(default=None, compare=False)
 
     def describe(self, dry_run: bool = False) -> str:
-        """Returns one line: how many images were done, found done, and left out."""
+        """Returns one line with the numbers of images that were done, done before, and skipped."""
         images, files = count(self.made, 'image'), count(self.files, 'file')
         parts = [f'{images} would be done' if dry_run else f'{images} done, {files} written']
         return ', '.join(parts + self._rest())
@@ -77,12 +82,12 @@ class Summary:
 
     @property
     def remarks(self) -> list[str]:
-        """Lines to be shown below the summary."""
+        """Lines to show below the summary."""
         return []
 
     @property
     def useless(self) -> bool:
-        """Whether nothing at all could be done."""
+        """Whether no image was finished, neither by this run nor by an earlier one."""
         return not self.made and not self.before
 
 
@@ -96,7 +101,7 @@ def count(number: int, what: str) -> str:
 
 
 class Work(Protocol):
-    """What is done to one image. It travels to other processes: plain values only."""
+    """A preparation of one image. It is sent to other processes, so its attributes must be picklable."""
 
     @property
     def source(self) -> Path:
@@ -104,20 +109,20 @@ class Work(Protocol):
 
     @property
     def out(self) -> Path:
-        """Folder to fill."""
+        """Folder for the results."""
 
     @property
     def command(self) -> str:
         """Name of the preparation."""
 
     def settings(self) -> dict[str, Any]:
-        """Returns everything the files depend on besides the image."""
+        """Returns all settings that the results depend on."""
 
     def check(self, name: str) -> None:
-        """Raises `Unfit` if the image's header shows that it cannot be used."""
+        """Checks the header of an image; raises `Unfit` if the image cannot be used."""
 
     def __call__(self, name: str) -> list[str] | Made:
-        """Makes the files of one image, each whole or not at all; returns their names below `out`.
+        """Makes the files of one image, each written atomically; returns their names relative to `out`.
 
         Raises:
             Unfit: the image cannot be used.
@@ -131,17 +136,17 @@ def prepare(
     track: Track = lambda i, n: i,
     listing: Path | None = None,
 ) -> Summary:
-    """Does `work` to every image below its source that an earlier run has not finished.
+    """Calls `work` for every image in its source folder and subfolders that no earlier run has finished.
 
     Args:
-        work: what to do.
-        jobs: number of processes; by default as many as there are cores and images to keep them busy.
-        dry_run: look at the headers and write nothing.
+        work: the preparation.
+        jobs: number of processes; by default the number of cores, or fewer for few images.
+        dry_run: only check the headers, and write nothing.
         track: wraps an iterable of the given length, for a progress bar.
-        listing: meta-info list of the images to take, relative to the source, as `split` writes them; None takes all.
+        listing: meta-info file of the images to use, relative to the source, as `split` writes it; None uses all.
 
     Raises:
-        DataError: there is no image, `out` lies inside the source, or a file cannot be written.
+        DataError: there is no image, `out` is inside the source, or a file cannot be written.
     """
     require_apart(work.source, work.out)
     summary = Summary()
@@ -160,7 +165,7 @@ def prepare(
                 summary.files += len(made.files)
                 journal.add(name, work.source / name, made.files, made.facts)
         if summary.skipped and not dry_run:
-            make_folder(work.out)  # where nothing could be made, the reasons are listed all the same
+            make_folder(work.out)  # also if nothing could be made, the reasons are listed
     finally:
         journal.close()
         if not dry_run and work.out.is_dir():
@@ -169,7 +174,7 @@ def prepare(
 
 
 def list_skipped(skipped: Mapping[str, str], file: Path) -> Path | None:
-    """Writes each image that was left out, and why, a line each; without any, removes the file and returns None."""
+    """Writes a line with name and reason for each skipped image; if there are none, removes the file, returns None."""
     if not skipped:
         file.unlink(missing_ok=True)
         return None
@@ -181,19 +186,19 @@ def list_skipped(skipped: Mapping[str, str], file: Path) -> Path | None:
 def each(
     function: Callable[[str], Any], names: Sequence[str], jobs: int | None = None
 ) -> Iterator[tuple[str, Any | Skipped]]:
-    """Yields (name, result) in the order of completion; the result is `Skipped` where an image is unfit.
+    """Yields (name, result) in the order of completion; the result is `Skipped` for an image that cannot be used.
 
-    A few names per process are on their way at a time, so that results do not pile up in memory.
+    Only four names per process are submitted at a time, so that results do not fill the memory.
 
     Raises:
-        DataError: what is no fault of an image, such as a full disk.
+        DataError: an error that is not the fault of an image, such as a full disk.
     """
     jobs = min(jobs or cores(), max(1, len(names) // WORTH_A_PROCESS)) if jobs != 1 else 1
     if jobs == 1:
         for name in names:
             yield name, guarded(function, name)
         return
-    # Spawned, not forked: a fork copies the locks of other threads (OpenCV, torch) in whatever state they are.
+    # Spawned, not forked: a fork copies the locks of other threads (OpenCV, torch), which may be held.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context('spawn'), initializer=_start_worker)
     running: dict[Future[Any], str] = {}
     rest = iter(names)
@@ -206,20 +211,20 @@ def each(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
     except BrokenProcessPool:
-        raise DataError('a process died, probably for want of memory; run the command again with --jobs 1.') from None
+        raise DataError('a process died, probably out of memory; run the command again with --jobs 1.') from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def guarded(function: Callable[[str], Any], name: str) -> Any | Skipped:
-    """Calls `function`; what an image is to blame for becomes `Skipped`."""
+    """Calls `function`; an error that is the fault of the image becomes `Skipped`."""
     try:
         return function(name)
     except Unfit as error:
         return Skipped(str(error))
     except (DataError, OSError):
         raise
-    except Exception as error:  # libraries raise what they like at what is in a file
+    except Exception as error:  # libraries raise any exception for a bad file
         return Skipped(f'{name}: {type(error).__name__}: {str(error).strip()}')
 
 
@@ -227,26 +232,27 @@ def _start_worker() -> None:
     import cv2
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run, after the images that are being written
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run, after the images in progress
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
 
 def cores() -> int:
-    """Returns the number of cores this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def image_names(source: Path, skipped: dict[str, str], listing: Path | None = None) -> list[str]:
-    """Returns the images below a folder, of several whose names differ in their suffix only the first.
+    """Returns the images in a folder and its subfolders, or those in the meta-info file `listing`.
 
-    With a `listing`, a meta-info list, those that it names.
+    Of images whose names differ only in the suffix the first is returned. The others, and files that are not images,
+    are added to `skipped`.
 
     Raises:
         DataError: there is no folder or no image.
     """
     if not source.is_dir():
-        raise DataError(f'{source} is no folder; give a folder of images.')
+        raise DataError(f'{source} is not a folder; give a folder of images.')
     images, others = scan_images(source) if listing is None else (read_meta_info(listing, source, 'list')[0], [])
     if listing is not None and not images:
         raise DataError(f'{listing} lists no image.')
@@ -255,8 +261,8 @@ def image_names(source: Path, skipped: dict[str, str], listing: Path | None = No
         raise DataError(f'there is no image in {source}{found}.')
     first: dict[str, str] = {}
     for name in images:
-        if '\n' in name or name.encode('utf-8', 'replace').decode() != name:  # lists are lines of UTF-8
-            skipped[name] = f'{name!a} is not UTF-8 or holds a line break; rename it.'
+        if '\n' in name or name.encode('utf-8', 'replace').decode() != name:  # meta-info files are lines of UTF-8
+            skipped[name] = f'{name!a} is not UTF-8 or contains a line break; rename it.'
             continue
         other = first.setdefault(stem(name), name)
         if other != name:
@@ -266,14 +272,14 @@ def image_names(source: Path, skipped: dict[str, str], listing: Path | None = No
 
 
 def require_apart(source: Path, out: Path) -> None:
-    """Raises `DataError` if results would be read as sources the next time."""
+    """Raises `DataError` if `out` is `source` or inside it: the next run would read results as sources."""
     inner, outer = out.resolve(), source.resolve()
     if inner == outer or outer in inner.parents:
-        raise DataError(f'{out} lies inside {source}: results would be taken for sources; give another folder.')
+        raise DataError(f'{out} lies inside {source}: the next run would read results as sources; give another folder.')
 
 
 def stem(name: str) -> str:
-    """Returns a relative path without its suffix, with slashes.
+    """Returns a relative path without suffix, with forward slashes.
 
     >>> stem('a/b.c.png')
     'a/b.c'
@@ -282,10 +288,10 @@ def stem(name: str) -> str:
 
 
 def read_or_unfit(path: Path) -> np.ndarray:
-    """Returns (H, W, 3) uint8 RGB; 16 bits are rounded to 8.
+    """Returns an image as (H, W, 3) uint8 RGB; 16 bits are rounded to 8.
 
     Raises:
-        Unfit: the file is no complete picture.
+        Unfit: the file is not an image, or is damaged.
     """
     try:
         return read_8bit(path)

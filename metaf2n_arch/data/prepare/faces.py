@@ -1,4 +1,4 @@
-"""Face preparation of low-quality photos for testing: finds the faces, restores them, writes the layout."""
+"""Face preparation of test photos: finds the faces, restores them, and writes the layout of `FacePairDataset`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LISTING = 'faces.json'
 
 @dataclass
 class FacesSummary(Summary):
-    """What a run did, and what the set holds after it.
+    """Result of a run, and the content of the data set after it.
 
     Attributes:
-        images: how many images the set holds.
-        faces: how many faces they show.
+        images: number of images in the data set.
+        faces: number of faces in these images.
         without: names of the images without a face.
     """
 
@@ -52,7 +52,7 @@ class FacesSummary(Summary):
 class Faces:
     """Writes ``Face_LQ/<name>_<i>.png`` and ``Face_HQ/<name>_<i>.png``, and copies the image to ``LQ/``.
 
-    Both networks lie on one device and are built once: this work is for one process.
+    The detector and the restorer are built once, on one device, so use it in a single process.
     """
 
     source: Path
@@ -79,7 +79,7 @@ class Faces:
         return build_detector(self.detector, self.device), build_restorer(self.restorer).to(self.device)
 
     def __call__(self, name: str) -> Made:
-        detector, restorer = self.networks  # that weights are missing is no fault of the image
+        detector, restorer = self.networks  # outside try: missing weights are not the fault of the image
         try:
             pairs = face_pairs(read_image(self.source / name), detector, restorer, self.scale)
         except DataError as error:
@@ -100,24 +100,23 @@ def prepare_faces(
     listing: Path | None = None,
     dry_run: bool = False,
 ) -> FacesSummary:
-    """Writes ``Face_LQ/``, ``Face_HQ/`` and ``faces.json`` for every image of a folder; continues a run broken off.
+    """Writes ``LQ/``, ``Face_LQ/``, ``Face_HQ/`` and ``faces.json`` for the images of a folder, as `FacePairDataset`.
 
-    The result is a data set of `FacePairDataset`. An image that cannot be used is named in the summary, and the others
-    are done.
+    An interrupted run is continued. An image that cannot be used is named in the summary; the others are processed.
 
     Args:
         lq: folder of low-quality images, searched with its subfolders.
-        out: folder of the prepared set.
-        detector: finds the faces.
-        restorer: restores them.
-        scale: s, of the generator that will be tested.
-        device: where detector and restorer run.
+        out: folder for the prepared data set.
+        detector: options of the face detector.
+        restorer: options of the face restorer.
+        scale: upscaling factor of the generator that will be tested.
+        device: device of detector and restorer.
         track: wraps an iterable of the given length, for a progress bar.
-        listing: meta-info list of the images to take, relative to `lq`; None takes all.
-        dry_run: look at the headers and write nothing.
+        listing: meta-info file of the images to use, relative to `lq`; None uses all.
+        dry_run: only check the headers, and write nothing.
 
     Raises:
-        DataError: no images, weights that are missing, a set prepared with other settings.
+        DataError: there are no images, weights are missing, or `out` was filled with other settings.
     """
     work = Faces(Path(lq).expanduser(), Path(out).expanduser(), detector, restorer, scale, device)
     if dry_run:
@@ -133,7 +132,7 @@ def prepare_faces(
 
 
 def _take_over(work: Faces) -> None:
-    """Enters into the journal the images of a set that has none: version 0.1.0 left the listing alone."""
+    """Makes the journal of a data set of version 0.1.0, which wrote only the listing ``faces.json``."""
     journal = Journal(work.out, work.command, work.settings())
     path = work.out / LISTING
     if journal.entries or not path.is_file():
@@ -142,7 +141,7 @@ def _take_over(work: Faces) -> None:
         content = json.loads(path.read_text(encoding='utf-8'))
         settings, images = content['settings'], dict(content['images'])
     except (ValueError, KeyError, TypeError):
-        raise DataError(f'{path} cannot be read; remove it to prepare the set anew.') from None
+        raise DataError(f'{path} cannot be read; remove it to prepare the data set again.') from None
     if settings != journal.settings:
         raise DataError(f'{work.out} was filled with other settings; give another folder.')
     for name, faces in images.items():
@@ -156,7 +155,7 @@ def _files(name: str, faces: list[dict[str, Any]]) -> list[str]:
 
 
 def _write_listing(work: Faces) -> dict[str, list[dict[str, Any]]]:
-    """Lists the faces of all images that the set holds, and returns them."""
+    """Writes ``faces.json`` with the faces of all images in the data set, and returns them."""
     journal = Journal(work.out, work.command, work.settings())
     images = journal.facts()
     if journal.entries:

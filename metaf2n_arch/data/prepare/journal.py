@@ -1,4 +1,4 @@
-"""Journal of a preparation: what an earlier run has finished, so that the next one goes on where it stopped."""
+"""Journal of a preparation: the images that are finished, so that the next run continues where the last one stopped."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from metaf2n_arch.utils.lines import LineWriter, read_lines
 
 
 class Journal:
-    """A file of JSON lines in the folder that is being filled: the settings, then one line per finished image.
+    """A JSON Lines file in the folder of the results: the settings, then one line per finished image.
 
-    An image is finished if its line is there, its source is the same file as then, and every file made of it exists.
-    A torn last line, left by a crash, is dropped.
+    An image is finished if it has a line, its source file has not changed since, and every file made from it exists. An
+    incomplete last line, left by a crash, is dropped.
 
     Args:
-        folder: the folder that is being filled; need not exist.
-        command: name of the preparation, so that several may fill one folder.
-        settings: everything the files depend on besides the source image.
+        folder: folder of the results; need not exist.
+        command: name of the preparation; several preparations may use one folder.
+        settings: all settings that the results depend on.
 
     Raises:
         DataError: the folder was filled with other settings.
@@ -56,15 +56,15 @@ class Journal:
         return all((self.folder / file).is_file() for file in entry['files'])
 
     def files(self, image: str) -> list[str]:
-        """What was made of a finished image."""
+        """Returns the files made from a finished image."""
         return self.entries[image]['files']
 
     def facts(self) -> dict[str, Any]:
-        """What is known of each image whose files are all there, sorted by name."""
+        """Returns name -> facts of each image whose files all exist, sorted by name."""
         return {name: entry.get('facts') for name, entry in sorted(self.entries.items()) if self._is_whole(entry)}
 
     def add(self, image: str, source: Path, files: list[str], facts: Any = None) -> None:
-        """Records an image whose files are all in place; `facts`, fit for JSON, is what else is to be known of it."""
+        """Records an image whose files are all written; `facts` are further values that JSON can hold."""
         entry = {'image': image, 'stamp': stamp(source), 'files': files}
         entry |= {} if facts is None else {'facts': facts}
         self.entries[image] = entry
@@ -75,7 +75,7 @@ class Journal:
             self._lines.add(entry)
 
     def _rewrite(self) -> None:
-        """Writes what is known anew, whole lines only, before lines are added."""
+        """Writes the journal again without incomplete lines, before lines are appended."""
         lines = [{'settings': self.settings}, *self.entries.values()]
         write_whole(self.path, ''.join(json.dumps(line, ensure_ascii=False) + '\n' for line in lines))
 
@@ -86,6 +86,6 @@ class Journal:
 
 
 def stamp(source: Path) -> list[int]:
-    """Returns what changes when a file is replaced: its length and time."""
+    """Returns length and modification time of a file, to see later whether it has changed."""
     status = source.stat()
     return [status.st_size, status.st_mtime_ns]

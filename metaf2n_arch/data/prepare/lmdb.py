@@ -1,4 +1,4 @@
-"""A folder of images as one LMDB, in BasicSR's own layout."""
+"""LMDB of a folder of images, in the layout of BasicSR."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.files import write_whole
 
 BATCH = 64
-"""Images written in one transaction: what a crash may lose."""
+"""Number of images written in one transaction; a crash loses at most as many."""
 
 
 @dataclass(frozen=True)
 class Encode:
-    """Returns an image as PNG, three channels, 8 or 16 bits, quick to decode."""
+    """Returns an image as a PNG file with three channels, 8 or 16 bits; a low `compression` is fast to decode."""
 
     source: Path
     compression: int = 1
@@ -45,9 +45,9 @@ def key_of(name: str) -> str:
     """
     key = stem(name)
     if '.' in key:
-        raise Unfit(f'{name} has a dot in its name, where BasicSR would cut off the key; rename it.')
+        raise Unfit(f'{name} has another dot than that of its suffix, where BasicSR would end the key; rename it.')
     if not key.isascii():
-        raise Unfit(f'{name} has a name that is not ASCII, which BasicSR cannot look up; rename it.')
+        raise Unfit(f'{name} has a name that is not ASCII, which BasicSR cannot find in an LMDB; rename it.')
     return key
 
 
@@ -59,17 +59,17 @@ def write_lmdb(
     dry_run: bool = False,
     track: Track = lambda i, n: i,
 ) -> Summary:
-    """Writes ``data.mdb``, ``lock.mdb`` and ``meta_info.txt`` for the images below a folder.
+    """Writes ``data.mdb``, ``lock.mdb`` and ``meta_info.txt`` for the images of a folder.
 
-    Filled beside its place, in ``.<name>.partial``, where the next run goes on after an interruption, and moved there
-    when it is complete.
+    They are written into ``.<name>.partial``, which is renamed when it is complete. After an interruption the next run
+    continues there.
 
     Args:
         source: folder of images, searched with its subfolders.
-        target: ends in ``.lmdb``.
-        compression: of the PNGs, 0 to 9.
+        target: folder to make; its name must end in ``.lmdb``.
+        compression: compression level of the PNG files, 0 to 9.
         jobs: number of processes.
-        dry_run: write nothing.
+        dry_run: only check the headers, and write nothing.
         track: wraps an iterable of the given length, for a progress bar.
 
     Raises:
@@ -77,7 +77,7 @@ def write_lmdb(
         DataError: there is no image, `target` holds other images, or it cannot be written.
     """
     if target.suffix != '.lmdb':
-        raise OptionError(f'{target} does not end in .lmdb, by which BasicSR knows an LMDB.')
+        raise OptionError(f'{target} does not end in .lmdb, by which BasicSR recognises an LMDB; add the suffix.')
     require_apart(source, target)
     summary = Summary()
     keys: dict[str, str] = {}
@@ -107,7 +107,7 @@ def _finished(target: Path, keys: dict[str, str], summary: Summary) -> Summary:
     stored = {line.split('.png (')[0] for line in lines}
     if missing := sorted(set(keys.values()) - stored):
         raise DataError(
-            f'{target} is there without {missing[0]} and {len(missing) - 1} more; remove it to make it anew.'
+            f'{target} exists, but lacks {missing[0]} and {len(missing) - 1} more; remove it to make it again.'
         )
     summary.before = len(keys)
     return summary
@@ -116,7 +116,7 @@ def _finished(target: Path, keys: dict[str, str], summary: Summary) -> Summary:
 def _fill(
     folder: Path, source: Path, keys: dict[str, str], summary: Summary, compression: int, jobs: int | None, track: Track
 ) -> None:
-    """Adds what is missing to the LMDB in `folder`, then lists all of it."""
+    """Adds the missing images to the LMDB in `folder`, then writes the list of all images."""
     import lmdb
 
     try:
@@ -147,13 +147,13 @@ def _fill(
 
 
 def _stored(environment: Any) -> dict[str, tuple[int, int]]:
-    """Keys of an earlier run, and the sizes of their images."""
+    """Returns key -> (height, width) of the images that an earlier run has stored."""
     with environment.begin() as transaction:
         return {key.decode(): image_size(bytes(data)) for key, data in transaction.cursor()}
 
 
 def _commit(environment: Any, batch: dict[str, bytes]) -> None:
-    """Writes a batch and empties it; doubles the map as often as it is full."""
+    """Writes a batch and empties it; doubles the map size whenever the map is full."""
     import lmdb
 
     while batch:

@@ -14,11 +14,12 @@ from metaf2n_arch.data.prepare.driver import read_or_unfit, require_side, save, 
 def mask_image(image: np.ndarray, threshold: int = 20, stride: int = 1) -> np.ndarray:
     """Returns the mask of `functional.edges.edge_mask` as (H, W) uint8: 255 on an edge, 0 elsewhere.
 
-    The same integer arithmetic, in NumPy: starting torch in each process takes longer than most folders.
+    It uses the same integer arithmetic in NumPy, because loading torch in each process takes longer than most folders
+    of images.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        threshold: 8-bit response of the Laplacian that an edge pixel must exceed.
+        threshold: response of the Laplacian, in 8-bit levels, that an edge pixel must exceed.
         stride: thins the mask, see `thin_mask`.
     """
     red, green, blue = np.moveaxis(image.astype(np.int32), -1, 0)

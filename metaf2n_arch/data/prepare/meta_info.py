@@ -1,4 +1,4 @@
-"""Meta-info files: one image a line, ``name.png (h,w,c)``, as BasicSR and our data sets read them."""
+"""Meta-info files of a folder: one image per line, ``name.png (h,w,c)``, for data sets of BasicSR and this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metaf2n_arch.utils.files import write_whole
 
 @dataclass(frozen=True)
 class Measure:
-    """Returns (height, width) of an image below `root`, from its header; with `decode` the whole picture is read."""
+    """Returns (height, width) of an image in `root` from its header; with `decode`, from the decoded image."""
 
     root: Path
     decode: bool = False
@@ -33,7 +33,7 @@ class Measure:
 def measure(
     root: Path, decode: bool = False, jobs: int | None = None, track: Track = lambda i, n: i
 ) -> tuple[dict[str, Size], Summary]:
-    """Returns the size of every readable image below a folder, sorted by name, and what was left out.
+    """Returns name -> (height, width) of every readable image in a folder, sorted by name, and a summary.
 
     Raises:
         DataError: there is no folder or no image.
@@ -58,15 +58,18 @@ def write_meta_info(
     dry_run: bool = False,
     track: Track = lambda i, n: i,
 ) -> Summary:
-    """Lists the images below `root`, with names relative to it.
+    """Writes the meta-info file of the images in `root` and its subfolders.
 
     Args:
-        root: the folder that an option file will name as ``dataroot``.
+        root: folder that the option file will name as ``dataroot``; names in the file are relative to it.
         target: text file to write.
-        decode: read every picture whole, so that damaged ones are found now and not in training.
+        decode: decode every image, so that damaged ones are found now and not in training.
         jobs: number of processes.
         dry_run: write nothing.
         track: wraps an iterable of the given length, for a progress bar.
+
+    Raises:
+        DataError: there is no folder or no image, or the file cannot be written.
     """
     sizes, summary = measure(root, decode, jobs, track)
     if sizes and not dry_run:

@@ -18,7 +18,7 @@ SHORTEST = 400
 def scaled_sizes(
     height: int, width: int, scales: Sequence[float] = SCALES, shortest: int | None = SHORTEST
 ) -> list[tuple[int, int] | None]:
-    """Returns (height, width) for each scale, and for a shorter side of `shortest`; None where that would enlarge.
+    """Returns (height, width) for each scale, and for a shorter side of `shortest`; None if that would upscale.
 
     >>> scaled_sizes(900, 1200)
     [(675, 900), (450, 600), (300, 400), (400, 533)]
@@ -36,7 +36,7 @@ def scaled_sizes(
 
 
 def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns an (H, W, 3) uint8 image resampled by Pillow's Lanczos filter, which is widened by the factor."""
+    """Returns an (H, W, 3) uint8 image, downscaled by Pillow's Lanczos filter, which antialiases."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
@@ -46,8 +46,8 @@ def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
 class Multiscale:
     """Writes each image at the sizes of `scaled_sizes` as ``<name>T0.png``, ``<name>T1.png`` and so on.
 
-    Wang et al. 2021 (Real-ESRGAN), whose program also enlarges images whose shorter side is under 400; here the number
-    is left out instead. The original is written too, as ``<name>.png``, if `original` says so.
+    As Real-ESRGAN (Wang et al. 2021), whose program also upscales images with a shorter side below 400; here that size
+    is left out instead. With `original` the image itself is written too, as ``<name>.png``.
     """
 
     source: Path

@@ -1,4 +1,4 @@
-"""Training, validation and test lists of one folder, without moving a file."""
+"""Split of a folder into training, validation and test lists; no file is moved."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.utils.rng import numpy_generator
 
 TOGETHER = r'^(.*?)(?:T\d)?(?:_s\d{3,})?$'
-"""What `multiscale` and `crops` add to a name; what is left names the photo."""
+"""Names of `multiscale` and `crops`; the first group, without their additions, is the name of the photo."""
 
 
 def photo_of(name: str, together: str = TOGETHER) -> str:
-    """Returns the photo that an image was made from.
+    """Returns the name of the photo that an image was made from.
 
     >>> photo_of('0001T2_s013.png')
     '0001'
@@ -30,16 +30,16 @@ def photo_of(name: str, together: str = TOGETHER) -> str:
 def split_names(
     names: Iterable[str], val: float = 0.1, test: float = 0.0, seed: int = 0, together: str = TOGETHER
 ) -> dict[str, list[str]]:
-    """Returns the names of each list, ``train``, ``val`` and ``test``; all images of one photo are in one list.
+    """Returns the names in each list, ``train``, ``val`` and ``test``. All images of one photo are in the same list.
 
     Args:
-        names: images.
-        val, test: a share below 1, or a number of images; whole photos are taken until it is reached.
-        seed: of the order in which photos are taken.
-        together: regular expression on names without suffix whose first group names the photo.
+        names: names of the images.
+        val, test: a share below 1, or a number of images; photos are added with all their images until it is reached.
+        seed: seed of the random order of photos.
+        together: regular expression for names without suffix; its first group is the name of the photo.
 
     Raises:
-        OptionError: nothing would be left to train on, or a number is negative.
+        OptionError: no images would be left for training, or `val` or `test` is not a share or number.
     """
     photos: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -58,7 +58,10 @@ def split_names(
         lists[label] = sorted(taken)
     lists['train'] = sorted(name for number in order for name in groups[number])
     if not lists['train']:
-        raise OptionError(f'val {val} and test {test} take all {total} images of {len(groups)} photos; take fewer.')
+        raise OptionError(
+            f'val {val} and test {test} take all {total} images of {len(groups)} photos, so that none is left for '
+            'training; lower them.'
+        )
     return lists
 
 
@@ -72,10 +75,14 @@ def write_split(
     dry_run: bool = False,
     track: Track = lambda i, n: i,
 ) -> tuple[dict[str, int], Summary]:
-    """Writes ``train.txt``, ``val.txt`` and ``test.txt``, meta-info files of `root`, into `out`; empty lists not.
+    """Writes ``train.txt``, ``val.txt`` and ``test.txt``, meta-info files of `root`, into `out`, except empty lists.
 
     Returns:
-        The length of each list, and what was left out.
+        The length of each list, and a summary.
+
+    Raises:
+        OptionError: see `split_names`.
+        DataError: there is no folder or no image, or a file cannot be written.
     """
     sizes, summary = measure(root, track=track)
     lists = split_names(sizes, val, test, seed, together) if sizes else {}

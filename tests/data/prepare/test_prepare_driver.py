@@ -50,7 +50,7 @@ def test_a_name_that_is_no_utf_8_is_skipped(album, tmp_path):
     summary = prepare(Flip(album, tmp_path / 'two'))
     assert summary.made == before + 1
     assert [reason for reason in summary.skipped.values() if 'UTF-8' in reason] == [
-        r"'n\udce4me.png' is not UTF-8 or holds a line break; rename it."
+        r"'n\udce4me.png' is not UTF-8 or contains a line break; rename it."
     ]
 
 
