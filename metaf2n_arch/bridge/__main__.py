@@ -1,5 +1,5 @@
-"""`python -m metaf2n_arch.bridge [--brief | option file]`: what the bridge does here, for whom, why, and how to switch
-it off; with ``--brief`` in one line, and exit code 1 if something failed."""
+"""Status of the bridge: `python -m metaf2n_arch.bridge [--brief | option file]` prints the repairs and how to switch
+them off; ``--brief`` prints one line, and exits with code 1 if something failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Prints the table of repairs and the kind of run an option file given as argument would be."""
+    """Prints the table of repairs, and whether a run with the given option file is a run of this package."""
     if os.environ.get('METAF2N_BRIDGE') == '0':
         print('The bridge is off (METAF2N_BRIDGE=0); no repair is applied. Unset it to switch the bridge on.')
         return
@@ -27,7 +27,7 @@ def main() -> None:
     folder = os.path.dirname(getattr(basicsr, '__file__', None) or 'an unknown place')
     print(f'BasicSR {getattr(basicsr, "__version__", "of unknown version")} at {folder}')
     if hooks.foreign['why']:
-        print(f'The bridge leaves it alone, and it knows no part of this package: {hooks.foreign["why"]}.')
+        print(f'The bridge leaves it alone, and registers no part of this package there: {hooks.foreign["why"]}.')
         return
     print(f'{report()}\n')
     if registration.failed:
@@ -43,8 +43,8 @@ def main() -> None:
         ours, why = circle.is_ours(), circle.why()
     print(f'This run {"uses" if ours else "does not use"} this package: {why}.')
     print(
-        '"everybody": makes BasicSR run, changes no result. "ours": only in runs whose option file names a part of '
-        'this package or lists `plugins`, and in all runs with METAF2N_BRIDGE=all.\n'
+        '"everybody": in every run; it makes BasicSR run and changes no result. "ours": only in runs whose option file '
+        'names a part of this package or lists `plugins`, and in all runs with METAF2N_BRIDGE=all.\n'
         f'Switch off: METAF2N_BRIDGE=0 (everything), {SKIP}=name,name (single repairs).'
     )
 

@@ -1,8 +1,8 @@
-"""The two circles: what the bridge does for everybody, and what it does for runs of ours alone.
+"""Circles of the bridge: repairs for everybody, and repairs only for runs of this package.
 
-Whoever does not name a part of ours, and does not ask, gets the host as it is; see `patching.Repair.circle`. Which kind
-of run this is, is decided when the stock runner has read its option file (see `decision`). Until then, and in programs
-that never start the runner, only models of ours get everything.
+A run that names no part of this package, and does not ask for more, gets BasicSR unchanged except for the repairs for
+everybody; see `patching.Repair.circle`. The kind of run is decided from the option file of the stock runner (see
+`decision`). Before that, and in programs without the runner, only objects of this package's classes get all repairs.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import os
 from typing import Any
 
 SWITCH = 'METAF2N_BRIDGE'
-"""``0`` turns the bridge off, ``all`` makes every run one of ours; ``1`` is as if it were not there."""
+"""Environment variable: ``0`` turns the bridge off, ``all`` applies all repairs in every run, ``1`` has no effect."""
 SKIP = 'METAF2N_BRIDGE_SKIP'
-"""Names repairs to leave out, with commas."""
+"""Environment variable: names of repairs to leave out, separated by commas."""
 RUN = 'METAF2N_BRIDGE_RUN'
-"""Tells the workers of a process that its run is one of ours: the number of that process."""
+"""Environment variable for workers: number of the process whose run is a run of this package."""
 
 _state: dict[str, Any] = {}
 
 
 def decide(ours: bool, why: str) -> None:
-    """Notes what kind of run this process and its workers are of, and why."""
+    """Records for this process and its workers whether the run is one of this package, and why."""
     _state.update(ours=ours, why=why)
     if ours:
         os.environ[RUN] = str(os.getpid())
@@ -31,51 +31,54 @@ def decide(ours: bool, why: str) -> None:
 
 
 def join() -> None:
-    """Makes this process one of a run of ours: a worker whose parent says so."""
+    """Records that this process is a worker of a run of this package."""
     _state.update(ours=True, why='it is a worker of such a run')
 
 
 def forget() -> None:
-    """Takes the decision back; the environment counts again."""
+    """Forgets the decision; the next question is answered from the environment."""
     _state.clear()
     os.environ.pop(RUN, None)
 
 
 def is_ours(*arguments: Any) -> bool:
-    """Whether this run is one of ours, or the first argument is an object of a class of ours, or made from one."""
+    """Whether this run is one of this package, or the first argument is an object of this package's classes."""
     if not _state:
         _look_around()
     return _state['ours'] or bool(arguments and descends_from_us(type(arguments[0])))
 
 
 def descends_from_us(part: Any) -> bool:
-    """Whether a class is ours or made from one of ours, or a function is ours."""
+    """Whether a class or function belongs to this package, or a class derives from one of this package."""
     family = getattr(part, '__mro__', (part,))
     return any(str(getattr(each, '__module__', '')).startswith('metaf2n_arch.') for each in family)
 
 
 def skipped() -> set[str]:
-    """Returns the names of repairs that the environment says to leave out."""
+    """Returns the names of the repairs in `SKIP`."""
     return {name.strip() for name in os.environ.get(SKIP, '').split(',') if name.strip()}
 
 
 def misspelt() -> str | None:
-    """What is wrong with `SWITCH`, in a line: somebody who wrote ``false`` wanted something."""
+    """Returns one line if the value of `SWITCH` is unknown, for example ``false``; else None."""
     value = os.environ.get(SWITCH, '')
     if value in ('', '0', '1', 'all'):
         return None
-    return f'{SWITCH} is {value!r}, expected 0 (no bridge), all (every run is ours) or nothing, as which it is taken.'
+    return (
+        f'{SWITCH} is {value!r}, expected 0 (bridge off) or all (all repairs in every run); it is ignored. '
+        'Correct it or unset it.'
+    )
 
 
 def why() -> str:
-    """The reason for the decision, in words."""
+    """Returns the reason for the decision, in words."""
     if not _state:
         _look_around()
     return _state['why']
 
 
 def _look_around() -> None:
-    """Decides before any option file is read."""
+    """Decides before an option file is read, from the environment."""
     parent = multiprocessing.parent_process()
     if os.environ.get(SWITCH) == 'all':
         _state.update(ours=True, why=f'{SWITCH} is all')

@@ -1,7 +1,7 @@
-"""Decision whether a run is one of ours: it names a part of ours, lists plug-ins, or the environment asks for it.
+"""Decision whether a run is one of this package: it names a part of it, lists plug-ins, or the environment asks for it.
 
-The option file is read with nothing in it executed and nothing refused: what the host would make of it is the host's
-affair as long as the run is not ours.
+The option file is read without executing anything, and no mistake in it is reported here: if the run is not one of this
+package, the file is left to BasicSR.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from metaf2n_arch.config.text import find_option_file, peek
 from metaf2n_arch.utils.checks import OptionError
 from metaf2n_arch.utils.registries import find
 
-# Where in an option file a `type` stands for what.
+# Section of an option file -> kind of registry in which its `type` is looked up.
 _SECTIONS = {'network': 'ARCH', 'datasets': 'DATASET', 'val': 'METRIC', 'train': 'LOSS', 'model': 'MODEL'}
 _IN_TEXT = re.compile(r'\b(?:model_)?type\s*:\s*[\'"]?([\w/.-]+)')
 
@@ -30,12 +30,12 @@ class _Quiet(argparse.ArgumentParser):
 
 
 def decide(arguments: list[str] | None = None) -> None:
-    """Decides for this process by its command line, and notes it in `circle`."""
+    """Decides for this process by its command line, and records it in `circle`."""
     circle.decide(*kind_of_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def kind_of_run(arguments: list[str]) -> tuple[bool, str]:
-    """Returns whether the run with this command line is one of ours, and the reason in words."""
+    """Returns whether a run with this command line is one of this package, and the reason in words."""
     if os.environ.get(circle.SWITCH) == 'all':
         return True, f'{circle.SWITCH} is all'
     file, forced = _command_line(arguments)
@@ -45,7 +45,7 @@ def kind_of_run(arguments: list[str]) -> tuple[bool, str]:
         path = find_option_file(file)
     except OptionError:
         named = 'metaf2n' in Path(file).name
-        return named, f'{file}: no such file' + (', but its name says metaf2n' if named else '')
+        return named, f'{file}: no such file' + (', but its name contains metaf2n' if named else '')
     if path != Path(file):
         return True, f'{path} is an option file of this package'
     text = path.read_text(encoding='utf-8', errors='replace')
@@ -64,7 +64,7 @@ def kind_of_run(arguments: list[str]) -> tuple[bool, str]:
 
 
 def _command_line(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The option file and the forced options, spelt or shortened as the host's own parser takes them."""
+    """The option file and the options of ``--force_yml``, parsed as by BasicSR's own parser (with abbreviations)."""
     parser = _Quiet(add_help=False)
     parser.add_argument('-opt', '--opt')
     parser.add_argument('--force_yml', nargs='+', default=[])
@@ -80,7 +80,7 @@ def _command_line(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _asks(plugins: Any) -> bool:
-    """Whether ``plugins`` is meant for us: names, and no blocks, which somebody else's program may have there."""
+    """Whether ``plugins`` is a list of names, as this package reads it; other programs may have blocks there."""
     listed = plugins if isinstance(plugins, list) else [plugins]
     return bool(listed) and all(isinstance(name, str) and name for name in listed)
 
@@ -90,12 +90,12 @@ def _first(place: str) -> str:
 
 
 def _named(content: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields (kind of section, name) for every `type` in an option file, however deep."""
+    """Yields (section, name) for every `type` in an option file, at any depth."""
     yield 'model', content.get('model_type')
     for key, block in content.items():
         key = str(key).partition(':')[0]
         section = 'network' if key.startswith('network') else key
-        if key == 'model_type' and isinstance(block, Mapping):  # forced on the command line
+        if key == 'model_type' and isinstance(block, Mapping):  # given by --force_yml
             yield from (('model', name) for name in block.values())
         elif section in _SECTIONS:
             yield from ((section, name) for name in _types(block))
@@ -114,7 +114,7 @@ def _types(block: Any) -> Iterator[Any]:
 
 
 def _is_part(section: str, name: Any) -> bool:
-    """Whether `name` stands for a part of ours, or would if it could be imported."""
+    """Whether `name` is a part of this package, or may be one that could not be imported."""
     from basicsr.utils import registry
 
     part = find(getattr(registry, f'{_SECTIONS[section]}_REGISTRY'), name)
@@ -124,7 +124,7 @@ def _is_part(section: str, name: Any) -> bool:
 
 
 def _of_text(text: str, path: str) -> tuple[bool, str]:
-    """Decides for a file that is no YAML, so that the error is that of the right reader."""
+    """Decides for a file that is not valid YAML, so that the right reader, BasicSR's or this package's, reports it."""
     for name in _IN_TEXT.findall(text):
         if any(_is_part(section, name) for section in _SECTIONS):
             return True, f'{path} names {name}'

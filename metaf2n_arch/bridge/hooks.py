@@ -1,6 +1,6 @@
-"""Import hooks of BasicSR's modules and of our parts: its repairs run, our parts are registered.
+"""Import hooks of BasicSR's modules and of this package's parts: apply the repairs and register the parts.
 
-Nothing here raises: what goes wrong is one line, and the import goes on as if we were not there.
+Nothing here raises an error. A failure prints one line, and the import continues as without the bridge.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from types import ModuleType
 from metaf2n_arch.bridge import circle, recognition, registration, torchvision_shim
 from metaf2n_arch.bridge.voice import described, say
 
-# Threads that are inside the body of one of our parts: registration waits until none is half-imported.
+# Per thread: how many parts of this package are being imported; registration waits until none is.
 _inside = threading.local()
-# Why the package `basicsr` of this process is left alone; empty if it is the host.
+# Why the package `basicsr` of this process is left alone; empty if it is the published one.
 foreign = {'why': ''}
 
 
 def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
-    """Returns `spec` with its loader watched, or a stand-in for a module that torchvision no longer has."""
+    """Returns `spec` with a hook after its module has run, or a replacement for a module that torchvision removed."""
     if name == torchvision_shim.SHIM:
         left_out = spec is not None or 'torchvision-import' in circle.skipped()
         return spec if left_out else torchvision_shim.spec()
@@ -49,13 +49,13 @@ def observe(name: str, spec: ModuleSpec | None) -> ModuleSpec | None:
         if _inside.depth == 0:
             _quietly(registration.register_pending)
 
-    # On the instance: whatever else asks this loader (runpy, inspect, importlib.resources) finds it unchanged.
-    spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # an attribute over the method
+    # Set on the instance, so that others who use this loader (runpy, inspect, importlib.resources) find it unchanged.
+    spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # hides the method of the class
     return spec
 
 
 def catch_up() -> None:
-    """Repairs a host that was imported before the bridge was there, with the copies its own modules hold."""
+    """Repairs a BasicSR that was imported before the bridge, also where its modules hold copies of a function."""
     package = sys.modules['basicsr']
     spec = getattr(package, '__spec__', None)
     foreign['why'] = 'it has no spec' if spec is None else recognition.why_foreign(spec) or ''
@@ -68,7 +68,7 @@ def catch_up() -> None:
 
 
 def _repair(module: ModuleType, late: bool = False) -> None:
-    # Not before: a part of ours may need neither the host nor torch.
+    # Not at the top: a part of this package may need neither BasicSR nor torch.
     from metaf2n_arch.bridge import table
 
     table.repair(module, late)

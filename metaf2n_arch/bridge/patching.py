@@ -1,4 +1,4 @@
-"""Patching: what a repair is, and how a function of the host is replaced, for everybody or for runs of ours."""
+"""Patching of BasicSR: repairs, and functions that are replaced for everybody or only in runs of this package."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any, Literal
 
 from metaf2n_arch.bridge import circle
 
-# What the host had before we replaced it, by 'module.name' or 'module.Class.name'.
+# BasicSR's own objects that were replaced, by 'module.name' or 'module.Class.name'.
 ORIGINALS: dict[str, Any] = {}
-# What the repair under way has replaced: owner, name, whether the owner itself had it, what it had, what it got.
+# Replacements of the present repair: (owner, name, whether the owner itself had it, old object, new object).
 _journal: list[tuple[Any, str, bool, Any, Any]] = []
 
 
 @dataclass
 class Repair:
-    """One named repair of one module of the host.
+    """One named repair of one module of BasicSR.
 
     Attributes:
-        name: what is repaired, as ``METAF2N_BRIDGE_SKIP`` spells it.
-        module: the host's module; the repair runs right after the module's body.
-        apply: gets that module and returns whether it needed the repair.
-        why: one line: what the host does by itself.
-        circle: ``everybody``: it makes the host run and changes no result; ``ours``: it waits for a run of ours.
-        applied: what `apply` returned; `None` before it has run, and where it was skipped or failed.
+        name: its name, as used in ``METAF2N_BRIDGE_SKIP``.
+        module: module of BasicSR; the repair is applied directly after the module was executed.
+        apply: function that repairs the given module, and returns False if it does not need the repair.
+        why: one line about what BasicSR does without the repair.
+        circle: ``everybody``: it makes BasicSR run and changes no result; ``ours``: only in runs of this package.
+        applied: result of `apply`; None if it has not run, was skipped, or failed.
         trouble: why it was skipped or failed.
     """
 
@@ -42,7 +42,7 @@ class Repair:
 
 
 def replace(owner: ModuleType | type, name: str, new: Any) -> None:
-    """Sets an attribute of a module or class of the host, for everybody, and keeps what was there in `ORIGINALS`."""
+    """Replaces an attribute of a module or class of BasicSR, for everybody, and keeps the old one in `ORIGINALS`."""
     old = getattr(owner, name)
     _journal.append((owner, name, name in vars(owner), vars(owner).get(name), new))
     ORIGINALS.setdefault(f'{place_of(owner)}.{name}', old)
@@ -50,7 +50,7 @@ def replace(owner: ModuleType | type, name: str, new: Any) -> None:
 
 
 def replace_for_ours(owner: ModuleType | type, name: str, new: Callable[..., Any]) -> None:
-    """Replaces a function of the host in runs of ours; in any other the host's own is called."""
+    """Replaces a function of BasicSR in runs of this package; other runs call BasicSR's own."""
     original = getattr(owner, name)
 
     @wraps(original)
@@ -61,20 +61,20 @@ def replace_for_ours(owner: ModuleType | type, name: str, new: Callable[..., Any
 
 
 def place_of(owner: ModuleType | type) -> str:
-    """The full name of a module or class."""
+    """Returns the full name of a module or class."""
     return owner.__name__ if isinstance(owner, ModuleType) else f'{owner.__module__}.{owner.__qualname__}'
 
 
 def apply(repair: Repair, module: ModuleType, chase_copies: bool = False) -> None:
-    """Applies a repair to its module, or leaves the module as it was.
+    """Applies a repair to its module; if it fails, the module is left unchanged.
 
     Args:
-        repair: gets `applied`, or what kept it from being.
-        module: the host's.
-        chase_copies: whether other modules of the host may hold what is replaced already; they get the new one, too.
+        repair: the repair; its `applied` is set.
+        module: module of BasicSR.
+        chase_copies: whether to replace the objects also in other modules of BasicSR that have imported them.
 
     Raises:
-        Exception: what the repair raised, after all is as it was.
+        Exception: the error of the repair, after all its replacements were undone.
     """
     _journal.clear()
     try:
@@ -92,9 +92,10 @@ def apply(repair: Repair, module: ModuleType, chase_copies: bool = False) -> Non
 
 
 def still_says(function: Any, text: str) -> bool:
-    """Whether the host's function still holds the line that a repair is about; yes if its source cannot be read.
+    """Whether the source of BasicSR's function still contains the text that a repair is about.
 
-    Git master of the host bears the version number of its last release, so that the version says nothing.
+    True if the source cannot be read. The version cannot tell, because BasicSR's master branch has the version number
+    of the last release.
     """
     try:
         return text in inspect.getsource(function)

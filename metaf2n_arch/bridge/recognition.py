@@ -1,7 +1,7 @@
-"""Recognition of the host: BasicSR as it was published, or another package of its name that is left alone.
+"""Recognition of BasicSR: tells the published package from other packages of the same name, which are left alone.
 
-Many projects carry their own ``basicsr/``, older and changed. What no installed distribution of version 1.4.2 or later
-has brought is such a copy.
+Many projects contain their own ``basicsr/``, older and changed. A package counts as such a copy unless an installed
+distribution of version 1.4.2 or later contains it.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ NEEDED = (
     'utils/registry.py',
     'utils/options.py',
 )
-"""Files of the host that repairs and parts of ours build on; a fork that was installed may lack some."""
+"""Files of BasicSR that repairs and parts of this package need; an installed fork may lack some."""
 
 
 def why_foreign(spec: ModuleSpec) -> str | None:
-    """Returns why the package `basicsr` that `spec` describes is to be left alone, or None if it is the host."""
+    """Returns why the package `basicsr` of `spec` is left alone, or None if it is the published BasicSR."""
     if not spec.origin or Path(spec.origin).name != '__init__.py':
         return 'it is a folder without __init__.py'
     package = Path(spec.origin).resolve().parent
     versions = [distribution.version for distribution in _distributions() if _brought(distribution, package)]
     if not versions:
-        return f'{package} is a copy that no installed distribution has brought'
+        return f'{package} is a copy that belongs to no installed distribution'
     found = re.match(r'(\d+)\.(\d+)(?:\.(\d+))?', versions[0])
     if found is None or tuple(int(part or 0) for part in found.groups()) < OLDEST:
-        return f'{package} is version {versions[0]}, and repairs are known from 1.4.2 on'
+        return f'{package} is version {versions[0]}, and the repairs need 1.4.2 or later'
     missing = [name for name in NEEDED if not (package / name).is_file()]
     return f'{package} lacks {missing[0]}, which BasicSR has' if missing else None
 
 
 def _distributions() -> Iterator[metadata.Distribution]:
     yield from metadata.distributions(name='basicsr')
-    for name in metadata.packages_distributions().get('basicsr', []):  # one under another name brings it
+    for name in metadata.packages_distributions().get('basicsr', []):  # distributions of another name that contain it
         if name.lower() != 'basicsr':
             yield from metadata.distributions(name=name)
 
 
 def _brought(distribution: metadata.Distribution, package: Path) -> bool:
-    """Whether the distribution's files, or the folder it was installed from as editable, hold `package`."""
+    """Whether `package` is among the distribution's files, or in the folder of its editable install."""
     if Path(str(distribution.locate_file('basicsr'))).resolve() == package:
         return True
     try:

@@ -1,9 +1,9 @@
-"""Registration: BasicSR's registries know every part of ours, and of those who build on us.
+"""Registration of the parts of this package, and of packages built on it, in BasicSR's registries.
 
-The host scans only its own folders, so that a plug-in is unknown to `python -m basicsr.train` ("No object named ... in
-registry"), and equally in data-loader workers that start afresh. As soon as `import basicsr` has completed, every file
-of ours that carries BasicSR's suffix is imported, and then every module that an installed package names in the
-entry-point group ``metaf2n.plugins``.
+BasicSR imports only its own folders. So a part of a plug-in is unknown in `python -m basicsr.train` ("No object named
+... in registry") and in data-loader workers that are spawned. Directly after `import basicsr`, every file of this
+package with a suffix of BasicSR is imported, and then every module that an installed package names in the entry-point
+group ``metaf2n.plugins``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from metaf2n_arch.bridge.voice import described, say
 
 SUFFIXES = {'archs': '_arch', 'losses': '_loss', 'metrics': '_metric', 'data': '_dataset', 'models': '_model'}
 GROUP = 'metaf2n.plugins'
-"""Entry-point group of packages that bring parts of their own: ``name = package.module``."""
+"""Entry-point group for packages with their own parts: ``name = package.module``."""
 
-# Parts that could not be imported, with the reason. A run of ours refuses to start while there is one.
+# Part -> error, for parts that could not be imported. With one of them no run of this package starts.
 failed: dict[str, Exception] = {}
-# Modules of other packages that their entry points name.
+# Modules of other packages, named by their entry points.
 plugins: list[str] = []
 _state = {'pending': False}
 
@@ -37,15 +37,15 @@ def part_names() -> list[str]:
 
 
 def host_is_ready() -> None:
-    """Notes that BasicSR's registries exist."""
+    """Records that BasicSR's registries exist."""
     _state['pending'] = True
 
 
 def register_pending() -> None:
-    """Imports every part, once, if the host is ready.
+    """Imports every part, once, if BasicSR's registries exist.
 
-    A part that cannot be imported must not take `import basicsr` away from programs that never asked for it: one line
-    tells of it here, and `require_all` turns it into an error in a run of ours.
+    A part that cannot be imported must not break `import basicsr` in other programs. So it only prints one line here;
+    `require_all` makes it an error in runs of this package.
     """
     if not _state['pending']:
         return
@@ -70,18 +70,18 @@ def _load_plugins() -> None:
         try:
             import_module(entry.module)
             plugins.append(entry.module)
-        except (Exception, SystemExit) as error:  # a module that reads a command line ends the program
+        except (Exception, SystemExit) as error:  # a module may read the command line and exit
             say(f'the plug-in {entry.name} ({entry.value}) cannot be loaded: {described(error)}')
 
 
 def is_of_the_house(part: Any) -> bool:
-    """Whether a registered part is ours, made from one of ours, or of a package that has an entry point with us."""
+    """Whether a registered part belongs to this package, derives from one of it, or is of a package in `plugins`."""
     module = f'{getattr(part, "__module__", "")}.'
     return descends_from_us(part) or module.startswith(tuple(f'{name}.' for name in plugins))
 
 
 def require_all() -> None:
-    """Raises `ImportError`, naming each part that could not be imported."""
+    """Raises `ImportError` if parts could not be imported; the message names each."""
     if failed:
         lines = [f'{name} cannot be registered with BasicSR: {described(error)}' for name, error in failed.items()]
         raise ImportError('\n'.join(lines)) from next(iter(failed.values()))

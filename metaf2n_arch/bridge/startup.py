@@ -1,11 +1,11 @@
-"""The start-up: one light import hook, installed in every interpreter by `metaf2n_bridge.pth`.
+"""Start-up of the bridge: an import hook, installed in every Python interpreter by `metaf2n_bridge.pth`.
 
-A start-up file is the one route that also reaches spawned and forkserver data-loader workers. It must cost next to
-nothing where BasicSR is never imported, so this file imports nothing but what the interpreter has loaded already; the
-repairs are looked up the moment the first module of BasicSR is searched for.
+Only a start-up file also reaches data-loader workers that are spawned or started by a fork server. It must cost almost
+nothing in programs that never import BasicSR. So this file imports only modules that the interpreter has loaded
+already; the repairs are imported when the first module of BasicSR is searched for.
 
     METAF2N_BRIDGE=0            turns the bridge off
-    METAF2N_BRIDGE=all          makes every run one of ours, see `circle`
+    METAF2N_BRIDGE=all          applies all repairs in every run, see `circle`
     METAF2N_BRIDGE_SKIP=a,b     leaves single repairs out, see `python -m metaf2n_arch.bridge`
 """
 
@@ -26,13 +26,13 @@ SHIM = 'torchvision.transforms.functional_tensor'
 
 
 class BridgeFinder:
-    """Lets the other finders find a module of BasicSR (or a part of ours), and repairs it right after it has run.
+    """Lets the other finders find a module of BasicSR or a part of this package, and repairs it after its execution.
 
-    Whoever imports a name from that module later gets the repaired one, so that no copies have to be chased.
+    A program that imports a name from that module then gets the repaired object; there are no old copies to replace.
     """
 
     def __init__(self) -> None:
-        # What each thread is looking for: other tools' finders ask all others in turn, as this one does.
+        # (thread, name) of running searches, to stop a recursion: other tools' finders call all finders, as this one.
         self._searched: set[tuple[int, str]] = set()
 
     def find_spec(
@@ -57,13 +57,13 @@ class BridgeFinder:
         except Exception as error:
             try:  # noqa: SIM105 - contextlib may not be loaded yet
                 sys.stderr.write(f'metaf2n_arch: BasicSR stays as it is: {type(error).__name__}: {error}\n')
-            except Exception:  # a program without an output
+            except Exception:  # a program without stderr
                 pass
             return spec
 
 
 def activate() -> None:
-    """Installs the import hook once, unless the environment says METAF2N_BRIDGE=0; repairs a host that is there."""
+    """Installs the import hook once, unless METAF2N_BRIDGE=0; repairs BasicSR if it is already imported."""
     off = os.environ.get('METAF2N_BRIDGE') == '0'
     if off or any(type(finder).__name__ == 'BridgeFinder' for finder in sys.meta_path):
         return

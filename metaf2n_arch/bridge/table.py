@@ -1,4 +1,4 @@
-"""The table of repairs: which module of BasicSR each one watches, for whom it is, and whether it was needed there."""
+"""Table of the repairs: applies them to the modules of BasicSR, and reports their state."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from metaf2n_arch.utils.checks import nearest
 
 
 def repair(module: ModuleType, late: bool = False) -> None:
-    """Applies every repair that watches `module`; one that fails leaves the host as it was and is said in one line.
+    """Applies all repairs of `module`. One that fails changes nothing, and prints one line.
 
     Args:
-        module: a module of the host that has just run.
-        late: whether other modules may hold copies of what is replaced.
+        module: a module of BasicSR that has just been executed.
+        late: whether other modules may already hold copies of the objects that are replaced.
     """
     for item in REPAIRS:
         if item.module != module.__name__:
@@ -32,8 +32,8 @@ def repair(module: ModuleType, late: bool = False) -> None:
 
 
 def report() -> str:
-    """Returns the table as text: state, for whom, name, the host's module, and what the host does by itself."""
-    state = {True: 'applied', False: 'not needed', None: 'not reached'}
+    """Returns the table as text: state, circle, name, module of BasicSR, and what BasicSR does without the repair."""
+    state = {True: 'applied', False: 'not needed', None: 'not imported'}
     rows = [(item.trouble or state[item.applied], item.circle, item.name, item.module, item.why) for item in REPAIRS]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ['  '.join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
@@ -43,7 +43,7 @@ def report() -> str:
 
 
 def brief() -> tuple[bool, str]:
-    """Returns whether no repair failed, and how many were applied, for whom, in one line."""
+    """Returns whether no repair failed, and one line with the number of applied repairs in each circle."""
     counts = {who: [item for item in REPAIRS if item.circle == who] for who in ('everybody', 'ours')}
     applied = {who: f'{sum(bool(item.applied) for item in items)} of {len(items)}' for who, items in counts.items()}
     trouble = [f'{item.name} {item.trouble}' for item in REPAIRS if item.trouble]

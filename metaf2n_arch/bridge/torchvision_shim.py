@@ -1,9 +1,9 @@
-"""A stand-in for `torchvision.transforms.functional_tensor`.
+"""Replacement for the removed module `torchvision.transforms.functional_tensor`.
 
 Seen with BasicSR 1.4.2 and torchvision 0.17 and later: `data/degradations.py` imports `rgb_to_grayscale` from a module
-that torchvision removed, so that `import basicsr` dies. The stand-in is handed out only when nobody else can find the
-module, and offers the names of its successor. May go when the last BasicSR in use imports from
-`torchvision.transforms.functional` (git master does).
+that torchvision has removed, so that `import basicsr` fails. The replacement is used only if no other finder finds the
+module. It has the functions of the module that followed it. It can be removed when all versions of BasicSR in use
+import from `torchvision.transforms.functional`, as its master branch does.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from types import ModuleType
 
 SHIM = 'torchvision.transforms.functional_tensor'
 
-# Filled when the stand-in is.
+# Contains `SHIM` once the replacement has been imported.
 used: list[str] = []
 
 
 class _Loader:
-    """Fills the stand-in with the functions of the module that replaced it."""
+    """Loader that copies the functions of the following module into the replacement."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -33,5 +33,5 @@ class _Loader:
 
 
 def spec() -> ModuleSpec:
-    """Returns the spec of the stand-in."""
+    """Returns the module spec of the replacement."""
     return ModuleSpec(SHIM, _Loader(), origin=__file__)  # type: ignore[arg-type]  # duck-typed, as importlib allows

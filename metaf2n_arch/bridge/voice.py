@@ -1,6 +1,6 @@
-"""Messages of the bridge: one line on stderr where it could not do its work; never an exception, never twice.
+"""Messages of the bridge: one line on stderr about a failure; never an exception, and never the same line twice.
 
-Not even where a program has closed its output, or has no command line.
+It raises nothing even if a program has closed its output or has no command line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _said: set[str] = set()
 
 
 def say(text: str) -> None:
-    """Says a line once, in the first process of a run."""
+    """Prints a line to stderr, once, and only in the first process of a run."""
     line = f'metaf2n_arch: {" ".join(text.split())}'
     if line in _said or os.environ.get('RANK', '0') != '0' or '--multiprocessing-fork' in getattr(sys, 'argv', ()):
         return
@@ -24,6 +24,6 @@ def say(text: str) -> None:
 
 
 def described(error: BaseException) -> str:
-    """The kind of an error, and the first line of its message."""
+    """Returns the type of an error and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__

@@ -58,8 +58,8 @@ def test_a_file_that_is_no_image_is_one_line_or_is_passed_over(pairs, tmp_path, 
     with pytest.raises(DataError) as caught:
         check(pairs)
     assert str(caught.value) == (
-        f'{tmp_path}/lq/3.png: not an image that OpenCV can read (12 bytes); replace the file or take it out. To pass '
-        'over such images, set datasets.train.skip_unreadable: true.'
+        f'{tmp_path}/lq/3.png: not an image that OpenCV can read (12 bytes); replace or remove the file. To skip '
+        'such images, set datasets.train.skip_unreadable: true.'
     )
     logged = []
     monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', lambda text, *values: logged.append(text % values))

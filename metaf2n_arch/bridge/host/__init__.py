@@ -1,4 +1,4 @@
-"""One file per module of the host that is changed: each says what the host's objects do today. `REPAIRS` lists all."""
+"""Repairs of BasicSR, one file per module of BasicSR that is changed; `REPAIRS` lists all."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""`basicsr.models.base_model`: what `BaseModel` does today.
+"""`basicsr.models.base_model`: repairs of `BaseModel`.
 
-For everybody: any optimizer of torch can be named; networks and states are written whole or not at all (where that
-fails, training goes on under the host's warning); several processes train on CPUs.
+For everybody: any optimizer of torch can be used; networks and states are written atomically (if that fails, training
+goes on with BasicSR's warning); several processes can train on CPUs.
 
-In runs of ours: a write that fails ends training; a state holds all that an exact resume needs, and older ones are
-pruned; weights are read from any kind of file; every iteration can be left on a signal, with all saved; validation
-leaves training's generators alone and is logged at no later iteration than the last.
+In runs of this package: a write that fails ends the training; a state holds all that an exact resume needs, and older
+states are pruned; weights are read from any kind of file; a signal ends the training after an iteration, with all
+saved; validation does not change the random generators of the training, and is logged at the last iteration at latest.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _HOST = 'basicsr.models.base_model.BaseModel'
 
 
 def resume_training(self: Any, resume_state: dict[str, Any]) -> None:
-    """Takes everything from the state; of the learning rates and schedules, what the option file says counts."""
+    """Restores a training from its state; changed learning rates and schedules of the option file take precedence."""
     resume.resume_training(self, resume_state, ORIGINALS[f'{_HOST}.update_learning_rate'])
 
 
 def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
-    """Begins an iteration: the first thing the runner does in each."""
+    """Begins an iteration; the runner calls this first in each."""
     stopping.leave_if_asked(self, current_iter)
     if course.from_program:
         _begin_program(self, current_iter)
@@ -51,7 +51,7 @@ def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) ->
 
 
 def _begin_program(model: Any, current_iter: int) -> None:
-    """At the first iteration of the stock runner: from here on signals can be obeyed, and there is progress."""
+    """At the first iteration of the stock runner: starts handling signals, saving before the end, and progress."""
     course.from_program = False
     stopping.listen()
     launcher.end_with_launcher()
@@ -63,7 +63,7 @@ def _begin_program(model: Any, current_iter: int) -> None:
 
 
 def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
-    """Validates apart from training; a state of this iteration then gets the best metrics as well."""
+    """Validates without changing the training; a state of this iteration is saved again with the new best metrics."""
     folders.has_begun()
     if self.opt['is_train'] and isinstance(current_iter, int):
         current_iter = min(current_iter, int(self.opt['train']['total_iter']))
@@ -79,7 +79,7 @@ def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, sa
 
 
 def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-    """Returns any optimizer of `torch.optim` by name; what the host knows, and what nobody knows, is left to it."""
+    """Builds an optimizer of `torch.optim` by name; `Adam` and unknown names are left to BasicSR."""
     if not circle.is_ours(self):
         found: Any = getattr(torch.optim, optim_type, None) if isinstance(optim_type, str) else None
         if optim_type != 'Adam' and isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
@@ -92,7 +92,7 @@ def get_optimizer(self: Any, optim_type: str, params: Any, lr: float, **kwargs: 
 
 
 def setup_schedulers(self: Any) -> None:
-    """Builds the schedule of any name, for each optimizer."""
+    """Builds a schedule of any type for each optimizer."""
     from metaf2n_arch.models.learning_rates import build_schedulers
 
     self.schedulers.extend(
@@ -101,20 +101,20 @@ def setup_schedulers(self: Any) -> None:
 
 
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
-    """Moves `net` to the model's device; on a CPU, wraps it for several processes without naming a GPU."""
+    """Moves `net` to the model's device; on a CPU with several processes, wraps it without device ids."""
     if self.opt['dist'] and self.device.type == 'cpu':
         return processes.parallel_on_cpu(net.to(self.device), self.opt.get('find_unused_parameters', False))
     return ORIGINALS[f'{_HOST}.model_to_device'](self, net)
 
 
 def save_network(self: Any, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
-    """Writes one or several networks into `<net_label>_<iteration>.pth`, whole or not at all."""
+    """Writes one or several networks into ``<net_label>_<iteration>.pth``, atomically."""
     save = checkpoints.save_network if circle.is_ours(self) else checkpoints.save_network_as_the_host
     save(self, net, net_label, current_iter, param_key)
 
 
 def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
-    """Writes `<iteration>.state`, whole or not at all."""
+    """Writes ``<iteration>.state``, atomically."""
     save = checkpoints.save_training_state if circle.is_ours(self) else checkpoints.save_training_state_as_the_host
     save(self, epoch, current_iter)
 
@@ -139,7 +139,7 @@ def _course(module: ModuleType) -> bool:
 
 
 def _optimizer(module: ModuleType) -> bool:
-    # Releases know Adam alone; git master a handful, spelt out one by one.
+    # Releases support Adam only; the master branch a few more, each in an own branch of the code.
     if not still_says(module.BaseModel.get_optimizer, 'NotImplementedError'):
         return False
     replace(module.BaseModel, 'get_optimizer', get_optimizer)
@@ -160,10 +160,10 @@ def _wrap(module: ModuleType) -> bool:
 
 _MODULE = 'basicsr.models.base_model'
 REPAIRS = [
-    Repair('saving', _MODULE, _save, 'leaves truncated files behind and goes on', 'everybody'),
-    Repair('optimizers', _MODULE, _optimizer, 'knows Adam only', 'everybody'),
-    Repair('schedules', _MODULE, _schedules, 'knows two schedules only'),
-    Repair('parallel-on-cpus', _MODULE, _wrap, 'asks CUDA for a device whatever num_gpu says', 'everybody'),
-    Repair('loading', _MODULE, _load, 'knows neither safetensors nor bare state dicts'),
-    Repair('exact-resume', _MODULE, _course, 'forgets generators, place, best metrics; validates late and not apart'),
+    Repair('saving', _MODULE, _save, 'leaves truncated files after a failed write, and goes on', 'everybody'),
+    Repair('optimizers', _MODULE, _optimizer, 'supports Adam only', 'everybody'),
+    Repair('schedules', _MODULE, _schedules, 'supports two schedules only'),
+    Repair('parallel-on-cpus', _MODULE, _wrap, 'asks CUDA for a device, also with num_gpu: 0', 'everybody'),
+    Repair('loading', _MODULE, _load, 'reads neither safetensors nor bare state dicts'),
+    Repair('exact-resume', _MODULE, _course, 'saves neither random states nor position nor best metrics'),
 ]

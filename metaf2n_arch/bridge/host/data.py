@@ -1,9 +1,9 @@
-"""`basicsr.data`: what `build_dataset` and `build_dataloader` do in runs of ours.
+"""`basicsr.data`: repairs of `build_dataset` and `build_dataloader` in runs of this package.
 
-A data set of the host's or ours without images is an error that names its folders. A training loader knows the seed,
-reads each item under generators of its own (see `run.sampling`), and is noted, so that a resume finds its place in the
-epoch. Samplers and data sets of somebody else stay what they are: a sampler that shuffles in a way of its own does so,
-and `loader.dataset` is the data set itself.
+A data set of BasicSR or of this package without images is an error that names its folders. A training loader gets the
+seed, seeds the random generators for each item (see `run.sampling`), and is recorded, so that a resume finds its
+position in the epoch. Samplers and data sets of other packages are not changed: a sampler keeps its own order, and
+`loader.dataset` is the data set itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from metaf2n_arch.utils.rng import torch_generator
 
 
 def build_dataset(dataset_opt: dict[str, Any]) -> Any:
-    """Returns a data set that was built as a check, or builds one; raises `DataError` if there is nothing in it."""
+    """Returns the data set that the check of the options has built, or builds it.
+
+    Raises:
+        DataError: it has no images.
+    """
     data_set = data_sets.take(dataset_opt)
     if data_set is not None:
         text = f'Dataset [{type(data_set).__name__}] - {dataset_opt["name"]} is built.'
@@ -36,7 +40,7 @@ def build_dataset(dataset_opt: dict[str, Any]) -> Any:
     known = type(data_set).__module__.startswith(('basicsr.', 'metaf2n_arch.'))
     if known and not isinstance(data_set, IterableDataset) and len(data_set) == 0:
         places = data_files.roots(dataset_opt)
-        raise DataError(f'data set {dataset_opt["name"]}: found no images ({places}).')
+        raise DataError(f'data set {dataset_opt["name"]}: found no images ({places}); correct the folder or list.')
     return data_set
 
 
@@ -48,14 +52,14 @@ def build_dataloader(
     sampler: Any = None,
     seed: Any = None,
 ) -> Any:
-    """Builds a loader like the host; tells the sampler the seed, seeds a training set's items, notes its sampler."""
+    """Builds a loader as BasicSR does; for training, seeds the sampler and the items, and records the sampler."""
     from basicsr.data.data_sampler import EnlargedSampler
 
     original = ORIGINALS['basicsr.data.build_dataloader']
     loader = original(dataset, dataset_opt, num_gpu=num_gpu, dist=dist, sampler=sampler, seed=seed)
     if dataset_opt['phase'] != 'train' or sampler is None:
         return loader
-    # Else each epoch draws from the generator that training uses.
+    # Without this each epoch draws from the generator that the training uses.
     loader.generator = torch_generator(0 if seed is None else seed)
     loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
     visiting = type(sampler).__iter__ is EnlargedSampler.__iter__
@@ -68,7 +72,7 @@ def build_dataloader(
 
 
 def start_worker(original: Any, worker: int) -> None:
-    """Begins a worker process of a training loader."""
+    """Initialises a worker process of a training loader."""
     circle.join()
     if original is not None:
         original(worker)
@@ -86,6 +90,6 @@ def _loader(module: ModuleType) -> bool:
 
 
 REPAIRS = [
-    Repair('empty-data-sets', 'basicsr.data', _datasets, 'divides by zero'),
+    Repair('empty-data-sets', 'basicsr.data', _datasets, 'divides by zero without images'),
     Repair('augmentations', 'basicsr.data', _loader, 'repeats the same augmentations every epoch'),
 ]

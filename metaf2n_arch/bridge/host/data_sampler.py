@@ -1,6 +1,6 @@
-"""`basicsr.data.data_sampler`: in runs of ours `EnlargedSampler` hands out visits, and begins where it is told.
+"""`basicsr.data.data_sampler`: in runs of this package `EnlargedSampler` yields visits, and can start inside an epoch.
 
-See `run.sampling` for the order; the training's course is told of each new epoch.
+See `run.sampling` for the order. Each new epoch is recorded in `run.course`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HOST = 'basicsr.data.data_sampler.EnlargedSampler'
 
 
 def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Begins as the host does, and keeps the length of the epoch before it is rounded up to all processes."""
+    """Does the same as BasicSR, and keeps the length of the epoch before it is rounded up to all processes."""
     original = ORIGINALS[f'{_HOST}.__init__']
     original(self, *args, **kwargs)
     bound = inspect.signature(original).bind(self, *args, **kwargs)
@@ -42,5 +42,5 @@ def _apply(module: ModuleType) -> bool:
     return True
 
 
-_WHY = 'ignores manual_seed, begins an epoch anew after a resume'
+_WHY = 'ignores manual_seed, starts the epoch again after a resume'
 REPAIRS = [Repair('sampling', 'basicsr.data.data_sampler', _apply, _WHY)]

@@ -1,4 +1,4 @@
-"""`basicsr.data.data_util`: in runs of ours `paired_paths_from_folder` names the files without a partner."""
+"""`basicsr.data.data_util`: in runs of this package `paired_paths_from_folder` names the files without a partner."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from metaf2n_arch.utils.checks import DataError
 
 
 def paired_paths_from_folder(folders: list[str], keys: list[str], filename_tmpl: str) -> list[dict[str, str]]:
-    """Pairs files like the host; raises `DataError` naming the first that lack a partner."""
+    """Pairs files as BasicSR does.
+
+    Raises:
+        DataError: files have no partner; the message names the first one and their number.
+    """
     from basicsr.utils import scandir
 
     lonely = data_files.without_partner(folders, [scandir(folder) for folder in folders], filename_tmpl)
     if lonely:
         more = f' ({len(lonely)} such files)' if len(lonely) > 1 else ''
-        raise DataError(f'{lonely[0]}{more}; {keys[0]} and {keys[1]} images must come in pairs.')
+        raise DataError(f'{lonely[0]}{more}; {keys[0]} and {keys[1]} images must come in pairs: add or remove files.')
     return ORIGINALS['basicsr.data.data_util.paired_paths_from_folder'](folders, keys, filename_tmpl)
 
 
@@ -25,4 +29,4 @@ def _apply(module: ModuleType) -> bool:
     return True
 
 
-REPAIRS = [Repair('pairs', 'basicsr.data.data_util', _apply, 'names no file without a partner')]
+REPAIRS = [Repair('pairs', 'basicsr.data.data_util', _apply, 'does not name files without a partner')]

@@ -17,6 +17,6 @@ def _start(module: ModuleType) -> bool:
 
 REPAIRS = [
     Repair(
-        'process-group', 'basicsr.utils.dist_util', _start, 'divides by zero without GPUs, knows nccl only', 'everybody'
+        'process-group', 'basicsr.utils.dist_util', _start, 'divides by zero without GPUs, has nccl only', 'everybody'
     ),
 ]

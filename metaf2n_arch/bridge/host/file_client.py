@@ -1,5 +1,5 @@
-"""`basicsr.utils.file_client`: in runs of ours `FileClient.get` remembers what its bytes are called, and an LMDB is
-looked at before it is read.
+"""`basicsr.utils.file_client`: in runs of this package `FileClient.get` remembers the file of its bytes, and an LMDB is
+checked before it is read.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from metaf2n_arch.utils.checks import DataError
 
 
 def get(self: Any, filepath: Any, client_key: str = 'default') -> Any:
-    """Reads a file like the host, and remembers what its bytes are called.
+    """Reads a file as BasicSR does, and remembers the name of the file for error messages.
 
     Raises:
-        DataError: an LMDB lacks the key.
+        DataError: the key is missing in an LMDB.
     """
     content = ORIGINALS['basicsr.utils.file_client.FileClient.get'](self, filepath, client_key)
     name = str(filepath)
@@ -33,7 +33,11 @@ def get(self: Any, filepath: Any, client_key: str = 'default') -> Any:
 
 
 def open_lmdb(self: Any, *arguments: Any, **named: Any) -> None:
-    """Opens LMDBs like the host; raises `DataError` if one is cut off: reading it would end the process (SIGBUS)."""
+    """Opens LMDBs as BasicSR does.
+
+    Raises:
+        DataError: one of them is cut off; reading it would kill the process (SIGBUS).
+    """
     ORIGINALS['basicsr.utils.file_client.LmdbBackend.__init__'](self, *arguments, **named)
     for environment, folder in zip(self._client.values(), self.db_paths):
         require_whole(environment, Path(folder), 'io_backend')
@@ -50,6 +54,6 @@ def _lmdb(module: ModuleType) -> bool:
 
 
 REPAIRS = [
-    Repair('names-of-files', 'basicsr.utils.file_client', _names, 'forgets where bytes came from'),
-    Repair('whole-lmdb', 'basicsr.utils.file_client', _lmdb, 'dies of a bus error where an LMDB is cut off'),
+    Repair('names-of-files', 'basicsr.utils.file_client', _names, 'does not name a damaged file'),
+    Repair('whole-lmdb', 'basicsr.utils.file_client', _lmdb, 'dies of a bus error if an LMDB is cut off'),
 ]

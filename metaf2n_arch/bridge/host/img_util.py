@@ -1,4 +1,4 @@
-"""`basicsr.utils.img_util`: in runs of ours `imfrombytes` names the file that is no image."""
+"""`basicsr.utils.img_util`: in runs of this package `imfrombytes` names a file that is not an image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from metaf2n_arch.run import data_files
 
 
 def imfrombytes(content: bytes, flag: str = 'color', float32: bool = False) -> np.ndarray:
-    """Decodes an image like the host.
+    """Decodes an image as BasicSR does: (H, W, 3) or (H, W), BGR or grey; uint8, or float32 in [0, 1].
+
+    Without ``float32`` it returns None for bytes that are not an image, as BasicSR does, for callers that check it.
 
     Raises:
-        DataError: the bytes are no image and ``float32`` is asked for, which the host cannot give; it names the file.
-            Without, None is returned as by the host, for callers that look for it.
+        DataError: ``float32`` is set and the bytes are not an image; the message names the file.
     """
     decode = ORIGINALS['basicsr.utils.img_util.imfrombytes']
     if not float32:
@@ -35,4 +36,4 @@ def _apply(module: ModuleType) -> bool:
     return True
 
 
-REPAIRS = [Repair('broken-images', 'basicsr.utils.img_util', _apply, 'names no file')]
+REPAIRS = [Repair('broken-images', 'basicsr.utils.img_util', _apply, 'does not name a damaged file')]

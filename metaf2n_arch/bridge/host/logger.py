@@ -1,7 +1,7 @@
-"""`basicsr.utils.logger`: what `MessageLogger` does in runs of ours.
+"""`basicsr.utils.logger`: repairs of `MessageLogger` in runs of this package.
 
-It notes tensorboard's writer, so that a run that is stopped loses nothing of it; it shows progress on a terminal; and
-it tells that training has begun, since the runner calls `reset_start_time` once, after the first iteration.
+It keeps TensorBoard's writer, so that a run that is stopped loses nothing there. It shows a progress bar on a terminal.
+It records that training has begun: the runner calls `reset_start_time` once, after the first iteration.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _HOST = 'basicsr.utils.logger.MessageLogger'
 
 
 def start(self: Any, opt: dict[str, Any], start_iter: int = 1, tb_logger: Any = None) -> None:
-    """Begins the log, and notes the writer."""
+    """Starts the log, and keeps TensorBoard's writer."""
     course.tb_logger = tb_logger
     ORIGINALS[f'{_HOST}.__init__'](self, opt, start_iter, tb_logger)
 
 
 def log(self: Any, log_vars: dict[str, Any]) -> None:
-    """Writes a line of the log and of the record, and shows it in the bar."""
+    """Writes a line into the log and into the record, and shows the losses in the progress bar."""
     record.values(log_vars)
     if course.bar is not None:
         course.bar.show(log_vars)
@@ -32,7 +32,7 @@ def log(self: Any, log_vars: dict[str, Any]) -> None:
 
 
 def reset_start_time(self: Any) -> None:
-    """Called once, after the first iteration."""
+    """Records that training has begun; the runner calls this once, after the first iteration."""
     folders.has_begun()
     ORIGINALS[f'{_HOST}.reset_start_time'](self)
 
@@ -44,5 +44,5 @@ def _apply(module: ModuleType) -> bool:
     return True
 
 
-_WHY = "loses tensorboard's last minutes, shows no progress, cannot tell a run that never began"
+_WHY = "loses TensorBoard's last minutes, shows no progress, keeps folders of runs that failed at once"
 REPAIRS = [Repair('writer-and-bar', 'basicsr.utils.logger', _apply, _WHY)]

@@ -1,8 +1,8 @@
-"""`basicsr.models.lr_scheduler`: cosine annealing with restarts stays at its end beyond its periods, for everybody.
+"""`basicsr.models.lr_scheduler`: cosine annealing with restarts keeps its last rate after its periods, for everybody.
 
-Seen with BasicSR 1.4.2: one iteration after the last period of `CosineAnnealingRestartLR`, as happens when a run is
-lengthened or its periods were added up wrongly, `get_position_from_periods` finds no period, returns `None`, and
-training dies of a TypeError. Instead the learning rate of the last period's end is kept.
+Seen with BasicSR 1.4.2: if a run is longer than the periods of `CosineAnnealingRestartLR`, `get_position_from_periods`
+returns None one iteration after the last period, and training ends with a TypeError. Here the learning rate at the end
+of the last period is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _cosine(module: ModuleType) -> bool:
     original = scheduler.get_lr
 
     def get_lr(self: Any) -> list[float]:
-        """Returns the learning rates of this iteration, or of the last period's end."""
+        """Returns the learning rates of this iteration, or those at the end of the last period."""
         iteration, end = self.last_epoch, self.cumulative_period[-1]
         self.last_epoch = min(iteration, end)
         try:
@@ -32,5 +32,5 @@ def _cosine(module: ModuleType) -> bool:
     return True
 
 
-_WHY = 'dies one iteration past the last period'
+_WHY = 'ends with an error after the last period'
 REPAIRS = [Repair('cosine-restarts', 'basicsr.models.lr_scheduler', _cosine, _WHY, 'everybody')]

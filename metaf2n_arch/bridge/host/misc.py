@@ -1,10 +1,10 @@
-"""`basicsr.utils.misc`: what `make_exp_dirs` and `mkdir_and_rename` do in runs of ours.
+"""`basicsr.utils.misc`: repairs of `make_exp_dirs` and `mkdir_and_rename` in runs of this package.
 
-Seen with BasicSR 1.4.2: `experiments/`, `results/` and `tb_logger/` land beside the package, which is in site-packages
-once it is installed, while `--auto_resume` looks under the working directory. A run that fails while it is being set up
-leaves empty folders and has moved an earlier run of that name away. `make_exp_dirs` creates a folder for every key of
-`path`, also where the value is a list. Instead output goes under the working directory (`folders.working_root`), and a
-run that never began leaves nothing.
+Seen with BasicSR 1.4.2: `experiments/`, `results/` and `tb_logger/` are made beside the package, so in site-packages if
+it is installed, while `--auto_resume` looks in the working directory. A run that fails during its set-up leaves empty
+folders, and an earlier run of the same name has been renamed. `make_exp_dirs` makes a folder for every key of `path`,
+also if the value is a list. Here all folders are made in the working directory (`folders.working_root`), and a run that
+fails before its first iteration leaves nothing.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from metaf2n_arch.run import folders
 
 
 def make_exp_dirs(opt: dict[str, Any]) -> None:
-    """Makes the run's folders: what the host makes, less the keys of `path` that hold no path."""
+    """Makes the folders of a run as BasicSR does, but not for keys of `path` whose value is not a text."""
     paths = {key: value for key, value in opt['path'].items() if isinstance(value, str)}
     ORIGINALS['basicsr.utils.misc.make_exp_dirs']({**opt, 'path': paths})
 
 
 def mkdir_and_rename(path: str) -> None:
-    """Makes a folder, after moving one of that name away; for the stock runner alone it may be taken back."""
+    """Makes a folder; an existing one is renamed first. In the stock runner this can be undone if the run fails."""
     folders.archive_and_make(path, remember=_within_the_runner())
 
 
 def _within_the_runner() -> bool:
-    """Whether the host's `train_pipeline` or `test_pipeline` is at work, and not a loop of somebody else's."""
+    """Whether the caller runs inside BasicSR's `train_pipeline` or `test_pipeline`, not in another program's loop."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back

@@ -1,11 +1,11 @@
-"""`basicsr.utils.options`: what `parse_options` and its helpers do today.
+"""`basicsr.utils.options`: repairs of `parse_options` and its helpers.
 
-Seen with BasicSR 1.4.2: the YAML loader builds any Python object (`!!python/object/apply` runs); `--force_yml` goes
-through `exec` and `eval`; `1e-4` is a string; files are opened in the locale's encoding; `--local-rank`, which torch
-passes since 2.0, is refused; unknown keys pass in silence; a run with a wrong option creates its folders first.
+Seen with BasicSR 1.4.2: the YAML loader builds any Python object (`!!python/object/apply` is executed). `--force_yml`
+uses `exec` and `eval`. `1e-4` is a string. Files are opened in the encoding of the locale. `--local-rank`, which torch
+passes since 2.0, is an error. Unknown keys are ignored. A run with a wrong option makes its folders first.
 
-`parse_options` decides what kind of run this is. For runs of ours the file is then read by a safe loader of our own
-and checked before anything is built; any other is read by the host.
+`parse_options` decides the kind of run. The file of a run of this package is read by a safe loader, and checked before
+anything is built; any other file is read by BasicSR.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Dumper: Any = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
 
 
 class OptionDumper(_Dumper):
-    """Writes ordered mappings as plain ones."""
+    """YAML dumper that writes ordered mappings as plain ones."""
 
 
 OptionDumper.add_representer(OrderedDict, lambda dumper, data: dumper.represent_dict(data.items()))
@@ -45,17 +45,17 @@ def ordered_yaml() -> tuple[type, type]:
 
 
 def postprocess_yml_value(value: str) -> Any:
-    """Reads a value of `--force_yml` as the option file would be."""
+    """Parses a value of `--force_yml` in the same way as the option file."""
     return parse_yaml(value, 'value')
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
-    """Decides what kind of run this is, and returns its options as the host does, or as we do."""
+    """Decides the kind of run, and returns its options: read by BasicSR, or by `parse_options_of_ours`."""
     adopt_program()
     try:
         decision.decide()
     except Exception as error:
-        say(f'this run is treated as one of BasicSR alone: {described(error)}')
+        say(f'this run is treated as one without this package: {described(error)}')
         circle.decide(False, 'its command line or option file could not be understood')
     if circle.is_ours():
         return parse_options_of_ours(root_path, is_train)
@@ -63,14 +63,17 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
 
 
 def parse_options_of_ours(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
-    """Returns the options and the command line; nothing is built or written before everything has been checked.
+    """Returns the options and the command line of a run of this package, after all checks.
+
+    Nothing is written before the checks.
 
     Args:
-        root_path: where the host would put its folders; see `folders.working_root`.
-        is_train: whether this is `basicsr.train` or `basicsr.test`.
+        root_path: folder in which BasicSR would make its folders; see `folders.working_root`.
+        is_train: True for `basicsr.train`, False for `basicsr.test`.
 
     Raises:
-        OptionError, DataError: one clear line; `ending.guard` makes the program end with just that.
+        OptionError: a wrong option, one line for each.
+        DataError: a file or folder that cannot be used. `ending.guard` ends the program with only these lines.
     """
     from metaf2n_arch.config.command_line import read_options
     from metaf2n_arch.config.option_file import build_data_sets
@@ -86,7 +89,7 @@ def parse_options_of_ours(root_path: str, is_train: bool = True) -> tuple[dict[s
 
 
 def copy_opt_file(opt_file: str, experiments_root: str) -> None:
-    """Copies the option file to the experiment's folder, with the command in front, in UTF-8; begins the record."""
+    """Copies the option file in UTF-8 to the experiment's folder, with the command on top, and starts the record."""
     from basicsr.utils.dist_util import get_dist_info
 
     if get_dist_info()[0] != 0:

@@ -1,7 +1,7 @@
-"""`basicsr` itself: it can be imported, knows our parts, and its scripts start without a warning.
+"""`basicsr` itself: it can be imported, this package's parts are registered, and its scripts start without a warning.
 
-Seen with BasicSR 1.4.2: it imports a module that torchvision has removed (see `torchvision_shim`); it scans its own
-folders only (see `registration`); `python -m basicsr.train` warns that the module was imported twice.
+Seen with BasicSR 1.4.2: it imports a module that torchvision has removed (see `torchvision_shim`). It registers only
+parts in its own folders (see `registration`). `python -m basicsr.train` warns that the module was imported twice.
 """
 
 from __future__ import annotations
@@ -28,6 +28,6 @@ def _warning(module: ModuleType) -> bool:
 
 REPAIRS = [
     Repair('torchvision-import', 'basicsr', _torchvision, 'imports a module torchvision has removed', 'everybody'),
-    Repair('registration', 'basicsr', _registration, 'scans its own folders only', 'everybody'),
-    Repair('double-import', 'basicsr', _warning, 'warns about how its own scripts are started', 'everybody'),
+    Repair('registration', 'basicsr', _registration, 'registers only parts in its own folders', 'everybody'),
+    Repair('double-import', 'basicsr', _warning, 'warns when its own scripts are started', 'everybody'),
 ]

@@ -1,10 +1,10 @@
-"""`basicsr.data.prefetch_dataloader`: in runs of ours prefetching starts one reader, and an error in it arrives.
+"""`basicsr.data.prefetch_dataloader`: in runs of this package prefetching starts one thread, and reports its errors.
 
-Seen with BasicSR 1.4.2: `CPUPrefetcher` starts reading when built and again when the first epoch begins, so that with
-`prefetch_mode: cpu` a thread and its workers stay blocked for ever; and an error while reading ends the thread
-silently, after which training waits for ever. Without workers the thread makes the items itself and draws from the
-training's own generators whenever it comes to run, so that no two runs are alike. A signal that reaches a worker while
-it starts ends it, and with it training.
+Seen with BasicSR 1.4.2: `CPUPrefetcher` starts to read when it is built, and again when the first epoch begins. With
+`prefetch_mode: cpu` the first thread and its workers then stay blocked forever. An error while reading ends the thread
+silently, and training waits forever. Without workers the thread itself loads the items, and draws from the generators
+of the training at random times, so that no two runs are equal. A signal that reaches a worker while it starts ends the
+worker, and so the training.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from metaf2n_arch.run import stopping
 
 
 def run(self: Any) -> None:
-    """Reads ahead; what goes wrong is handed over instead of lost."""
+    """Loads batches in advance; an error is put into the queue."""
     try:
         for item in self.generator:
             self.queue.put(item)
@@ -29,7 +29,7 @@ def run(self: Any) -> None:
 
 
 def take_next(self: Any) -> Any:
-    """Returns the next item, or raises what went wrong while reading it."""
+    """Returns the next batch, or raises the error that occurred while it was loaded."""
     item = self.queue.get()
     if item is None:
         raise StopIteration
@@ -39,7 +39,7 @@ def take_next(self: Any) -> Any:
 
 
 def start_later(self: Any, loader: Any) -> None:
-    """Starts nothing yet: the runner resets the prefetcher at the beginning of every epoch."""
+    """Does not start a thread yet: the runner resets the prefetcher at the beginning of every epoch."""
     self.ori_loader = loader
     self.loader = iter(())
 
@@ -53,7 +53,7 @@ def next_or_none(self: Any) -> Any:
 
 def _apply(module: ModuleType) -> bool:
     def iterate(self: Any) -> Any:
-        """Reads ahead what workers make; without any, each batch is made when it is asked for."""
+        """Loads batches in advance with workers; without workers, loads each batch when it is needed."""
         batches = DataLoader.__iter__(self)
         return module.PrefetchGenerator(batches, self.num_prefetch_queue) if self.num_workers else batches
 
@@ -74,6 +74,6 @@ def _start(module: ModuleType) -> bool:
 
 
 REPAIRS = [
-    Repair('prefetching', 'basicsr.data.prefetch_dataloader', _apply, 'leaks a reader, swallows its errors'),
-    Repair('start-of-workers', 'basicsr.data.prefetch_dataloader', _start, 'loses them to a signal that comes then'),
+    Repair('prefetching', 'basicsr.data.prefetch_dataloader', _apply, 'leaves a blocked thread, hides its errors'),
+    Repair('start-of-workers', 'basicsr.data.prefetch_dataloader', _start, 'a signal during the start ends workers'),
 ]

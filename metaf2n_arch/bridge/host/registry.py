@@ -1,8 +1,8 @@
-"""`basicsr.utils.registry`: what `Registry.get` and ``in`` do today; how names are filed says `utils.registries`.
+"""`basicsr.utils.registry`: repairs of `Registry.get` and ``in``; for registering names see `utils.registries`.
 
-Seen with BasicSR 1.4.2: a name in no registry is first announced under a name that does not exist either, and
-`'SRVGGNetCompact' in ARCH_REGISTRY` is false although `get` finds it. The error names the nearest known name instead;
-in runs of ours it is one that ends the program with that one line, and ``in`` says what `get` would find.
+Seen with BasicSR 1.4.2: for an unknown name it prints that it uses another name, which does not exist either. And
+`'SRVGGNetCompact' in ARCH_REGISTRY` is false although `get` finds it. Here the error names the nearest known name. In
+runs of this package it ends the program with this one line, and ``in`` is true for all names that `get` finds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ _HOST = 'basicsr.utils.registry.Registry'
 
 
 class UnknownName(OptionError, KeyError):
-    """A name in no registry; still the `KeyError` that callers of the host may expect."""
+    """A name that is not registered; also a `KeyError`, which callers of BasicSR's function may catch."""
 
     def __str__(self) -> str:
         return ValueError.__str__(self) if len(self.args) != 1 else str(self.args[0])
 
 
 def get(self: Any, name: str, suffix: str = 'basicsr') -> Any:
-    """Returns what is registered under `name`, or raises an error that names the nearest one."""
+    """Returns the part that is registered as `name`.
+
+    Raises:
+        KeyError: there is none; the message gives the nearest name. In runs of this package it is an `UnknownName`.
+    """
     if not isinstance(name, str):
         return ORIGINALS[f'{_HOST}.get'](self, name, suffix)
     found = self._obj_map.get(name, self._obj_map.get(f'{name}_{suffix}'))
@@ -39,7 +43,7 @@ def get(self: Any, name: str, suffix: str = 'basicsr') -> Any:
 
 
 def contains(self: Any, name: str) -> bool:
-    """Whether `get` would find `name`: BasicSR's own copy of a part is registered with its suffix."""
+    """Whether `get` finds `name`: some of BasicSR's own parts are registered with the suffix ``_basicsr``."""
     return name in self._obj_map or f'{name}_basicsr' in self._obj_map
 
 
@@ -57,6 +61,6 @@ def _contains(module: ModuleType) -> bool:
 
 _MODULE = 'basicsr.utils.registry'
 REPAIRS = [
-    Repair('unknown-names', _MODULE, _get, 'announces a name that does not exist either', 'everybody'),
-    Repair('known-names', _MODULE, _contains, 'denies names that it finds'),
+    Repair('unknown-names', _MODULE, _get, 'prints a misleading name for an unknown one', 'everybody'),
+    Repair('known-names', _MODULE, _contains, '`in` is false for some names that `get` finds'),
 ]

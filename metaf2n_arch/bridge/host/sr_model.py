@@ -1,10 +1,10 @@
-"""`basicsr.models.sr_model`: in runs of ours stock models validate as ours do.
+"""`basicsr.models.sr_model`: in runs of this package BasicSR's models use the validation of this package.
 
-Seen with BasicSR 1.4.2: `SRModel.nondist_validation` calls every metric per image and averages, so that FID is
-impossible (BasicSR #399) and a metric that fails on one image (NIQE on 96²) ends the run; `dist_validation` leaves all
-the work to rank 0, without a barrier, until the others time out (#737). Instead our loop validates, with the same file
-names and log lines, and writes ``metrics_<data set>.json`` beside the log. A model that brings a loop of its own, or
-its own words for the log, keeps it.
+Seen with BasicSR 1.4.2: `SRModel.nondist_validation` computes every metric per image and averages. So FID is impossible
+(BasicSR #399), and a metric that fails for one image (NIQE on 96 x 96 pixels) ends the run. In `dist_validation` rank 0
+does all the work, without a barrier, until the others time out (#737). Here `models.validation` is used, with the same
+file names and log lines; it also writes ``metrics_<data set>.json`` beside the log. A model that overrides the loop or
+the log lines keeps its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HOST = 'basicsr.models.sr_model.SRModel'
 
 
 def nondist_validation(self: Any, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-    """Validates on one data set, in this process alone."""
+    """Validates on one data set, in this process only."""
     from metaf2n_arch.models.validation import Validation
 
     if _overridden(self, '_log_validation_metric_values'):
@@ -28,7 +28,7 @@ def nondist_validation(self: Any, dataloader: Any, current_iter: int | str, tb_l
 
 
 def dist_validation(self: Any, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-    """Validates on one data set, each process its share; a loop of the model's own runs in the first process."""
+    """Validates on one data set, with all processes; a model that overrides the loop validates in rank 0 only."""
     from metaf2n_arch.models.validation import Validation
 
     if _overridden(self, 'nondist_validation') or _overridden(self, '_log_validation_metric_values'):
@@ -49,5 +49,5 @@ def _apply(module: ModuleType) -> bool:
     return True
 
 
-_WHY = 'averages per image on rank 0, and one failure ends it'
+_WHY = 'validates on rank 0 only, without metrics over sets; one failed metric ends the run'
 REPAIRS = [Repair('validation', 'basicsr.models.sr_model', _apply, _WHY)]

@@ -1,13 +1,13 @@
-"""`basicsr.train`: what `load_resume_state` and `create_train_val_dataloader` do today.
+"""`basicsr.train`: repairs of `load_resume_state`, `create_train_val_dataloader` and `train_pipeline`.
 
-Seen with BasicSR 1.4.2: no run resumes on a CPU, and `--auto_resume` looks elsewhere than the run was written to. The
-runner rounds the iterations of an epoch up, while the loader drops the last, incomplete batch, so that the epochs run
-out before `total_iter`: twelve iterations over seven images, four at a time, end after the seventh as if all were well.
-A run that is resumed with a larger data set, smaller batches or fewer processes begins in an epoch beyond the last by
-that count, and ends at once.
+Seen with BasicSR 1.4.2: no run resumes on a CPU, and `--auto_resume` looks in another folder than the run was written
+to. The runner rounds the iterations of an epoch up, but the loader drops the last, incomplete batch. So the epochs end
+before `total_iter`: with seven images in batches of four, twelve iterations end after the seventh without an error. A
+run that is resumed with a larger data set, smaller batches or fewer processes starts in an epoch after the computed
+last one, and ends at once. What was trained since the last checkpoint is lost if the program ends by an error.
 
-A run without a GPU resumes on the CPU, for everybody. In runs of ours a resume is exact, and the epochs still needed
-are counted in what the loader gives.
+For everybody: a run without a GPU resumes on the CPU, and the training is saved before the program ends. In runs of
+this package a resume is exact, and the number of epochs is computed from the length of the loader.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from metaf2n_arch.utils.checks import DataError
 
 
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the state to resume from, or `None`; points the options at the networks saved with it."""
+    """Returns the state to resume from, or None; writes the paths of its networks into the options."""
     if not circle.is_ours():
         on_gpu = torch.cuda.is_available()
         return ORIGINALS['basicsr.train.load_resume_state'](opt) if on_gpu else resume.load_as_the_host(opt)
@@ -40,10 +40,10 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple[Any, Any, list[Any], int, int]:
-    """Builds the loaders like the host; looks at headers, and counts the epochs from where the run goes on.
+    """Builds the loaders as BasicSR does, checks image headers, and computes the number of epochs.
 
     Raises:
-        DataError: the training set does not fill a single batch, or see `headers.check_headers`.
+        DataError: the training set is smaller than a batch, or an image is bad, see `headers.check_headers`.
     """
     original = ORIGINALS['basicsr.train.create_train_val_dataloader']
     train_loader, train_sampler, val_loaders, _, total_iters = original(opt, logger)
@@ -60,7 +60,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
 
 
 def train_pipeline(root_path: str) -> None:
-    """Trains as the host does; whatever ends it, what has been trained is saved first."""
+    """Trains as BasicSR does; if an error ends the training, it is saved first."""
     try:
         ORIGINALS['basicsr.train.train_pipeline'](root_path)
     except BaseException as error:
@@ -71,7 +71,7 @@ def train_pipeline(root_path: str) -> None:
 
 
 def adopt_program() -> None:
-    """Repairs the copy of `basicsr.train` that runs as the program: `python -m` executes the file a second time."""
+    """Repairs the module ``__main__`` of `python -m basicsr.train`, which is a second copy of `basicsr.train`."""
     program = sys.modules.get('__main__')
     is_train = hasattr(program, 'train_pipeline') and program is not sys.modules.get('basicsr.train')
     if program is not None and is_train and is_host_file(getattr(program, '__file__', None)):
@@ -80,7 +80,7 @@ def adopt_program() -> None:
 
 
 def is_host_file(file: str | None) -> bool:
-    """Whether a file is the host's ``train.py`` or ``test.py``."""
+    """Whether a file is ``train.py`` or ``test.py`` of BasicSR."""
     hosts = [sys.modules.get(name) for name in ('basicsr.train', 'basicsr.test')]
     known = [os.path.realpath(host.__file__) for host in hosts if host is not None and host.__file__]
     return bool(file) and os.path.realpath(file or '') in known
@@ -104,5 +104,5 @@ def _count(module: ModuleType) -> bool:
 REPAIRS = [
     Repair('saving-at-the-end', 'basicsr.train', _end, 'loses what was trained since the last checkpoint', 'everybody'),
     Repair('resume', 'basicsr.train', _resume, 'calls CUDA, looks in another folder than it wrote to', 'everybody'),
-    Repair('number-of-epochs', 'basicsr.train', _count, 'ends before total_iter where batches do not divide'),
+    Repair('number-of-epochs', 'basicsr.train', _count, 'ends before total_iter if an epoch ends in part of a batch'),
 ]

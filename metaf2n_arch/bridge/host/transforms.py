@@ -1,4 +1,4 @@
-"""`basicsr.data.transforms`: in runs of ours `paired_random_crop` names the pair that does not fit, and a remedy."""
+"""`basicsr.data.transforms`: in runs of this package `paired_random_crop` names a pair that does not fit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from metaf2n_arch.utils.checks import DataError
 def paired_random_crop(
     img_gts: Any, img_lqs: Any, gt_patch_size: int, scale: int, gt_path: str | None = None
 ) -> tuple[Any, Any]:
-    """Crops like the host; raises `DataError` naming the pair if it is too small or does not fit the scale."""
+    """Crops as BasicSR does.
+
+    Raises:
+        DataError: the pair is too small or does not fit the scale; the message names it.
+    """
     crop = ORIGINALS['basicsr.data.transforms.paired_random_crop']
     try:
         return crop(img_gts, img_lqs, gt_patch_size, scale, gt_path)
     except ValueError as error:
         reason = ' '.join(' '.join(map(str, error.args)).split()).partition(' Please remove')[0].rstrip('.')
-        raise DataError(
-            f'{gt_path or "a pair of images"}: {reason}; take it out, or correct gt_size or scale.'
-        ) from None
+        raise DataError(f'{gt_path or "a pair of images"}: {reason}; remove it, or correct gt_size or scale.') from None
 
 
 def _apply(module: ModuleType) -> bool:
@@ -28,4 +30,4 @@ def _apply(module: ModuleType) -> bool:
     return True
 
 
-REPAIRS = [Repair('sizes-of-pairs', 'basicsr.data.transforms', _apply, 'names no file, or no remedy')]
+REPAIRS = [Repair('sizes-of-pairs', 'basicsr.data.transforms', _apply, 'does not name the file')]
