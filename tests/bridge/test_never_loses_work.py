@@ -263,7 +263,7 @@ def test_what_else_has_changed_is_said_and_a_seed_that_was_drawn_goes_on(tmp_pat
     drawn = re.search(r'manual_seed: (\d+)', first.said)[1]
     assert f'manual_seed is not given; {drawn}, the seed of the checkpoint, is kept.' in second.said
     assert 'train.losses.1.loss_weight is 0.3 in the option file and 0.1 in the checkpoint: the option' in second.said
-    assert 'train.ema_decay is 0.25 in the option file and 0.5 in the checkpoint: the average itself' in second.said
+    assert 'train.ema_decay is 0.25 in the option file and 0.5 in the checkpoint: the average' in second.said
     assert 'manual_seed is' not in second.said.partition('Start training')[2]
 
 

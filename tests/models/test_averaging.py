@@ -91,7 +91,7 @@ def test_ema_decay_is_short_for_a_block_and_not_beside_it(tmp_path, astronaut_te
     assert all(torch.equal(p, q) for p, q in zip(models[0].net_g_ema.parameters(), models[1].net_g_ema.parameters()))
     with pytest.raises(OptionError, match='ema and ema_decay are two averages'):
         plain(tmp_path, ema_decay=0.7, ema={'decay': 0.7})
-    with pytest.raises(OptionError, match='AdamWScheduleFree averages the weights by itself; leave ema'):
+    with pytest.raises(OptionError, match='AdamWScheduleFree averages the weights by itself; remove ema'):
         plain(tmp_path, ema_decay=0.7, optim_g={'type': 'AdamWScheduleFree', 'lr': 1e-3})
 
 
@@ -174,7 +174,7 @@ def test_an_overflow_lowers_the_scale_and_changes_no_weight(tmp_path, astronaut_
 
 
 def test_float16_is_refused_where_the_generator_is_differentiated_twice(tmp_path):
-    with pytest.raises(OptionError, match=r'performance\.autocast is fp16, .*; take bf16'):
+    with pytest.raises(OptionError, match=r'performance\.autocast is fp16, .*; use bf16'):
         build_model(options(tmp_path, performance={'autocast': 'fp16'}))
 
 

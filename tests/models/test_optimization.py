@@ -101,7 +101,9 @@ def test_an_unknown_optimizer_names_the_nearest():
 
 @pytest.mark.parametrize('name', ['LBFGS', 'SparseAdam'])
 def test_an_optimizer_that_cannot_step_on_these_gradients_is_refused_at_once(name):
-    with pytest.raises(OptionError, match=rf"train\.optim_g\.type is '{name}', which .*; take another of torch\.optim"):
+    with pytest.raises(
+        OptionError, match=rf"train\.optim_g\.type is '{name}', which .*; use another one of torch\.optim"
+    ):
         build_optimizer({'type': name, 'lr': 1e-4}, linear_with_gradient(0).parameters(), 'train.optim_g')
 
 
