@@ -1,1 +1,1 @@
-"""Floor 4: option files. One reader, one checker of names and one of whole files, for the runner and all commands."""
+"""Floor 4: option files: reading, checking and explaining them, for the runner and all commands."""

@@ -1,4 +1,4 @@
-"""Checks of an option file before anything is built: keys the runner needs, files and folders."""
+"""Checks of an option file before anything is built: required keys, devices, patch sizes, files and folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 from metaf2n_arch.utils.registries import find
 
-# Keys without which the stock runner stops with a bare KeyError, after it has created folders.
+# Keys that BasicSR's runner requires; without one it ends with a KeyError, after it has made folders.
 NEEDED = ['name', 'model_type', 'num_gpu', 'datasets', 'path']
 NEEDED_TO_TRAIN = [
     'datasets.train',
@@ -26,7 +26,7 @@ NEEDED_TO_VALIDATE = ['val.save_img']
 
 
 def check_keys(opt: dict[str, Any], is_train: bool, file: str) -> None:
-    """Raises `OptionError` if a key is missing that the stock runner reads, or the name is none for a folder."""
+    """Raises `OptionError` if a key is missing that BasicSR's runner needs, or the name is not valid for a folder."""
     needed = [*NEEDED, *(NEEDED_TO_TRAIN if is_train else NEEDED_TO_VALIDATE)]
     if is_train and opt.get('val') is not None:
         needed += ['val.val_freq', *NEEDED_TO_VALIDATE]
@@ -52,7 +52,7 @@ def check_keys(opt: dict[str, Any], is_train: bool, file: str) -> None:
 
 
 def check_device(opt: dict[str, Any], file: str) -> None:
-    """Raises `OptionError` if GPUs are asked for where there is none."""
+    """Raises `OptionError` if `num_gpu` or `prefetch_mode` is wrong, or needs a GPU that is not there."""
     count = opt['num_gpu']
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise OptionError(f"{file}: num_gpu is {count!r}, expected 'auto' or a number of GPUs (0 trains on the CPU).")
@@ -61,15 +61,15 @@ def check_device(opt: dict[str, Any], file: str) -> None:
     for phase, block in opt['datasets'].items():
         mode, place = block.get('prefetch_mode'), f'{file}: datasets.{phase}.prefetch_mode'
         if mode not in (None, 'cpu', 'cuda'):
-            raise OptionError(f"{place} is {mode!r}, expected ~, 'cpu' or 'cuda'.")
+            raise OptionError(f"{place} is {mode!r}, expected null, 'cpu' or 'cuda'.")
         if mode == 'cuda' and count == 0:
-            raise OptionError(f"{place} is 'cuda', but num_gpu is 0. Set it to ~ or 'cpu'.")
+            raise OptionError(f"{place} is 'cuda', but num_gpu is 0. Set it to null or 'cpu'.")
         if mode == 'cuda' and block.get('pin_memory') is not True and block['phase'] == 'train':
             raise OptionError(f"{place} is 'cuda', which needs pin_memory: true.")
 
 
 def check_sizes(opt: dict[str, Any], file: str) -> None:
-    """Raises `OptionError` if a patch size is no multiple of the scale."""
+    """Raises `OptionError` if a patch size is not a multiple of the scale."""
     for phase, block in opt['datasets'].items():
         size, scale = block.get('gt_size'), block.get('scale')
         if isinstance(size, int) and isinstance(scale, int) and (size <= 0 or scale <= 0 or size % scale):
@@ -79,7 +79,7 @@ def check_sizes(opt: dict[str, Any], file: str) -> None:
 def check_files(opt: dict[str, Any], file: str) -> None:
     """Raises `DataError` if a folder, meta-info file or weights file that the options name is missing or empty."""
     for phase, block in opt['datasets'].items():
-        # the demo's data sets write their files first
+        # The data sets of the demo make their files themselves.
         if getattr(find(DATASET_REGISTRY, block.get('type')), 'makes_files', False):
             continue
         for key, value in block.items():
@@ -88,7 +88,7 @@ def check_files(opt: dict[str, Any], file: str) -> None:
                     _check_path(f'{file}: datasets.{phase}.{key}', path)
     for key, value in opt['path'].items():
         if value is not None and key.startswith('resume_state') and not Path(value).is_file():
-            raise DataError(f'{file}: path.{key}: there is no file {value}; correct the path, or set it to ~.')
+            raise DataError(f'{file}: path.{key}: there is no file {value}; correct the path, or set it to null.')
 
 
 def _check_path(place: str, path: Any) -> None:
@@ -96,6 +96,6 @@ def _check_path(place: str, path: Any) -> None:
         raise OptionError(f'{place} is {path!r}, expected a path.')
     target = Path(path)
     if not target.exists():
-        raise DataError(f'{place}: {path} does not exist (looked from {Path.cwd()}); correct the path.')
+        raise DataError(f'{place}: {path} does not exist (working directory {Path.cwd()}); correct the path.')
     if target.is_dir() and not any(target.iterdir()):
         raise DataError(f'{place}: the folder {path} is empty; put images there or correct the path.')

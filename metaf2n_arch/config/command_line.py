@@ -1,4 +1,4 @@
-"""Command line of the runner and the option file it names, read and checked before anything is built or written."""
+"""Command line of the runner and its option file: read and checked before anything is built or written."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from metaf2n_arch.weights.search import locate, locate_all
 
 
 def read_options(is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
-    """Returns the options and the command line.
+    """Returns the checked options and the command line.
 
     Args:
-        is_train: whether this is `basicsr.train` or `basicsr.test`.
+        is_train: True for `basicsr.train`, False for `basicsr.test`.
 
     Raises:
-        OptionError, DataError: one clear line for each mistake.
+        OptionError: a wrong option, one line for each.
+        DataError: a file, folder or weights that are missing.
     """
     args = command_line().parse_args()
     given, args.opt = args.opt, str(find_option_file(args.opt))
     if Path(given) != Path(args.opt):
-        print(f'{given} is not in this folder; using the shipped {args.opt}', flush=True)
+        print(f'There is no file {given} in this folder; using the shipped {args.opt}.', flush=True)
     opt = _read(args, is_train)
     checks.check_device(opt, args.opt)
     _find_weights(opt, args.opt)
@@ -46,18 +47,19 @@ def read_options(is_train: bool = True) -> tuple[dict[str, Any], argparse.Namesp
 
 
 def check_alone(file: str, forced: Sequence[str] = (), files: bool = False) -> str:
-    """Checks an option file as the runner would before it builds anything, on any machine.
+    """Checks an option file as the runner does before it builds anything, on any machine.
 
     Args:
-        file: an option file, or a shipped one's name.
+        file: an option file, or the name of a shipped one.
         forced: entries of ``--force_yml``.
-        files: whether images and weights must be there, too.
+        files: whether images and weights are checked too.
 
     Returns:
-        What it is for: ``basicsr.train``, or ``basicsr.test`` where it has no block ``train``.
+        The program that the file is for: ``basicsr.train``, or ``basicsr.test`` if it has no block ``train``.
 
     Raises:
-        OptionError, DataError: one clear line for each mistake.
+        OptionError: a wrong option, one line for each.
+        DataError: with `files`, a file, folder or weights that are missing.
     """
     args = command_line().parse_args(['-opt', str(find_option_file(file))])
     args.force_yml = list(forced)
@@ -74,7 +76,7 @@ def check_alone(file: str, forced: Sequence[str] = (), files: bool = False) -> s
 
 
 def _read(args: argparse.Namespace, is_train: bool) -> dict[str, Any]:
-    """The options of a file with what the command line adds, their keys and sizes checked."""
+    """Reads a file, applies the command line, and checks keys and sizes."""
     opt: dict[str, Any] = read_option_file(args.opt)
     for entry in args.force_yml or []:
         force_option(opt, entry)
@@ -88,21 +90,32 @@ def _read(args: argparse.Namespace, is_train: bool) -> dict[str, Any]:
 
 
 def command_line() -> argparse.ArgumentParser:
-    """The host's arguments; `--local-rank` is what torchrun's predecessor has passed since torch 2.0."""
+    """Returns the parser of BasicSR's arguments; `torch.distributed.launch` passes `--local-rank` since torch 2.0."""
     parser = argparse.ArgumentParser(prog=osp.basename(sys.argv[0]))
-    parser.add_argument('-opt', type=str, required=True, help='Path to option YAML file.')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
-    parser.add_argument('--auto_resume', action='store_true')
-    parser.add_argument('--debug', action='store_true')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=int(os.environ.get('LOCAL_RANK', 0)))
+    parser.add_argument('-opt', type=str, required=True, help='Path of the option file (YAML).')
     parser.add_argument(
-        '--force_yml', nargs='+', default=None, help='Overrule options, for example: train:ema_decay=0.999'
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default='none',
+        help='What starts the processes: none (one process), pytorch (torchrun) or slurm (srun).',
+    )
+    parser.add_argument('--auto_resume', action='store_true', help='Resume from the newest complete checkpoint.')
+    parser.add_argument('--debug', action='store_true', help='Log and save every few iterations, to test a set-up.')
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=int(os.environ.get('LOCAL_RANK', 0)),
+        help='Number of the process on this machine; the launcher sets it.',
+    )
+    parser.add_argument(
+        '--force_yml', nargs='+', default=None, help='Replace options, for example train:ema_decay=0.999.'
     )
     return parser
 
 
 def _settle(opt: dict[str, Any], args: argparse.Namespace, is_train: bool) -> None:
-    """Fills in what the command line and the machine decide."""
+    """Sets the options that follow from the command line and the machine."""
     opt['auto_resume'] = args.auto_resume
     opt['is_train'] = is_train
     opt['dist'] = args.launcher != 'none'
@@ -129,16 +142,19 @@ def _expand(value: Any) -> Any:
 
 
 def _require_metrics(val: dict[str, Any], file: str) -> None:
-    """A test measures all that it was asked to measure, unless it may go on without."""
+    """Raises `DataError` in a test if the weights of a metric are missing, unless `val.allow_missing` is set."""
     lacking, message = without_weights(val.get('metrics') or {})
     if lacking and not val.get('allow_missing', False):
-        raise DataError(f'{file}: {message} val.allow_missing: true tests without {", ".join(lacking)}.')
+        raise DataError(f'{file}: {message} To test without {", ".join(lacking)}, set val.allow_missing: true.')
 
 
 def _find_weights(opt: dict[str, Any], file: str) -> None:
-    """Turns names of ``metaf2n weights list`` into the files they stand for, for any model; names all that is missing.
+    """Replaces names of ``metaf2n weights list`` by their files, for any model.
 
-    Addresses (``https://``, ``s3://``) are the host's to fetch.
+    Addresses (``https://``, ``s3://``) are left to BasicSR.
+
+    Raises:
+        DataError: weights are missing; the message names all of them.
     """
     needs = needs_of(opt)
     try:

@@ -1,4 +1,4 @@
-"""Explanations of options, by their place in an option file, by their bare name, or by the name of a part."""
+"""Explanations of options, by key path, by the last word of it, or by the name of a part."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _NAMES = {'network': 'network_g', 'loss': 'train.losses', 'stock_loss': 'train.p
 
 @dataclass(frozen=True)
 class Explained:
-    """One option, or one part with all its arguments."""
+    """Explanation of one option."""
 
     place: str
-    """Where it stands: ``train.ema_decay``, ``datasets.train (PairedImageDataset).gt_size``."""
+    """Key path, with the type of the part: ``train.ema_decay``, ``datasets.train (PairedImageDataset).gt_size``."""
     schema: Schema
-    """What its JSON schema says."""
+    """JSON schema of the option."""
     required: bool = False
-    """Whether it must be given."""
+    """Whether the option is required."""
 
     @property
     def key(self) -> str:
-        """Last word of the place."""
+        """Last word of the key path."""
         return self.place.rpartition('.')[2]
 
     @property
     def plain_place(self) -> str:
-        """The place without the types of the parts on the way."""
+        """Key path without the types of parts."""
         return '.'.join(word.partition(' (')[0] for word in self.place.split('.'))
 
     def lines(self) -> list[str]:
-        """Place, values and default in one line, meaning in the next."""
+        """Returns two lines: key path, values and default; and the description."""
         values = ', '.join(part for part in (_values(self.schema), self._default()) if part)
         return [f'{self.place}: {values}' if values else self.place, f'    {self.schema.get("description", "")}']
 
@@ -48,13 +48,14 @@ class Explained:
 
 
 def explain(key: str) -> list[Explained]:
-    """Returns what an option file may hold under `key`.
+    """Returns the explanations of all options that `key` names.
 
     Args:
-        key: ``train.ema_decay``, ``ema_decay``, ``datasets.train.gt_size``, or the name of a part: ``SSLLoss``.
+        key: a key path (``train.ema_decay``, ``datasets.train.gt_size``), its last word (``ema_decay``), or the name of
+            a part (``SSLLoss``), for all its options.
 
     Raises:
-        OptionError: there is no such option; the nearest one is named.
+        OptionError: there is no such option; the message gives the nearest one.
     """
     options = list(all_options(option_schema()))
     wanted = key.strip().strip(':').strip('.').removeprefix(PREFIX)
@@ -70,7 +71,7 @@ def explain(key: str) -> list[Explained]:
 
 
 def all_options(schema: Schema) -> Iterator[Explained]:
-    """Yields every option of the schema, those inside blocks after their block."""
+    """Yields every option of the schema; the options of a block follow the block."""
     yield from _inside(schema, '', schema['$defs'], frozenset())
     for name, definition in schema['$defs'].items():
         kind, separator, part = name.partition('.')
@@ -101,12 +102,12 @@ def _inside(schema: Schema, place: str, definitions: Schema, seen: frozenset[int
 
 
 def _is_choice(schema: Schema) -> bool:
-    """Whether a ``type`` is more than the one name, short or long, of the part whose block it stands in."""
+    """Whether a ``type`` has a choice, and is not just the name (short or long) of the part of its block."""
     return len({str(name).removeprefix(PREFIX) for name in schema.get('enum', ())}) != 1
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
-    """The schema that a reference, or an option that may be null, stands for."""
+    """Resolves a reference, also that of an option that may be null."""
     for candidate in (schema, *schema.get('allOf', ()), *schema.get('anyOf', ())):
         if '$ref' in candidate:
             return definitions[candidate['$ref'].removeprefix('#/$defs/')]
@@ -119,7 +120,7 @@ def _without_phase(place: str) -> str:
 
 
 def _values(schema: Schema) -> str:
-    """What values it takes, in words."""
+    """The permitted values, in words."""
     if 'enum' in schema:
         return 'one of ' + ', '.join(_written(value) for value in schema['enum'])
     if 'anyOf' in schema:
@@ -132,4 +133,4 @@ def _values(schema: Schema) -> str:
 
 
 def _written(value: Any) -> str:
-    return '~' if value is None else json.dumps(value, ensure_ascii=False).replace('"', '')
+    return json.dumps(value, ensure_ascii=False).replace('"', '')

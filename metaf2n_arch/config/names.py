@@ -1,6 +1,6 @@
-"""Names in an option file: which places hold one, in which registry it is looked up, and whether it is a part of ours.
+"""Names of parts in an option file: where they are, in which registry they are looked up, and whether they exist.
 
-The one checker of names, for the runner and for every command.
+The runner and all commands check names with this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from basicsr.utils.registry import Registry
 from metaf2n_arch.utils.checks import OptionError, nearest
 from metaf2n_arch.utils.registries import find, names, require
 
-# Arguments that the host passes by itself, by kind of part.
+# Arguments that BasicSR passes itself, by kind of part.
 GIVEN = {'metric': ('img', 'img2', 'better'), 'scheduler': ('optimizer', 'last_epoch'), 'optimizer': ('params',)}
 REGISTRIES: dict[str, Registry] = {
     'network': registry.ARCH_REGISTRY,
@@ -27,20 +27,21 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def is_ours(registry: Registry, name: Any) -> bool:
-    """Whether `name` is registered and defined in this package."""
+    """Whether `name` is the name of a part of this package."""
     part = find(registry, name)
     return part is not None and part.__module__.startswith('metaf2n_arch.')
 
 
 def names_a_part_of_ours(opt: Mapping[str, Any]) -> bool:
-    """Whether a run uses anything of this package, so that all of its option file is our business."""
+    """Whether a run uses a part of this package; then its whole option file is checked."""
     return any(is_ours(REGISTRIES[kind], name) for kind, _, name in named_in(opt))
 
 
 def check_names(opt: dict[str, Any], file: str) -> None:
-    """Raises `OptionError` if a network, loss, metric, data set or model type is in no registry.
+    """Raises `OptionError` if the type of a network, loss, metric, data set or model is not registered.
 
-    A model of somebody else may build its networks and losses otherwise; what they are called is left to it.
+    A model of another package may build its networks and losses without the registries; so for such a model these two
+    are not checked.
     """
     own_builder = not _is_known(find(REGISTRIES['model'], opt['model_type']))
     for kind, place, name in named_in(opt):
@@ -53,12 +54,12 @@ def check_names(opt: dict[str, Any], file: str) -> None:
 
 
 def _is_known(model: Any) -> bool:
-    """Whether a model is the host's or ours, or is in no registry."""
+    """Whether a model belongs to BasicSR or this package, or is not registered."""
     return model is None or model.__module__.startswith(('basicsr.', 'metaf2n_arch.'))
 
 
 def without_type(opt: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Returns the block at a key path such as ``train.losses.0``, without its `type`."""
+    """Returns the block at a key path such as ``train.losses.0``, without its key `type`."""
     block: Any = opt
     for key in place.split('.'):
         block = block[int(key)] if isinstance(block, list) else block[key]
@@ -66,7 +67,7 @@ def without_type(opt: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def named_in(opt: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Yields (kind, key path, name) for everything the runner will look up in a registry."""
+    """Yields (kind, key path, name) for each name that the runner looks up in a registry."""
     yield 'model', 'model_type', opt.get('model_type')
     for key, block in opt.items():
         if str(key).startswith('network_') and isinstance(block, dict) and 'type' in block:
@@ -78,7 +79,7 @@ def named_in(opt: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if isinstance(block, dict) and 'type' in block:
             yield 'metric', f'val.metrics.{key}.type', block['type']
     for key, block in _block(opt, 'train').items():
-        # Host: pixel_opt, perceptual_opt, gan_opt ...; ours: a list under `losses`.
+        # BasicSR has pixel_opt, perceptual_opt, gan_opt ...; this package has a list `losses`.
         if str(key).endswith('_opt') and isinstance(block, dict) and 'type' in block:
             yield 'loss', f'train.{key}.type', block['type']
         if key == 'losses' and isinstance(block, list):
@@ -88,25 +89,29 @@ def named_in(opt: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _block(options: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A block, or an empty one where something else stands: this is asked before shapes are checked."""
+    """A block, or an empty one if the value is not a mapping: this runs before `check_shapes`."""
     block = options.get(key)
     return block if isinstance(block, Mapping) else {}
 
 
 def check_part(registry: Registry, options: Any, where: str, kind: str) -> None:
-    """Checks ``{type, ...}`` against a registry and the signature of what it names."""
+    """Checks a block ``{type, ...}`` against a registry and the signature of the part.
+
+    Raises:
+        OptionError: the type is missing or unknown, or an argument is unknown or missing.
+    """
     if not isinstance(options, Mapping) or 'type' not in options:
         raise OptionError(f'{where} is {options!r}, expected a mapping with a `type`.')
     part = require(registry, options['type'], f'{where}.type')
     check_arguments(part, options, where, kind)
-    if hasattr(part, 'check_options'):  # what its signature does not say
+    if hasattr(part, 'check_options'):  # what the signature cannot express
         part.check_options(options, where)
 
 
 def check_arguments(part: Any, options: Mapping[str, Any], where: str, kind: str) -> None:
-    """Raises `OptionError` for arguments that `part` does not take or lacks.
+    """Raises `OptionError` for arguments that are unknown to `part` or missing.
 
-    Metrics of the host and some optimizers take ``**kwargs`` and ignore them; there these excuse no unknown key.
+    BasicSR's metrics and some optimizers accept ``**kwargs`` and ignore them; for these, unknown keys are errors too.
     """
     parameters = inspect.signature(part).parameters
     given = GIVEN.get(kind, ())

@@ -1,8 +1,8 @@
-"""Check of a whole option file before anything is built: every wrong key is one line that names its place.
+"""Check of a whole option file before anything is built: each wrong key gives one line with its key path.
 
-The host lets unknown keys pass in silence, so that ``ema_deacy: 0.999`` trains for days without an average. Files whose
-``model_type`` is ours are checked in full. In files of other models that name a part of ours this part is checked, and
-the blocks of BasicSR's own models and data sets; a file that names none is none of our business.
+BasicSR ignores unknown keys, so that with ``ema_deacy: 0.999`` a training runs for days without an average. Files with
+a ``model_type`` of this package are checked completely. In files of other models that name a part of this package, this
+part is checked, and the blocks of BasicSR's models and data sets. Other files are not checked.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from metaf2n_arch.utils.registries import find, require
 
 Options = Mapping[str, Any]
 
-# Keys the host itself writes into the mapping after reading the file.
+# Keys that BasicSR adds to the options after reading the file.
 _OF_HOST = ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path')
 _TOP = ('name', 'model_type', 'scale', 'num_gpu', 'manual_seed', 'datasets', 'path', 'train', 'val', 'logger')
 _TOP_RARE = ('dist_params', 'find_unused_parameters', 'meta', 'face', 'performance', 'color_fix', 'plugins')
@@ -60,14 +60,14 @@ _PATH_RARE = ('visualization', 'results_root')
 
 
 def check_option_file(opt: Options, file: str) -> None:
-    """Checks the options the host has read from `file`.
+    """Checks the options of a run.
 
     Args:
         opt: the options.
-        file: their file, for the messages.
+        file: name of their file, for the messages.
 
     Raises:
-        OptionError: with one line per mistake: file, key path, what was expected, the nearest known key.
+        OptionError: one line per mistake: file, key path, what was expected, the nearest known key.
     """
     mistakes: list[str] = []
     for check in _checks(opt):
@@ -99,7 +99,7 @@ def _checks(opt: Options) -> Iterable[Callable[[], object]]:
 
 
 def _stock_checks(opt: Options) -> Iterable[Callable[[], object]]:
-    """Checks of a run that trains one of BasicSR's models with parts of ours."""
+    """Checks of a run that trains a model of BasicSR with parts of this package."""
     train = opt.get('train')
     if opt.get('is_train', True) and opt.get('model_type') in stock.MODELS and isinstance(train, Mapping):
         yield partial(parse_block, stock.StockTrainOptions, train, 'train')
@@ -111,7 +111,7 @@ def _stock_checks(opt: Options) -> Iterable[Callable[[], object]]:
 
 
 def _schemas(opt: Options) -> Iterable[Callable[[], object]]:
-    """Checks of parts that bring a schema: ``options_schema``, of a model a mapping from blocks to schemas."""
+    """Checks of parts with a schema, their attribute ``options_schema``; for a model it maps blocks to schemas."""
     schemas = getattr(find(MODEL_REGISTRY, opt.get('model_type')), 'options_schema', None) or {}
     for where, schema in schemas.items():
         yield partial(parse_block, schema, opt.get(where), where)
@@ -146,11 +146,11 @@ def _train_checks(train: Options) -> Iterable[Callable[[], object]]:
 
 
 def _step_checks(train: Options) -> Iterable[Callable[[], object]]:
-    """Checks of schedule and optimizers, in models of ours and of the host."""
+    """Checks of schedule and optimizers, for models of this package and of BasicSR."""
     if isinstance(train.get('scheduler'), Mapping):
         yield partial(_check_scheduler, train['scheduler'])
     for key in ('optim_g', 'optim_d'):
-        if isinstance(train.get(key), Mapping) and 'type' in train[key]:  # the schema says so where it is missing
+        if isinstance(train.get(key), Mapping) and 'type' in train[key]:  # a missing type is reported by the schema
             yield partial(_check_optimizer, train[key], f'train.{key}')
 
 
@@ -187,11 +187,14 @@ def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: 
 
 
 def build_data_sets(opt: Options, file: str) -> dict[str, Any]:
-    """Builds the data sets of ours, by phase: they look at their files, and a bad folder leaves no experiment behind.
+    """Builds the data sets of this package, which check their files, before the folder of the experiment is made.
+
+    Returns:
+        Phase -> data set.
 
     Raises:
         DataError: a file or folder does not exist or cannot be used.
-        OptionError: a batch would never be full.
+        OptionError: an option is wrong, or an epoch has fewer items than a batch.
     """
     built = {}
     for phase, options in (opt.get('datasets') or {}).items():
@@ -207,11 +210,11 @@ def build_data_sets(opt: Options, file: str) -> dict[str, Any]:
 
 
 def _require_a_batch(dataset: Any, options: Options) -> None:
-    """The host drops an incomplete batch: a smaller data set would train nothing and end as if it had."""
+    """Raises `OptionError` if an epoch is shorter than a batch: BasicSR would drop it, and train nothing."""
     visits = len(dataset) * options.get('dataset_enlarge_ratio', 1)
     batch = options.get('batch_size_per_gpu', 1)
     if options.get('phase') == 'train' and visits < batch:
         raise OptionError(
-            f'batch_size_per_gpu is {batch}, but an epoch has {visits:g} items, so that no batch is ever full; '
-            'lower it, or raise dataset_enlarge_ratio.'
+            f'batch_size_per_gpu is {batch}, but an epoch has only {visits:g} items, and incomplete batches are '
+            'dropped; lower it, or raise dataset_enlarge_ratio.'
         )

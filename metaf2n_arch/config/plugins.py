@@ -1,7 +1,7 @@
-"""Plug-ins: ``plugins: [my_arch.py, my.package]`` in an option file imports modules that register parts of their own.
+"""Plug-ins: ``plugins: [my_arch.py, my.package]`` in an option file imports modules that register their own parts.
 
-A file is imported under its own name, with its folder on the search path, so that data-loader workers that start afresh
-find its classes again.
+A file is imported under its own name, and its folder is added to Python's search path, so that spawned data-loader
+workers find its classes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from metaf2n_arch.utils.checks import OptionError
 
 
 def load_plugins(listed: Any, file: str) -> list[ModuleType]:
-    """Imports what the key ``plugins`` of an option file lists.
+    """Imports the modules in the key ``plugins`` of an option file.
 
     Args:
-        listed: names of modules and paths of ``.py`` files, looked for from the working directory, then beside `file`.
+        listed: names of modules and paths of ``.py`` files, relative to the working directory or else to the folder of
+            `file`.
         file: the option file.
 
     Raises:
-        OptionError: it is no list of names, one cannot be found, or raises while it is imported.
+        OptionError: it is not a list of names, a module is not found, or its import fails.
     """
     if listed is None:
         return []
@@ -38,16 +39,16 @@ def _load(name: str, where: str, file: str) -> ModuleType:
     if name.endswith('.py'):
         name = _make_importable(name, where, file)
     elif str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # `python file.py` puts the file's folder there, and `python -m` this one
+        sys.path.append(str(Path.cwd()))  # `python -m` adds the working directory, `python file.py` does not
     try:
         return import_module(name)
-    except (Exception, SystemExit) as error:  # a module that reads a command line of its own ends the program
+    except (Exception, SystemExit) as error:  # a module may read the command line and exit
         reason = ' '.join(str(error).split())[:200]
         raise OptionError(f'{where}: {name} cannot be imported ({type(error).__name__}: {reason}).') from error
 
 
 def _make_importable(name: str, where: str, file: str) -> str:
-    """Puts the folder of a file on the search path; returns the module's name."""
+    """Adds the folder of a file to the search path; returns the name of the module."""
     places = [Path(name).expanduser(), Path(file).parent / name]
     path = next((place.resolve() for place in places if place.is_file()), None)
     if path is None:
@@ -58,6 +59,6 @@ def _make_importable(name: str, where: str, file: str) -> str:
     if loaded is not None and Path(getattr(loaded, '__file__', None) or '.').resolve() != path:
         raise OptionError(f'{where}: {name}: a module {path.stem} is imported already; give the file another name.')
     if str(path.parent) not in sys.path:
-        # In front: a file called as an installed module would else be passed over, in the workers too.
+        # At the front, also for the workers: an installed module of the same name would hide the file.
         sys.path.insert(0, str(path.parent))
     return path.stem

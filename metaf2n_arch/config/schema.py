@@ -1,7 +1,7 @@
-"""JSON schema of whole option files: what an editor checks and explains while a file is being written.
+"""JSON schema of whole option files, with which an editor checks and explains a file while it is written.
 
-Made from the pydantic schemas of our blocks and from the signatures of everything that is registered, so that it cannot
-say anything else than the runner. ``metaf2n options schema`` writes it; the shipped file lies beside the option files.
+It is made from the pydantic schemas of the blocks and from the signatures of all registered parts, so that it agrees
+with the checks of the runner. ``metaf2n options schema`` writes it; the shipped file is beside the option files.
 """
 
 from __future__ import annotations
@@ -38,24 +38,22 @@ BLOCKS: dict[str, type[BaseModel]] = {
     'val': ValOptions,
     'logger': LoggerOptions,
 }
-_BETTER = {
-    'better': {'enum': ['higher', 'lower'], 'description': 'Which values are better; decides which is the best.'}
-}
+_BETTER = {'better': {'enum': ['higher', 'lower'], 'description': 'Whether higher or lower values are better.'}}
 _PATHS = {
-    'pretrain_network_': 'Weights to begin with: a file, or a name of `metaf2n weights list`; null begins anew.',
-    'param_key_': 'Key of the weights in their file: params, params_ema; null if they stand there bare.',
-    'strict_load_': 'Whether the file must hold exactly the tensors of the network.',
+    'pretrain_network_': 'Initial weights: a file, or a name of `metaf2n weights list`; null for random weights.',
+    'param_key_': 'Key of the weights in their file, such as params or params_ema; null if the file has no keys.',
+    'strict_load_': 'Whether the file must contain exactly the tensors of the network.',
 }
 _OWN_PATHS = {
-    'resume_state': 'State of a training to go on with, a file of training_states/; null starts anew.',
-    'ignore_resume_networks': 'Networks that are not taken from the resumed run.',
-    'experiments_root': 'Folder of experiments/<name>; by default experiments, in the working folder.',
-    'results_root': 'Folder of results/<name>; by default results, in the working folder.',
+    'resume_state': 'Training state to resume from, a file in training_states/; null starts a new training.',
+    'ignore_resume_networks': 'Networks that are not loaded from the resumed run.',
+    'experiments_root': 'Folder for the folders of trainings; null: experiments/ in the working directory.',
+    'results_root': 'Folder for the folders of tests; null: results/ in the working directory.',
 }
 
 
 def option_schema() -> Schema:
-    """Returns the JSON schema (draft 7) of an option file, in which each part is checked by its ``type``."""
+    """Returns the JSON schema (draft 7) of an option file; the ``type`` of a part selects the schema of its block."""
     load_parts()
     from basicsr.utils import registry
 
@@ -100,12 +98,12 @@ def option_schema() -> Schema:
 
 
 def schema_text() -> str:
-    """The schema as the shipped file holds it."""
+    """Returns the schema as the text of the shipped file."""
     return json.dumps(option_schema(), indent=1, ensure_ascii=False, sort_keys=True) + '\n'
 
 
 def load_parts() -> None:
-    """Imports everything that registers something, the host's parts and ours."""
+    """Imports all modules that register parts, of BasicSR and of this package."""
     for folder in ('archs', 'losses', 'metrics', 'data', 'models'):
         import_module(f'basicsr.{folder}')
         package = import_module(f'metaf2n_arch.{folder}')
@@ -116,7 +114,7 @@ def load_parts() -> None:
 
 
 def _pydantic_definitions() -> Schema:
-    """Definitions of our schemas and of those that they hold; of data sets, too."""
+    """Definitions of all pydantic schemas, also of data sets, and of the schemas inside them."""
     from basicsr.utils.registry import DATASET_REGISTRY
 
     data_sets = [schema for _, part in DATASET_REGISTRY if (schema := getattr(part, 'options_schema', None))]
@@ -129,7 +127,7 @@ def _pydantic_definitions() -> Schema:
 def _parts(
     registry: Any, definitions: Schema, kind: str, given: Iterable[str] = (), more: Schema | None = None
 ) -> Schema:
-    """Enters a definition for each part of a registry; returns the schema of a block that names any of them."""
+    """Adds a definition for each part of a registry; returns the schema of a block that may name any of them."""
     for name in names(registry):
         spelt = spellings(registry, name)
         definitions[f'{kind}.{name}'] = part_schema(find(registry, name), spelt, given, more, kind == 'metric')
@@ -156,7 +154,7 @@ def _augmentations(definitions: Schema) -> Schema:
 
 
 def _by_type(registry: Any, described: dict[str, str]) -> Schema:
-    """A block whose ``type`` decides what else may stand in it."""
+    """The schema of a block whose ``type`` decides which other keys it has."""
     conditions = []
     for name, definition in described.items():
         named = {'properties': {'type': {'enum': spellings(registry, name)}}, 'required': ['type']}
@@ -182,7 +180,7 @@ def _ours(registry: Any) -> list[str]:
 
 def _path_schema() -> Schema:
     return {
-        'description': 'Weights to begin with, and the state to go on with.',
+        'description': 'Initial weights, the state to resume from, and folders.',
         'type': ['object', 'null'],
         'properties': {key: {'description': text} for key, text in _OWN_PATHS.items()},
         'patternProperties': {f'^{prefix}': {'description': text} for prefix, text in _PATHS.items()},
@@ -199,7 +197,7 @@ def _described(schema: Schema, block: type[BaseModel]) -> Schema:
 
 
 def _as_draft_7(value: Any) -> Any:
-    """Draft 2020-12, pydantic's, in the words of draft 7, which every editor knows; descriptions in one line."""
+    """Converts pydantic's draft 2020-12 to draft 7, which every editor supports; puts descriptions into one line."""
     if isinstance(value, list):
         return [_as_draft_7(item) for item in value]
     if not isinstance(value, dict):

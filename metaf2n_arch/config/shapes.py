@@ -1,6 +1,6 @@
-"""The shape of an option file: which blocks are mappings, which are lists, and how large a value may be.
+"""Shape of an option file: which blocks are mappings, which are lists, and how large a value may be.
 
-Looked at before anything else is, so that whatever reads the options afterwards finds what it expects.
+It is checked first, so that all code that reads the options afterwards finds the types that it expects.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from typing import Any
 from metaf2n_arch.utils.checks import OptionError
 
 LARGEST = 2**53
-"""Whole numbers beyond it are none that a program of floating-point numbers can mean."""
+"""Largest integer; a float cannot represent all larger ones."""
 LARGEST_OF_A_NETWORK = 2**16
-"""No network has so many layers or channels; trying to build one takes hours and all memory."""
+"""Largest integer in a network's block. No network has more layers or channels; building one would take hours."""
 LONGEST = 4096
-"""Characters of a text; no path is longer."""
+"""Largest number of characters of a text; no path is longer."""
 LONGEST_NAME = 255
-"""Characters between two slashes; no file has a longer name."""
+"""Largest number of characters between two slashes; no file has a longer name."""
 _BLOCKS = ('datasets', 'path', 'train', 'val', 'logger', 'meta', 'face', 'performance', 'dist_params')
 
 
 def check_shapes(opt: Mapping[str, Any], file: str) -> None:
-    """Raises `OptionError`, one line per mistake, if a block or a value has another shape than it must have."""
+    """Raises `OptionError`, with one line per mistake, if a block or value has the wrong type, or is too large."""
     mistakes = [f'{file}: {line}' for line in (*_values(opt, ''), *_block_shapes(opt))]
     if mistakes:
         raise OptionError('\n'.join(mistakes))
 
 
 def _values(value: Any, place: str) -> Iterator[str]:
-    """Mistakes of keys, numbers and texts anywhere."""
+    """Yields mistakes in keys, numbers and texts at any depth."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str) or not _is_text(key):
@@ -69,7 +69,7 @@ def _block_shapes(opt: Mapping[str, Any]) -> Iterator[str]:
 def _paths(path: Mapping[str, Any]) -> Iterator[str]:
     for key, value in path.items():
         if str(key).startswith(('pretrain_network', 'resume_state', 'experiments_root', 'results_root')):
-            yield from _expect(value, f'path.{key}', lambda v: v is None or isinstance(v, str), 'a path, or ~')
+            yield from _expect(value, f'path.{key}', lambda v: v is None or isinstance(v, str), 'a path or null')
 
 
 def _training(train: Mapping[str, Any]) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _is_text(text: str) -> bool:
 
 
 def shown(value: Any, longest: int = 60) -> str:
-    """The value for a line of an error, at most `longest` characters of it.
+    """Returns a value as text for an error message, cut to `longest` characters.
 
     >>> shown('a' * 100, 10)
     "'aaaaaaaa…"
@@ -130,5 +130,5 @@ def shown(value: Any, longest: int = 60) -> str:
 
 
 def shown_line(line: str, longest: int = 400) -> str:
-    """A line of an error without the middle of what somebody has written there."""
+    """Returns a line of an error message; of a long one the middle is left out."""
     return line if len(line) <= longest else f'{line[: longest - 120]} … {line[-100:]}'

@@ -1,4 +1,4 @@
-"""JSON schemas of parts that are described by their constructors: networks, losses, metrics of any registry."""
+"""JSON schemas of parts from their signatures and docstrings: networks, losses and metrics of any registry."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def part_schema(
     more: Schema | None = None,
     closed: bool = False,
 ) -> Schema:
-    """Returns the schema of ``{type: <name>, ...}`` with the arguments that `part` takes.
+    """Returns the schema of a block ``{type: <name>, ...}`` with the arguments of `part`.
 
     Args:
-        part: a class or function; its docstring's ``Args:`` describe the arguments.
-        names: what ``type`` may be, the short name first.
-        given: arguments that no option file gives.
+        part: a class or function; the section ``Args:`` of its docstring describes the arguments.
+        names: permitted values of ``type``, the short name first.
+        given: arguments that are not in option files.
         more: further keys of the block, by name.
-        closed: whether ``**kwargs`` excuse no unknown key; metrics take them and ignore them.
+        closed: whether unknown keys are errors although the part accepts ``**kwargs``; metrics ignore these.
 
     >>> part_schema(lambda a, b=1: None, ['f'])['required']
     ['type', 'a']
@@ -55,7 +55,7 @@ def part_schema(
 
 
 def descriptions(part: Callable[..., Any]) -> dict[str, str]:
-    """The descriptions of arguments in the docstring of a class, of its constructor, or of a function."""
+    """Returns argument -> description, from the docstring of a class, of its constructor, or of a function."""
     found: dict[str, str] = {}
     for source in (getattr(part, '__init__', None), part):
         found.update(_arguments_section(inspect.getdoc(source) or '' if source is not None else ''))

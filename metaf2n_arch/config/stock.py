@@ -1,7 +1,7 @@
-"""Schemas of blocks that BasicSR itself reads: its data sets of images, and the training of its own models.
+"""Option schemas of BasicSR's own data sets of images, and of the training of its own models.
 
-BasicSR lets unknown keys pass and meets missing ones with a bare KeyError. In runs that name a part of ours these
-schemas say in one line what is wrong; other runs are none of our business.
+BasicSR ignores unknown keys, and ends with a KeyError if a key is missing. In runs that name a part of this package
+these schemas report such mistakes in one line; other runs are not checked.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class StockStorage(Strict):
     """The block ``io_backend`` of BasicSR's data sets."""
 
     type: Literal['disk', 'lmdb', 'memcached'] = 'disk'
-    """``disk``: folders of images; ``lmdb``: folders whose names end in ``.lmdb``; ``memcached``: a server."""
+    """``disk``: folders of images; ``lmdb``: folders with names that end in ``.lmdb``; ``memcached``: a server."""
     readonly: bool = True
     """Whether an LMDB is opened for reading only."""
     lock: bool = False
     """Whether an LMDB is locked while it is read."""
     readahead: bool = False
-    """Whether the system reads an LMDB ahead."""
+    """Whether the operating system reads an LMDB in advance."""
     server_list_cfg: str | None = None
     """Memcached: file with the list of servers."""
     client_cfg: str | None = None
-    """Memcached: file with the client's configuration."""
+    """Memcached: file with the configuration of the client."""
     sys_path: str | None = None
     """Memcached: folder of its Python module."""
 
@@ -37,16 +37,16 @@ class StockStorage(Strict):
 class StockDatasetOptions(LoaderOptions):
     """Keys of all of BasicSR's data sets of images."""
 
-    io_backend: StockStorage  # type: ignore[assignment]  # the host's has more kinds than ours, and no default
-    """Where images are stored; must be given."""
+    io_backend: StockStorage  # type: ignore[assignment]  # BasicSR has more kinds than this package, and no default
+    """How images are stored; required."""
     mean: list[float] | None = None
-    """Mean of each channel, subtracted from images in [0, 1]; None subtracts nothing."""
+    """Mean of each channel, which is subtracted from images in [0, 1]; null subtracts nothing."""
     std: list[float] | None = None
-    """Standard deviation of each channel, by which images are divided; None divides by nothing."""
+    """Standard deviation of each channel, by which images are divided; null does not divide."""
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Keys that the host reads in this phase without a default."""
+        """Keys that BasicSR requires in this phase."""
         return ()
 
     @model_validator(mode='after')
@@ -61,21 +61,21 @@ class PairedImageOptions(StockDatasetOptions):
     """Options of ``PairedImageDataset``: pairs of a clean and a degraded image."""
 
     dataroot_gt: str
-    """Clean images: a folder, or a ``.lmdb`` folder."""
+    """Folder of clean images, or an LMDB (a folder ending in .lmdb)."""
     dataroot_lq: str
-    """Degraded images: a folder, or a ``.lmdb`` folder."""
+    """Folder of degraded images, or an LMDB (a folder ending in .lmdb)."""
     meta_info_file: str | None = None
-    """Text file that lists the images to use; None takes all."""
+    """Text file that lists the images to use; null uses all."""
     filename_tmpl: str = '{}'
-    """Name of a degraded image, ``{}`` standing for that of the clean one, without suffix: ``'{}x4'``."""
+    """Name of a degraded image without suffix; ``{}`` is the name of the clean one: ``'{}x4'``."""
     gt_size: int | None = Field(None, ge=1)
-    """Side of the random patch of the clean image, in pixels; needed in training."""
+    """Side of the random patch, in pixels of the clean image; required in training."""
     use_hflip: bool = False
-    """Random horizontal flips; needed in training."""
+    """Whether half of the patches, chosen at random, are flipped left to right; required in training."""
     use_rot: bool = False
-    """Random quarter turns; needed in training."""
+    """Whether patches are randomly flipped top to bottom and rotated by 90 degrees; required in training."""
     color: Literal['y'] | None = None
-    """``y`` takes the luma alone; None takes RGB."""
+    """``y`` uses only the luma channel; null uses RGB."""
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -83,49 +83,49 @@ class PairedImageOptions(StockDatasetOptions):
 
 
 class RealESRGANPairedOptions(PairedImageOptions):
-    """Options of ``RealESRGANPairedDataset``: pairs, listed with both paths."""
+    """Options of ``RealESRGANPairedDataset``: pairs of images, optionally from a list with both paths."""
 
     meta_info: str | None = None
-    """Text file whose lines hold the paths of a clean and a degraded image, with a comma; None takes the folders."""
+    """Text file; each line has the paths of a clean and a degraded image, with a comma between; null uses folders."""
 
 
 class SingleImageOptions(StockDatasetOptions):
-    """Options of ``SingleImageDataset``: degraded images without a truth."""
+    """Options of ``SingleImageDataset``: degraded images without ground truth."""
 
     dataroot_lq: str
-    """Degraded images: a folder, or a ``.lmdb`` folder."""
+    """Folder of degraded images, or an LMDB (a folder ending in .lmdb)."""
     meta_info_file: str | None = None
-    """Text file that lists the images to use; leave it out to take all."""
+    """Text file that lists the images to use; remove this key to use all."""
     color: Literal['y'] | None = None
-    """``y`` takes the luma alone; None takes RGB."""
+    """``y`` uses only the luma channel; null uses RGB."""
 
 
 class FFHQOptions(StockDatasetOptions):
     """Options of ``FFHQDataset``: faces for StyleGAN."""
 
     dataroot_gt: str
-    """Faces: a folder, or a ``.lmdb`` folder."""
+    """Folder of faces, or an LMDB (a folder ending in .lmdb)."""
     use_hflip: bool
-    """Random horizontal flips."""
+    """Whether half of the images, chosen at random, are flipped left to right."""
 
 
 class RealESRGANOptions(StockDatasetOptions):
-    """Options of ``RealESRGANDataset``: clean images, and the kernels that the model blurs them with."""
+    """Options of ``RealESRGANDataset``: clean images, and the kernels with which the model blurs them."""
 
     dataroot_gt: str
-    """Clean images: a folder, or a ``.lmdb`` folder."""
+    """Folder of clean images, or an LMDB (a folder ending in .lmdb)."""
     meta_info: str
     """Text file that lists the images to use."""
     gt_size: int | None = None
-    """Read by the model alone, at the top level; without effect here."""
+    """No effect here; the model reads it from the top level."""
     use_hflip: bool
-    """Random horizontal flips."""
+    """Whether half of the images, chosen at random, are flipped left to right."""
     use_rot: bool
-    """Random quarter turns."""
+    """Whether images are randomly flipped top to bottom and rotated by 90 degrees."""
     blur_kernel_size: int
     """First stage: largest side of a kernel, in pixels; 21 in Real-ESRGAN."""
     kernel_list: list[str]
-    """First stage: names of the kernels drawn from."""
+    """First stage: names of the kernels to draw from."""
     kernel_prob: list[float]
     """First stage: probability of each kernel of ``kernel_list``."""
     sinc_prob: float = Field(ge=0, le=1)
@@ -139,7 +139,7 @@ class RealESRGANOptions(StockDatasetOptions):
     blur_kernel_size2: int
     """Second stage: largest side of a kernel, in pixels; 21 in Real-ESRGAN."""
     kernel_list2: list[str]
-    """Second stage: names of the kernels drawn from."""
+    """Second stage: names of the kernels to draw from."""
     kernel_prob2: list[float]
     """Second stage: probability of each kernel of ``kernel_list2``."""
     sinc_prob2: float = Field(ge=0, le=1)
@@ -151,7 +151,7 @@ class RealESRGANOptions(StockDatasetOptions):
     betap_range2: list[float]
     """Second stage: range of the plateau kernel's exponent; [1, 2] in Real-ESRGAN."""
     final_sinc_prob: float = Field(ge=0, le=1)
-    """Probability of a sinc filter at the end; 0.8 in Real-ESRGAN."""
+    """Probability of a final sinc filter; 0.8 in Real-ESRGAN."""
 
 
 DATASETS: dict[str, type[StockDatasetOptions]] = {
@@ -161,55 +161,57 @@ DATASETS: dict[str, type[StockDatasetOptions]] = {
     'FFHQDataset': FFHQOptions,
     'RealESRGANDataset': RealESRGANOptions,
 }
-"""Schemas of BasicSR's data sets by type. Those of videos have none."""
+"""Schemas of BasicSR's data sets by type; its data sets of videos have none."""
 
 
 class StockTrainOptions(Strict):
     """The block ``train`` of BasicSR's models of single images."""
 
     total_iter: int = Field(ge=1)
-    """Iterations of the whole training; each takes one batch per process."""
+    """Number of iterations of the whole training. An iteration uses one batch per process."""
     warmup_iter: int = -1
-    """Iterations over which the learning rate grows linearly from 0; -1 means none."""
+    """Iterations over which the learning rate grows linearly from 0; -1 means no warm-up."""
     ema_decay: float = Field(0, ge=0, lt=1)
-    """Decay of the exponential moving average of the generator, for example 0.999; 0 keeps none."""
+    """Decay of the exponential moving average of the generator's weights, for example 0.999; 0 means no average."""
     optim_g: OptimizerOptions
     """Optimizer of the generator."""
     optim_d: OptimizerOptions | None = None
     """Optimizer of the discriminator, for models that have one."""
     scheduler: dict[str, Any] | None = Field(None, description=SCHEDULER)
     pixel_opt: dict[str, Any] | None = None
-    """Loss between output and truth, ``{type: L1Loss, loss_weight: 1.0, reduction: mean}``."""
+    """Loss between output and ground truth, ``{type: L1Loss, loss_weight: 1.0, reduction: mean}``."""
     perceptual_opt: dict[str, Any] | None = None
-    """Loss between features of output and truth, ``{type: PerceptualLoss, layer_weights: {...}, ...}``."""
+    """Loss between features of output and ground truth, ``{type: PerceptualLoss, layer_weights: {...}, ...}``."""
     ldl_opt: dict[str, Any] | None = None
     """Loss on artifacts (LDL, Liang et al., CVPR 2022)."""
     gan_opt: dict[str, Any] | None = None
     """Adversarial loss, ``{type: GANLoss, gan_type: vanilla, loss_weight: 0.1}``."""
     net_d_iters: int = Field(1, ge=1)
-    """Iterations between two updates of the generator; the discriminator is updated in each."""
+    """Iterations between two updates of the generator; the discriminator is updated in each iteration."""
     net_d_init_iters: int = Field(0, ge=0)
-    """Iterations at the start in which the discriminator alone is trained."""
+    """Number of iterations at the start in which only the discriminator is trained."""
 
 
 MODELS = ('SRModel', 'SRGANModel', 'ESRGANModel', 'SwinIRModel', 'RealESRNetModel', 'RealESRGANModel')
-"""BasicSR's models whose ``train`` block is `StockTrainOptions`."""
+"""BasicSR's models whose block ``train`` is `StockTrainOptions`."""
 
 
 class RunOptions(Strict):
-    """Top level of an option file: what is no block of its own."""
+    """Top level of an option file: the options that are not in a block."""
 
     name: str
-    """Name of the run: of its folder in ``experiments/`` or ``results/``; ``debug`` in it prints and saves often."""
+    """Name of the run and of its folder in ``experiments/`` or ``results/``. A name that contains ``debug`` logs and
+    saves often.
+    """
     model_type: str
-    """What trains and restores: ``MetaF2NModel``, ``GANSRModel``, or a model of BasicSR or of another plug-in."""
+    """The model: ``MetaF2NModel``, ``GANSRModel``, or one of BasicSR or of another package."""
     scale: int = Field(4, ge=1)
-    """Side of the clean image over side of the degraded one."""
+    """Upscaling factor: side of the clean image divided by side of the degraded one."""
     num_gpu: int | Literal['auto']
-    """GPUs of this process: ``auto`` takes what there is, 0 computes on the CPU."""
+    """Number of GPUs; ``auto`` uses all that are there, 0 computes on the CPU."""
     manual_seed: int | None = Field(None, ge=0)
-    """Seed of everything that is drawn; None draws one."""
+    """Seed of all random draws; null draws a seed."""
     dist_params: dict[str, Any] | None = None
-    """Arguments of the process group under slurm: ``{backend: nccl, port: 29500}``."""
+    """Arguments of the process group with Slurm: ``{backend: nccl, port: 29500}``."""
     find_unused_parameters: bool = False
-    """For BasicSR's own models on several GPUs: whether a step may leave parameters out."""
+    """For BasicSR's own models on several GPUs: whether a step may leave some parameters unused."""

@@ -1,4 +1,4 @@
-"""Reader of option files: YAML that executes nothing, numbers that are numbers, values forced on the command line."""
+"""Reader of option files: safe YAML, numbers such as 1e-4 as numbers, and the values of ``--force_yml``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metaf2n_arch.utils.resources import option_files, shipped_option_file
 
 _Base: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
-# YAML 1.1 wants a dot and a signed exponent, so that `1e-4` is a string to PyYAML.
+# YAML 1.1 requires a dot and a signed exponent, so PyYAML reads `1e-4` as a string.
 _FLOAT = re.compile(
     r'[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$'
     r'|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$'
@@ -22,16 +22,16 @@ _FLOAT = re.compile(
 
 
 MOST_NODES = 100_000
-"""Values, lists and mappings that an option file may come to, each counted wherever an alias puts it."""
+"""Largest number of values, lists and mappings in an option file, with its aliases expanded."""
 
 
 class OptionLoader(_Base):
-    """A safe YAML loader of its own, so that nothing is registered on the loaders other programs use."""
+    """A safe YAML loader; a subclass, so that the loaders of other programs are not changed."""
 
     def get_single_data(self) -> Any:
-        """Constructs the document, unless its aliases would multiply it beyond `MOST_NODES`.
+        """Constructs the document, unless it has more than `MOST_NODES` nodes with its aliases expanded.
 
-        Ten lines that each name the line before nine times make 9^10 values, in whatever a program does with them next.
+        For example, ten lines that each contain nine aliases of the line before would expand to 9^10 values.
         """
         node = self.get_single_node()
         if node is None:
@@ -41,7 +41,7 @@ class OptionLoader(_Base):
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """The nodes below `node`, aliases written out, in a time that grows with the text alone."""
+    """The number of nodes in `node` with aliases expanded, in a time linear in the length of the text."""
     if id(node) in known:
         if known[id(node)] == 0:
             raise yaml.constructor.ConstructorError(None, None, 'an anchor holds itself', node.start_mark)
@@ -54,7 +54,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         children = [item for pair in node.value for item in pair]
     total = 1 + sum(_count(child, known) for child in children)
     if total > MOST_NODES:
-        problem = f'anchors and aliases make more than {MOST_NODES} values of this; write out what is meant'
+        problem = f'anchors and aliases make more than {MOST_NODES} values of this; write the values out'
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
     known[id(node)] = total
     return total
@@ -76,14 +76,14 @@ OptionLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _ma
 
 
 class _PeekingLoader(_Base):
-    """Reads what it can: an unknown tag stands for nothing, the last of equal keys counts."""
+    """A loader that accepts everything: an unknown tag becomes None, and the last of equal keys is used."""
 
 
 _PeekingLoader.add_multi_constructor('', lambda loader, suffix, node: None)
 
 
 def peek(text: str) -> Any:
-    """Returns what a YAML text holds, or None if it is none; nothing is executed, and nothing refused."""
+    """Returns the content of a YAML text, or None if it is not YAML; executes nothing, and reports no mistakes."""
     try:
         return yaml.load(text, Loader=_PeekingLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
@@ -91,10 +91,10 @@ def peek(text: str) -> Any:
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """Returns the content of a YAML text; nothing in it is executed, and no two places share one object.
+    """Returns the content of a YAML text; executes nothing, and expands aliases into separate objects.
 
     Raises:
-        OptionError: a syntax error, or a tag that would build a Python object: one line with `name`, line and column.
+        OptionError: a syntax error, or a tag that would build a Python object; one line with `name`, line and column.
     """
     try:
         return _unshared(yaml.load(text, Loader=OptionLoader))
@@ -104,21 +104,21 @@ def parse_yaml(text: str, name: str) -> Any:
         problem = error.problem or error.context
         if 'could not determine a constructor for the tag' in str(problem):
             tag = str(problem).split("'")[1].replace('tag:yaml.org,2002:', '!!')
-            problem = f'the tag {tag} is refused; option files hold plain values only'
+            problem = f'the tag {tag} is refused; option files may contain plain values only, remove it'
         raise OptionError(f'{place}: {problem}.') from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise OptionError(f'{name}: not a valid option file ({" ".join(str(error).split())}).') from None
 
 
 def _unshared(value: Any) -> Any:
-    """Copies what YAML aliases share: the host pops keys while it builds, which must not reach a second place."""
+    """Copies objects that YAML aliases share: BasicSR removes keys from blocks, which must not change other blocks."""
     if isinstance(value, dict):
         return OrderedDict((k, _unshared(v)) for k, v in value.items())
     return [_unshared(v) for v in value] if isinstance(value, list) else value
 
 
 def find_option_file(path: str) -> Path:
-    """Returns the option file that `path` names: the file itself or, from any folder, a shipped one.
+    """Returns the option file `path`, or the shipped option file of that name if there is no such file.
 
     Raises:
         OptionError: there is neither.
@@ -134,10 +134,10 @@ def find_option_file(path: str) -> Path:
 
 
 def read_option_file(path: str | Path) -> OrderedDict[str, Any]:
-    """Returns the mapping in an option file, which is UTF-8 whatever the locale.
+    """Returns the mapping in an option file, which must be UTF-8 in any locale.
 
     Raises:
-        OptionError: the file cannot be read, is empty, is no mapping, or is not YAML.
+        OptionError: the file cannot be read, is empty, is not YAML, or does not contain a mapping.
     """
     try:
         text = Path(path).read_text(encoding='utf-8-sig')
@@ -149,17 +149,18 @@ def read_option_file(path: str | Path) -> OrderedDict[str, Any]:
     if content is None:
         raise OptionError(f'{path}: the option file is empty.')
     if not isinstance(content, OrderedDict):
-        raise OptionError(f'{path}: holds a {type(content).__name__}, expected a mapping of options.')
+        raise OptionError(f'{path}: contains a {type(content).__name__}, expected a mapping of options.')
     return content
 
 
 def force_option(options: dict[str, Any], entry: str) -> None:
-    """Applies one ``a:b:c=value`` of `--force_yml` in place; `a:0:c` reaches into a list.
+    """Applies one ``a:b:c=value`` of `--force_yml` to `options` in place; a number such as in `a:0:c` indexes a list.
 
-    The value is YAML, read like the option file: `1e-4`, `[1, 2]`, `~`, `true`. Keys must exist already.
+    The value is YAML, read as in the option file: `1e-4`, `[1, 2]`, `null`, `true`. The keys must exist.
 
     Raises:
-        OptionError: no ``=``, an unknown key (the nearest one is named), an index outside its list.
+        OptionError: there is no ``=``, a key is unknown (the message gives the nearest one), or an index is outside its
+            list.
     """
     place, separator, text = entry.partition('=')
     keys = [key.strip() for key in place.split(':')]
@@ -176,13 +177,13 @@ def force_option(options: dict[str, Any], entry: str) -> None:
 
 
 def _index(container: Any, key: str, where: str) -> Any:
-    """Returns what `key` is in `container`: a list index, or the key itself (written as YAML would read it)."""
+    """Returns the list index or the key of a mapping that `key` names; keys of a mapping need not be strings."""
     if isinstance(container, list):
         if not key.isdigit() or int(key) >= len(container):
-            raise OptionError(f'{where}: expected an index from 0 to {len(container) - 1} into the list.')
+            raise OptionError(f'{where}: expected an index of the list, from 0 to {len(container) - 1}.')
         return int(key)
     if not isinstance(container, dict):
-        raise OptionError(f'{where}: unknown key, {container!r} holds no keys.')
+        raise OptionError(f'{where}: unknown key, {container!r} has no keys.')
     if key in container:
         return key
     for known in container:

@@ -45,7 +45,7 @@ class LoaderOptions(Strict):
     instead of giving some items twice. The order of the data is then the same for any number of processes.
     """
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    """Loading batches in advance: ``cpu`` in a thread, ``cuda`` onto the GPU (needs ``pin_memory``); None does not."""
+    """Loading batches in advance: ``cpu`` in a thread, ``cuda`` onto the GPU (needs ``pin_memory``); null does not."""
     num_prefetch_queue: int = Field(default=1, ge=1)
     """Number of batches loaded in advance with ``prefetch_mode: cpu``."""
     pin_memory: bool = False

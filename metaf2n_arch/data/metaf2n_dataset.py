@@ -44,7 +44,7 @@ class MetaF2NDatasetOptions(DegradedOptions):
     query_size: int = Field(default=256, ge=1)
     """Side of the patch of a natural image, in pixels of the clean image."""
     min_gradient_energy: float | None = -6.0
-    """Smallest log mean squared gradient of a support patch; a flatter patch is drawn again, up to five times. None
+    """Smallest log mean squared gradient of a support patch; a flatter patch is drawn again, up to five times. null
     accepts all.
     """
     use_hflip: bool = True

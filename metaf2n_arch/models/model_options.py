@@ -31,7 +31,7 @@ class MetaOptions(Strict):
     inner_steps: int = Field(1, ge=1)
     """Number of inner steps; 1 in the paper."""
     adapt_only: tuple[str, ...] | None = None
-    """Name patterns (``conv_*``, ``body.*``) of the generator's tensors that the inner loop may change; all if None."""
+    """Name patterns (``conv_*``, ``body.*``) of the generator's tensors that the inner loop may change; null: all."""
     annealing_iters: int = Field(0, ge=0)
     """With several inner steps, the outer loss is a weighted sum of the losses after each step. In the first
     `annealing_iters` iterations the weights change from equal to all on the last step; with 0 only the last step counts
@@ -60,7 +60,7 @@ class FaceOptions(Strict):
     """The block ``face``: the pairs of faces that the inner loop uses."""
 
     restorer: RestorerOptions | None = None
-    """The frozen face restorer of training, see `RestorerOptions`. None uses the high-quality face itself as the
+    """The frozen face restorer of training, see `RestorerOptions`. null uses the high-quality face itself as the
     target: an upper bound, for runs without the weights of a restorer.
     """
     patches: int = Field(16, ge=1)
@@ -79,15 +79,14 @@ class PerformanceOptions(Strict):
     """``bf16`` computes the networks in bfloat16 (8 bits of precision) in training, for the operations that
     `torch.autocast` selects; weights, gradients, losses and the sums of second derivatives stay in float32. ``fp16``
     uses float16 (11 bits, but a small range) with losses scaled by torch's `GradScaler`; only for models that
-    differentiate once. None computes everything in float32.
+    differentiate once. null computes everything in float32.
     """
     channels_last: bool = False
     """Whether images and weights are stored with the channels as the innermost dimension. Convolutions are then faster
     on CPUs with oneDNN and on GPUs with tensor cores. Results differ by rounding.
     """
     tf32: bool | None = None
-    """Whether GPUs may round the factors of float32 products to TF32 (10 bits of mantissa); None keeps torch's setting.
-    """
+    """Whether GPUs may round the factors of float32 products to TF32 (10 bits of mantissa); null: as torch is set."""
     compile: str | None = None
     """Backend of `torch.compile` for the generator (``inductor``). Only for models that differentiate it once: compiled
     graphs do not support second derivatives.
@@ -110,7 +109,7 @@ class ColorFixOptions(Strict):
     nothing.
     """
     sigma: float | None = Field(None, gt=0)
-    """Standard deviation of the Gaussian of ``lowfreq`` in low-quality pixels. None mixes several frequency bands, the
+    """Standard deviation of the Gaussian of ``lowfreq`` in low-quality pixels. null mixes several frequency bands, the
     finer ones less, by the noise and the blur of each image.
     """
     in_training: bool = False
@@ -131,7 +130,7 @@ class SafetyOptions(Strict):
     """The block ``train.safety``: clipping of gradients, and the end of a training whose gradients are not finite."""
 
     clip_grad_norm: float | None = Field(None, gt=0)
-    """Largest 2-norm of all gradients of one optimizer together; None does not clip."""
+    """Largest 2-norm of all gradients of one optimizer together; null does not clip."""
     max_bad_steps: int = Field(20, ge=1)
     """Number of steps in a row without a finite gradient after which training ends with an error. Such steps are
     skipped: they change no weight and no average.
@@ -167,7 +166,7 @@ class AverageOptions(Strict):
     """Steps between two averagings."""
     switch_every: int | None = Field(None, ge=1)
     """Steps between two copies of the average into the trained weights (Switch EMA, Li et al. 2024, arXiv 2402.09240).
-    None never copies it.
+    null never copies it.
     """
 
 
@@ -175,7 +174,7 @@ SCHEDULER = (
     "Schedule of the learning rate: ``type`` and its arguments. The type is BasicSR's ``MultiStepLR`` or "
     '``CosineAnnealingRestartLR``, or any class of ``torch.optim.lr_scheduler``. ``SequentialLR`` and '
     '``ChainedScheduler`` take a list ``schedulers`` of such blocks. ``ReduceLROnPlateau`` takes ``metric``, one of '
-    '``val.metrics``. None keeps the rates constant.'
+    '``val.metrics``. null keeps the rates constant.'
 )
 
 
@@ -183,8 +182,7 @@ class GANTrainOptions(Strict):
     """The block ``train`` of the models of this package."""
 
     losses: list[dict[str, Any]] = Field(min_length=1)
-    """Losses, whose sum is minimised. Each is ``{type, name, target, start_iter, ...}`` with the arguments of its type.
-    """
+    """Losses, whose sum is minimised; each is ``{type, name, target, start_iter, ...}`` with the type's arguments."""
     total_iter: int = Field(ge=1)
     """Number of iterations of the whole training. An iteration uses one batch per process."""
     warmup_iter: int = -1
@@ -196,8 +194,7 @@ class GANTrainOptions(Strict):
     ema: AverageOptions | None = None
     """Other averages of the generator's weights: with a growing decay, with a warm-up, or Switch EMA."""
     accumulate: int = Field(1, ge=1)
-    """Number of batches whose gradients are averaged for one step of the optimizers. An iteration is still one batch.
-    """
+    """Number of batches whose gradients are averaged for one optimizer step; an iteration is still one batch."""
     optim_g: OptimizerOptions
     """Optimizer of the generator, and of MaskNet and the learned inner rates."""
     optim_d: OptimizerOptions | None = None
@@ -241,7 +238,7 @@ class ValOptions(Strict):
     save_unadapted: bool = False
     """Whether the images restored without adaptation are also written, into the subfolder ``unadapted/``."""
     suffix: str | None = None
-    """Text added to the names of restored images at test time; None adds the name of the run."""
+    """Text added to the names of restored images at test time; null adds the name of the run."""
     pbar: bool = False
     """Whether a progress bar is shown."""
     metrics: dict[str, dict[str, Any]] | None = None
@@ -266,7 +263,7 @@ class LoggerOptions(Strict):
     """Iterations between two checkpoints."""
     keep_last: int | None = Field(None, ge=1)
     """Number of checkpoints to keep, with their training states. Older ones are removed, except the networks of the
-    iterations at which a validation metric was best. None keeps all.
+    iterations at which a validation metric was best. null keeps all.
     """
     save_in_background: bool = False
     """Whether a thread writes the checkpoints, from a copy in memory, so that training does not wait for the disk. The
@@ -276,4 +273,4 @@ class LoggerOptions(Strict):
     use_tb_logger: bool = False
     """Whether losses, metrics and images are written for TensorBoard."""
     wandb: dict[str, Any] | None = None
-    """``{project: ..., resume_id: ...}`` also sends the values to Weights & Biases; None sends nothing."""
+    """``{project: ..., resume_id: ...}`` also sends the values to Weights & Biases; null sends nothing."""

@@ -136,8 +136,8 @@ def test_forced_values_are_yaml_and_reach_into_lists():
     [
         ('a:bb=1', r"--force_yml a:bb: unknown key\. Did you mean 'b'\?|Known keys: b, c"),
         ('loses:0:w=1', r"--force_yml loses: unknown key\. Did you mean 'losses'\?"),
-        ('losses:1:w=1', 'expected an index from 0 to 0'),
-        ('a:b:c=1', '1 holds no keys'),
+        ('losses:1:w=1', 'expected an index of the list, from 0 to 0'),
+        ('a:b:c=1', '1 has no keys'),
         ('a:b', 'expected key=value'),
         ('a:b=!!python/name:os.system', 'is refused'),
         ('a"]=1;x["=2', 'unknown key'),
@@ -199,7 +199,7 @@ def test_wrong_options_are_one_line_before_anything_is_built(
 @pytest.mark.parametrize(
     ('block', 'message'),
     [
-        ({'prefetch_mode': 'gpu'}, r"prefetch_mode is 'gpu', expected ~, 'cpu' or 'cuda'"),
+        ({'prefetch_mode': 'gpu'}, r"prefetch_mode is 'gpu', expected null, 'cpu' or 'cuda'"),
         ({'prefetch_mode': 'cuda', 'pin_memory': True}, r"prefetch_mode is 'cuda', but num_gpu is 0"),
     ],
 )

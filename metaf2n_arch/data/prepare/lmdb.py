@@ -106,9 +106,8 @@ def _finished(target: Path, keys: dict[str, str], summary: Summary) -> Summary:
     lines = listing.read_text(encoding='utf-8').splitlines() if listing.is_file() else []
     stored = {line.split('.png (')[0] for line in lines}
     if missing := sorted(set(keys.values()) - stored):
-        raise DataError(
-            f'{target} exists, but lacks {missing[0]} and {len(missing) - 1} more; remove it to make it again.'
-        )
+        more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+        raise DataError(f'{target} exists, but lacks {missing[0]}{more}; remove it to make it again.')
     summary.before = len(keys)
     return summary
 

@@ -126,7 +126,7 @@ def test_results_never_become_sources(album):
 
 
 def test_folders_without_images_are_errors(tmp_path):
-    with pytest.raises(DataError, match='no folder'):
+    with pytest.raises(DataError, match='is not a folder'):
         prepare(Flip(tmp_path / 'missing', tmp_path / 'out'))
     (tmp_path / 'empty').mkdir()
     with pytest.raises(DataError, match='no image'):

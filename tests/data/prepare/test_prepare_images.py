@@ -138,7 +138,7 @@ def test_given_landmarks_need_no_detector_and_sizes_have_folders(astronaut, tmp_
 
 
 def test_a_file_of_something_else_is_no_file_of_landmarks(tmp_path):
-    for text, message in (('[1]', 'no mapping'), ('{', 'JSON'), ('{"a": [[1, 2]]}', 'five points')):
+    for text, message in (('[1]', 'not hold a mapping'), ('{', 'JSON'), ('{"a": [[1, 2]]}', 'five points')):
         (tmp_path / 'points.json').write_text(text)
         with pytest.raises(DataError, match=message):
             read_landmarks(tmp_path / 'points.json')

@@ -133,7 +133,7 @@ def test_an_lmdb_broken_off_is_continued_and_a_finished_one_left_alone(album, tm
     (album / 'torn.png').unlink()
     assert write_lmdb(album, tmp_path / 'set.lmdb').before == 5
     write_image(album / 'new.png', np.zeros((9, 9, 3), np.uint8))
-    with pytest.raises(DataError, match='without new'):
+    with pytest.raises(DataError, match='lacks new; remove it'):
         write_lmdb(album, tmp_path / 'set.lmdb')
 
 
