@@ -44,7 +44,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     """The number of nodes in `node` with aliases expanded, in a time linear in the length of the text."""
     if id(node) in known:
         if known[id(node)] == 0:
-            raise yaml.constructor.ConstructorError(None, None, 'an anchor holds itself', node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, 'an anchor contains itself', node.start_mark)
         return known[id(node)]
     known[id(node)] = 0
     children: list[yaml.Node] = []

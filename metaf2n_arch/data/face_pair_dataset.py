@@ -97,7 +97,7 @@ class FacePairDataset(Dataset[dict[str, Any]]):
     def _collect(self, root: Path) -> list[Entry]:
         """Matches the files of the four folders by name without suffix."""
         if not root.is_dir():
-            raise DataError(f'{self.where}: there is no folder {root}; expected one that holds LQ/.')
+            raise DataError(f'{self.where}: there is no folder {root}; expected a folder with the subfolder LQ/.')
         lq = self._stems(root, 'LQ')
         if not lq:
             raise DataError(f'{self.where}: there is no image in {root / "LQ"}.')

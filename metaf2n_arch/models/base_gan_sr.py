@@ -102,6 +102,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             self.load_network(net, str(locate(path)), self.opt['path'].get(f'strict_load_{label}', True), param_key)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Moves a network to the model's device; with several processes, copies the weights of rank 0 to all."""
         net = self.performance.lay_out(net.to(self.device))
         if self.opt['dist']:
             broadcast_from_first(net)
@@ -110,6 +111,11 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
     # training set-up --------------------------------------------------------------------------------------------------
 
     def init_training_settings(self) -> None:
+        """Builds all that only training needs, from the block ``train`` (`GANTrainOptions`).
+
+        Raises:
+            OptionError: a wrong option.
+        """
         self.train_options = parse_block(GANTrainOptions, self.opt['train'], 'train')
         self.losses = LossTerms(self.opt['train']['losses']).to(self.device)
         self.augmentations = Augmentations(self.train_options.augmentations, degraded_alike=self.degraded_alike)
@@ -140,6 +146,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         return [p for p in self.net_g.parameters() if p.requires_grad]
 
     def setup_optimizers(self) -> None:
+        """Builds ``optim_g`` and, with a discriminator, ``optim_d``."""
         options = self.opt['train']
         self.optimizer_g = build_optimizer(options['optim_g'], self.trained_parameters(), 'train.optim_g')
         self.optimizers.append(self.optimizer_g)
@@ -154,6 +161,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
             )
 
     def setup_schedulers(self) -> None:
+        """Builds ``train.scheduler`` for each optimizer."""
         metrics = (self.opt.get('val') or {}).get('metrics')
         self.schedulers = build_schedulers(self.opt['train'], self.optimizers, metrics)
 
@@ -170,6 +178,11 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         raise NotImplementedError
 
     def optimize_parameters(self, current_iter: int) -> None:
+        """Runs one iteration: computes the gradients, steps the optimizers, and fills `log_dict`.
+
+        Raises:
+            TrainingDiverged: too many steps in a row without a finite gradient.
+        """
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         if self.net_d is not None and self.accumulation.position == 0:
@@ -326,6 +339,7 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         return {} if net_label == 'net_d' else {RECORD: self.training_record(current_iter).plain()}
 
     def save(self, epoch: int, current_iter: int) -> None:
+        """Writes all networks and the training state of an iteration; -1 writes the networks as ``latest``."""
         content = {'params': self.net_g, **self.beside_generator()}
         self.save_network(list(content.values()), 'net_g', current_iter, param_key=list(content))
         for label, net in self.other_networks().items():

@@ -39,9 +39,11 @@ class MetricTable:
         self.values: dict[str, dict[str, dict[str, float]]] = {}
 
     def add(self, variant: str, metric: str, image: str, value: float) -> None:
+        """Adds one value."""
         self.values.setdefault(variant, {}).setdefault(metric, {})[image] = float(value)
 
     def merge(self, other: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+        """Adds the values of another table: variant -> metric -> image -> value."""
         for variant, metrics in other.items():
             for metric, images in metrics.items():
                 for image, value in images.items():
@@ -53,6 +55,7 @@ class MetricTable:
         return sum(present) / len(present) if present else math.nan
 
     def missing(self, variant: str, metric: str) -> int:
+        """Number of images whose value could not be computed."""
         return sum(math.isnan(v) for v in self.values.get(variant, {}).get(metric, {}).values())
 
 

@@ -32,6 +32,15 @@ class GANSRModel(BaseGANSRModel):
             self.net_g.compile(backend=self.performance.options.compile)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
+        """Takes a batch to the device, and applies its degradation if it has one.
+
+        Args:
+            data: ``lq`` (B, 3, h, w) and ``gt`` (B, 3, s·h, s·w), or ``gt`` and ``degradation``; optionally ``mask``
+                (B, 1, s·h, s·w). RGB in [0, 1].
+
+        Raises:
+            DataError: a batch of `MetaF2NDataset`, or masks together with augmentations.
+        """
         if 'face' in data:
             raise DataError(
                 'GANSRModel got tasks of faces and images, which only MetaF2NModel can train on; for images without '
@@ -65,10 +74,12 @@ class GANSRModel(BaseGANSRModel):
         return {**values, 'l_g_total': total.detach()}
 
     def test(self) -> None:
+        """Restores the batch into `output`, (B, 3, s·h, s·w) RGB, without gradients."""
         with self.restoring() as net, torch.no_grad():
             self.output = self.fixed(net(self.lq), self.lq)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
+        """Returns ``lq``, ``result`` and, if there is one, ``gt``: RGB tensors on the CPU."""
         visuals = OrderedDict(lq=self.lq.detach().cpu(), result=self.output.detach().cpu())
         if self.gt is not None:
             visuals['gt'] = self.gt.cpu()

@@ -143,6 +143,11 @@ class MetaF2NModel(BaseGANSRModel):
     # training ---------------------------------------------------------------------------------------------------------
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
+        """Takes the tasks of a batch of `MetaF2NDataset`, or one photo of `FacePairDataset`, to the device.
+
+        Raises:
+            DataError: the data have neither ``face`` nor ``lq``.
+        """
         if 'face' in data:
             self.tasks = make_tasks(data, self.opt['scale'], self.restorer, self.device)
             self.num_tasks = len(data['face'])
@@ -302,6 +307,7 @@ class MetaF2NModel(BaseGANSRModel):
         return None if result is None or not result.kept else result.fast_params
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
+        """Returns ``lq``, ``result``, ``unadapted`` and, if there is one, ``gt``: (1, 3, H, W) RGB on the CPU."""
         visuals = OrderedDict(lq=self.lq.cpu(), result=self.output.cpu(), unadapted=self.unadapted.cpu())
         if self.gt is not None:
             visuals['gt'] = self.gt.cpu()

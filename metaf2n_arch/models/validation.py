@@ -37,6 +37,7 @@ class ValidationMixin:
     def dist_validation(
         self, dataloader: DataLoader[Any], current_iter: int | str, tb_logger: Any, save_img: bool
     ) -> None:
+        """Validates on one data set, with all processes; see `Validation`."""
         Validation(self, dataloader, current_iter, tb_logger, save_img).run()
 
     nondist_validation = dist_validation

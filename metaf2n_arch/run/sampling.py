@@ -122,7 +122,7 @@ def seeded(*key: int) -> Iterator[None]:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - as below
     seed = int(numpy_generator(*key).integers(2**32))
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the host's augmentations draw from this one
+    np.random.seed(seed)  # noqa: NPY002 - BasicSR's augmentations draw from it
     # Not torch.manual_seed: it also queues a CUDA call each time.
     torch.default_generator.manual_seed(seed)
     try:

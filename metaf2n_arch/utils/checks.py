@@ -46,7 +46,7 @@ def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
 def require_number(name: str, value: object) -> None:
     """Raises `OptionError` unless `value` is a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        hint = ' YAML takes 1e-3 for text: write 1.0e-3.' if isinstance(value, str) else ''
+        hint = ' YAML reads 1e-3 as text: write 1.0e-3.' if isinstance(value, str) else ''
         raise OptionError(f'{name} is {value!r}, expected a finite number.{hint}')
 
 

@@ -50,6 +50,7 @@ class LineWriter:
         self._file: Any = None
 
     def add(self, entry: Mapping[str, Any]) -> None:
+        """Appends one object, which JSON must be able to hold."""
         try:
             line = json.dumps(entry, ensure_ascii=False).encode() + b'\n'
         except UnicodeEncodeError:  # a file name that is not valid UTF-8

@@ -72,7 +72,7 @@ def test_anchors_that_multiply_are_one_line_at_once():
             parse_yaml(text, 'x.yml')
         assert '\n' not in str(error.value)
         assert time.monotonic() - began < 1
-    with pytest.raises(OptionError, match='an anchor holds itself'):
+    with pytest.raises(OptionError, match='an anchor contains itself'):
         parse_yaml('a: &a [*a]', 'x.yml')
     assert parse_yaml('a: &a [1, 2]\nb: [*a, *a]', 'x.yml') == {'a': [1, 2], 'b': [[1, 2], [1, 2]]}
 

@@ -317,10 +317,10 @@ def test_double_precision_is_warned_about_once(astronaut_tensor) -> None:
         ({'mask_threshold': 300}, 'mask_threshold is 300'),
         ({'h': -1.0}, 'h is -1.0'),
         ({'l1_weight': float('nan')}, 'l1_weight is nan'),
-        ({'l1_weight': '1e-1'}, "l1_weight is '1e-1', expected a finite number. YAML takes 1e-3 for text"),
-        ({'loss_weight': '1e3'}, "loss_weight is '1e3', expected a finite number. YAML takes 1e-3 for text"),
+        ({'l1_weight': '1e-1'}, "l1_weight is '1e-1', expected a finite number. YAML reads 1e-3 as text"),
+        ({'loss_weight': '1e3'}, "loss_weight is '1e3', expected a finite number. YAML reads 1e-3 as text"),
         ({'loss_weight': None}, 'loss_weight is None, expected a finite number'),
-        ({'h': '4e-3'}, "h is '4e-3', expected a finite number. YAML takes 1e-3 for text"),
+        ({'h': '4e-3'}, "h is '4e-3', expected a finite number. YAML reads 1e-3 as text"),
         ({'mask_threshold': '20'}, "mask_threshold is '20'"),
     ],
 )
