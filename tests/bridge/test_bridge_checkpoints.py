@@ -170,7 +170,7 @@ def test_resuming_takes_the_newest_checkpoint_that_is_whole(model, capsys):
 
     for file in (model.folder / 'training_states').iterdir():
         file.write_bytes(b'')
-    with pytest.raises(DataError, match='none of its 3 training states can be read'):
+    with pytest.raises(DataError, match='none of its 3 training states can be used'):
         train.load_resume_state(resume_options(model.folder))
     for file in (model.folder / 'training_states').iterdir():
         file.unlink()

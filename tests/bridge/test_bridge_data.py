@@ -196,7 +196,7 @@ def test_a_pair_that_is_too_small_or_of_another_scale_is_named(pairs, original):
     options, folder = pairs
     options.update(phase='train', gt_size=128, use_hflip=False, use_rot=False)
     with pytest.raises(
-        DataError, match=rf'^{folder}/gt/\d\.png: LQ \(16, 16\) is smaller than patch size \(32, 32\); take'
+        DataError, match=rf'^{folder}/gt/\d\.png: LQ \(16, 16\) is smaller than patch size \(32, 32\); remove'
     ):
         build(options)[0]
     options.update(gt_size=32, scale=2)

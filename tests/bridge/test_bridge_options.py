@@ -110,7 +110,7 @@ def test_files_that_are_no_option_files_are_one_line(tmp_path):
     for name, (content, message) in {
         'empty.yml': (b'', 'the option file is empty'),
         'comment.yml': (b'# nothing\n', 'the option file is empty'),
-        'list.yml': (b'- 1\n', 'holds a list, expected a mapping'),
+        'list.yml': (b'- 1\n', 'contains a list, expected a mapping'),
         'open.yml': (b'a: [1\nb: 2\n', r'open\.yml:2:2: '),
         'tab.yml': (b'a:\n\tb: 1\n', r'tab\.yml:2:1: '),
         'twice.yml': (b'a: 1\nb: 2\na: 3\n', r"twice\.yml:3:1: the key 'a' is given twice"),

@@ -63,7 +63,7 @@ def test_what_the_first_node_cannot_resume_ends_all_in_one_line(tmp_path, photos
     (apart[0] / 'experiments' / 'small' / 'training_states' / '2.state').write_bytes(b'damaged')
     for node in on_two_nodes(apart, halved(options(photos), 4), '--auto_resume'):
         assert node.wait() != 0
-        assert 'none of its 1 training states can be read' in node.said
+        assert 'none of its 1 training states can be used' in node.said
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_nothing_done_is_a_failure(tmp_path):
 def test_mistakes_are_one_line(photos, tmp_path):
     with pytest.raises(OptionError, match=r"family is 'odd'.*Did you mean 'ood'"):
         run('degrade', photos, tmp_path / 'out', '--family', 'odd')
-    with pytest.raises(DataError, match='no folder'):
+    with pytest.raises(DataError, match='is not a folder'):
         run('masks', tmp_path / 'missing', tmp_path / 'out')
     with pytest.raises(OptionError, match='finds no landmarks'):
         run('align', photos, tmp_path / 'out', '--detector', 'cascade')

@@ -99,5 +99,5 @@ def test_a_loss_without_a_share_is_told_without_being_asked(tmp_path, batch, tol
     model = training(tmp_path, losses=losses)
     go(model, batch)
     [line] = told()
-    assert line.startswith('iteration 1: the loss mse has')
+    assert line.startswith('iteration 1: the loss mse makes')
     assert not any(name.startswith('share_') for name in model.get_current_log()), 'logged only where wanted'
