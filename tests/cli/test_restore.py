@@ -74,7 +74,7 @@ def test_a_folder_is_done_but_for_what_cannot_be_read(sr, folder, tmp_path):
     jobs = collect([folder], tmp_path / 'out')
     outcomes = {outcome.job.source.name: outcome for outcome in restore_photos(sr, jobs, compare=True)}
     assert files(tmp_path / 'out') == ['a.png', 'compare/a.png', 'compare/sub/b.png', 'sub/b.tif']
-    assert 'it is no PNG' in outcomes['broken.jpg'].failed
+    assert 'it is not a PNG' in outcomes['broken.jpg'].failed
     assert (outcomes['a.png'].faces, outcomes['a.png'].adapted, outcomes['a.png'].psnr > 0) == (1, True, True)
     assert (outcomes['b.tif'].faces, outcomes['b.tif'].adapted) == (0, False)
     for name, dtype in (('a.png', np.uint8), ('sub/b.tif', np.uint16)):
@@ -143,7 +143,7 @@ def test_smaller_tiles_are_tried_where_memory_is_short(sr, astronaut, tmp_path, 
     monkeypatch.setattr(type(sr.generator.net), 'forward', forward)
     [outcome] = restore_photos(sr, collect([tmp_path / 'in'], tmp_path / 'out'), compare=True)
     assert outcome.failed is None
-    assert outcome.notes == ('in tiles of 150, for want of memory',)
+    assert outcome.notes == ('in tiles of 150, because memory was not enough',)
     difference = read_photo(tmp_path / 'out' / 'a.png').pixels.astype(int) - wanted
     assert np.abs(difference).max() <= 1
 
@@ -166,7 +166,7 @@ def test_values_that_are_not_finite_are_refused_with_the_remedy(sr, folder, tmp_
     torch.nn.init.constant_(sr.generator.net[0].bias, float('nan'))
     outcomes = list(restore_photos(sr, collect([folder], tmp_path / 'out')))
     assert [o.failed for o in outcomes if o.job.source.name != 'broken.jpg'] == [
-        'the generator gives values that are not finite; its weights are damaged or do not belong to it: give other'
+        'the output of the generator is not finite; its weights are damaged or do not belong to it: give other'
         ' --weights.'
     ] * 2
     assert not files(tmp_path / 'out')
@@ -209,7 +209,7 @@ def test_collecting_takes_files_folders_and_patterns_once(folder, tmp_path, monk
         (['in'], 'in', None, OptionError, 'would be overwritten'),
         (['in/a.png', 'in/other/a.png'], 'out', None, OptionError, 'would both become'),
         (['in'], 'out', 'gif', OptionError, "format is 'gif'"),
-        (['in/*.bmp'], 'out', None, DataError, 'no photo fits'),
+        (['in/*.bmp'], 'out', None, DataError, 'no photo matches'),
         (['empty'], 'out', None, DataError, 'holds no photo'),
         (['in', ''], 'out', None, OptionError, 'without a name'),
         (['in'], 'out.png', None, OptionError, 'out.png names a file; give a folder'),
@@ -283,7 +283,7 @@ def test_the_command_ends_with_1_where_a_photo_failed(data_dir, real, tmp_path):
     result = CliRunner().invoke(app, command(data_dir, real, '-o', tmp_path / 'out', '--require-face', '--bf16'))
     assert result.exit_code == 1
     assert 'grey.png: no face found.' in result.output
-    assert 'broken.png: cannot be read as an image: it is no PNG' in result.output
+    assert 'broken.png: cannot be read as an image: it is not a PNG' in result.output
     assert [name for name in files(tmp_path / 'out') if not name.startswith('.')] == ['face.jpg']
 
 
