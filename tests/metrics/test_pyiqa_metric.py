@@ -64,8 +64,8 @@ def test_those_without_a_reference_need_none_and_the_others_are_missing(pair):
     ('options', 'message'),
     [
         ({'name': 'topiqnr'}, "val.metrics.a.name: pyiqa has no metric 'topiqnr'. Did you mean 'topiq_nr'?"),
-        ({'name': 'fid'}, "val.metrics.a.name: pyiqa's fid measures folders, not images; take {type: FID}."),
-        ({'name': 'musiq', 'better': 'lower'}, "better is 'lower', and higher is better by pyiqa"),
+        ({'name': 'fid'}, "val.metrics.a.name: pyiqa's fid measures folders, not images; use {type: FID}."),
+        ({'name': 'musiq', 'better': 'lower'}, "better is 'lower', but higher is better by pyiqa"),
     ],
 )
 def test_a_wrong_name_or_direction_is_one_line(options, message):
