@@ -56,7 +56,10 @@ def require_encoder(codec: str) -> None:
         except ImportError:
             raise DataError(f'compression {codec} needs PyAV, which is not installed: pip install av.') from None
         if _VIDEO[codec][0] not in codecs_available:
-            raise DataError(f'compression {codec}: this PyAV has no encoder {_VIDEO[codec][0]}; pip install av.')
+            raise DataError(
+                f'compression {codec}: this PyAV has no encoder {_VIDEO[codec][0]}; install its wheel: '
+                'pip install --force-reinstall --only-binary av av.'
+            )
     elif codec in ('webp', 'avif'):
         from PIL import features
 
