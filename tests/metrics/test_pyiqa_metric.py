@@ -89,4 +89,4 @@ def test_weights_that_are_missing_are_tried_once_and_named(pair, monkeypatch, ca
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
     names, message = without_weights({'psnr': {'type': 'calculate_psnr_y'}, 'topiq': entry})
     assert names == ['topiq']
-    assert message.startswith('the metric topiq: no route to the host (pyiqa fetches the weights of topiq_nr by itself')
+    assert message.startswith('the metric topiq: no route to the host (pyiqa itself downloads the weights of topiq_nr')
