@@ -285,7 +285,7 @@ def test_wrong_options_and_missing_weights_are_one_line(data_dir, tmp_path, monk
         (OptionError, "iner_lr: unknown key. Did you mean 'inner_lr'", {'iner_lr': 1}),
         (OptionError, 'device is ', {'device': 'gpu'}),
         (OptionError, 'tile is 30', {'tile': 30, 'detector': 'cascade', 'restorer': 'identity'}),
-        (OptionError, 'fits no ', {'adapt_only': ('head.*',), 'detector': 'cascade', 'restorer': 'identity'}),
+        (OptionError, 'matches no name', {'adapt_only': ('head.*',), 'detector': 'cascade', 'restorer': 'identity'}),
         (DataError, 'weights fetch retinaface_resnet50', {}),
         (DataError, 'weights fetch gpen_bfr_512', {'detector': 'cascade'}),
     ]

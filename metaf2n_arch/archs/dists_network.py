@@ -1,4 +1,4 @@
-"""The network behind DISTS, built from files that are on this machine."""
+"""DISTS network, built from weights files on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from metaf2n_arch.weights.published_networks import load_published
 
 CHANNELS = [3, 64, 128, 256, 512, 512]
-# first and last layer of each stage among torchvision's VGG16 features; the layer before a later stage was its pooling
+# first layer of each stage, and the one after its last, among torchvision's VGG16 features; the layers between stages
+# are poolings, which L2Pool replaces
 STAGES = ((0, 4), (5, 9), (10, 16), (17, 23), (24, 30))
 
 
@@ -31,9 +32,12 @@ class L2Pool(nn.Module):
 
 
 class DISTS(nn.Module):
-    """Six stages of features of two images, compared by their means and covariances: (B, 3, H, W) twice to (B,).
+    """Deep image structure and texture similarity (Ding et al., TPAMI 2020) of two images, 0 for equal ones.
 
-    Built without weights; `load_dists` fills it. Frozen, in evaluation mode.
+    Six stages of features are compared by their means and covariances. Built without weights, which `load_dists`
+    loads; frozen, in evaluation mode.
+
+    Forward: two batches (B, 3, H, W), RGB in [0, 1] → (B,).
     """
 
     mean: Tensor
@@ -80,10 +84,10 @@ class DISTS(nn.Module):
 
 
 def load_dists() -> DISTS:
-    """Returns the network with the published weights, found on the search path of all weights.
+    """Returns the network with the published weights, found on the search path of weights files.
 
     Raises:
-        DataError: if the VGG16 trunk or the DISTS weights are missing or belong to another network.
+        DataError: if the weights of the VGG16 trunk or of DISTS are missing or belong to another network.
     """
     network = DISTS()
     # 1.5.weight of the stages is features.5.weight of torchvision's VGG16

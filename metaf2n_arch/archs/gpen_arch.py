@@ -23,7 +23,7 @@ MAPPING_LAYERS = 8
 MAPPING_RATE = 0.01
 FIR = (1.0, 3.0, 3.0, 1.0)
 GAIN = math.sqrt(2)
-"""Of each leaky ReLU, so that it keeps the variance. It is put into weights and biases before: a·f(x) = f(a·x)."""
+"""Gain of each leaky ReLU, which keeps the variance. The layer before multiplies its output by it: a·f(x) = f(a·x)."""
 
 
 class PixelNorm(nn.Module):
@@ -34,9 +34,9 @@ class PixelNorm(nn.Module):
 
 
 class BiasedLeakyReLU(nn.Module):
-    """``sqrt(2) * leaky_relu(x + b, 0.2)`` with one bias per channel, where the layer before has added the bias.
+    """``sqrt(2) * leaky_relu(x + b, 0.2)`` with one bias per channel.
 
-    A layer that adds the bias itself, in the pass over the image that it makes anyway, is spared one of its own.
+    The layer before reads the bias, and adds it in its own pass over the image, which saves one pass.
     """
 
     def __init__(self, channels: int) -> None:
@@ -49,12 +49,12 @@ class BiasedLeakyReLU(nn.Module):
 
 
 class EqualizedLinear(nn.Module):
-    """A linear layer whose weight is multiplied by ``rate / sqrt(fan_in)``, and bias by `rate`, when used.
+    """A linear layer whose weight is multiplied by ``rate / sqrt(fan_in)``, and bias by `rate`, in the forward.
 
     Args:
-        inputs: features in.
-        outputs: features out.
-        bias: the initial bias as it acts.
+        inputs: number of input features.
+        outputs: number of output features.
+        bias: initial value of the bias parameter.
         rate: StyleGAN's learning-rate multiplier.
         activate: whether a leaky ReLU with gain sqrt(2) follows.
     """
@@ -74,7 +74,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv(nn.Module):
-    """A convolution whose weight is multiplied by ``1 / sqrt(fan_in)`` when used: ``gain * (w * x + bias)``."""
+    """A convolution whose weight is multiplied by ``1 / sqrt(fan_in)`` in the forward: ``gain * (w * x + bias)``."""
 
     def __init__(self, inputs: int, outputs: int, side: int, stride: int = 1) -> None:
         super().__init__()
@@ -87,12 +87,12 @@ class EqualizedConv(nn.Module):
 
 
 class Fir(nn.Module):
-    """Zero-pads and filters each channel with the separable [1, 3, 3, 1] kernel, after inserting zeros if asked.
+    """Zero-pads and filters each channel with the separable [1, 3, 3, 1] kernel.
 
     Args:
-        pad: zeros before and after, in both directions.
-        gain: sum of the kernel; 4 makes up for three zeros in each four pixels.
-        up: 2 doubles the size by inserting zeros first.
+        pad: number of zeros before and after, along both axes.
+        gain: sum of the kernel; 4 where three of four pixels are inserted zeros.
+        up: 2 first doubles the size by inserting zeros.
     """
 
     kernel: Tensor
@@ -114,7 +114,7 @@ class Fir(nn.Module):
         before, after = self.pad
         if before != after:
             x = F.pad(x, (*self.pad, *self.pad))
-        # A convolution proper turns the kernel round; torch's conv2d correlates.
+        # A convolution flips the kernel; torch's conv2d is a correlation.
         kernel = self.kernel.flip(0, 1).to(x.dtype).expand(channels, 1, -1, -1)
         return F.conv2d(x, kernel, bias, padding=before if before == after else 0, groups=channels)
 
@@ -123,13 +123,14 @@ class ModulatedConv(nn.Module):
     """StyleGAN2's convolution with weights scaled by a style, per image (Karras 2020, equations 1 and 3).
 
     With style s, weight w_oik scaled by 1 / sqrt(fan_in), and d_o = 1 / sqrt(Σ_ik (s_i w_oik)² + 1e-8):
-    ``y_o = d_o Σ_i w_oi * (s_i x_i)``. A single image, and each on a CPU, has a convolution with its own weights, where
-    these are fewer numbers; elsewhere images are scaled instead of weights, so that one convolution serves all.
+    ``y_o = d_o Σ_i w_oi * (s_i x_i)``. A single image, and on a CPU each image, is convolved with its own scaled
+    weights if the weights are fewer numbers than the image. Otherwise images are scaled instead of weights, so that one
+    convolution computes the whole batch.
 
     Args:
-        inputs: channels in.
-        outputs: channels out.
-        side: of the kernel.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        side: side of the kernel.
         demodulate: whether to multiply by d.
         up: whether the convolution doubles the size (transposed, then a low-pass filter).
     """
@@ -174,14 +175,14 @@ class ModulatedConv(nn.Module):
 
 
 class SkipNoise(nn.Module):
-    """GPEN's replacement of StyleGAN2's noise: the encoder's feature map, scaled, beside the decoder's channels."""
+    """GPEN's replacement of StyleGAN2's noise: the scaled feature map of the encoder, concatenated to the decoder's."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor, feature: Tensor, bias: Tensor, gain: float) -> Tensor:
-        """Returns x beside ``gain * (weight * feature + bias)``."""
+        """Returns x, concatenated with ``gain * (weight * feature + bias)``."""
         return torch.cat([x, torch.addcmul(gain * bias[:, None, None], feature, gain * self.weight)], dim=1)
 
 
@@ -200,7 +201,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Adds this resolution's colours to the enlarged colours of the resolution before."""
+    """Adds the RGB image of this resolution to the upscaled RGB image of the resolution before."""
 
     def __init__(self, inputs: int, first: bool = False) -> None:
         super().__init__()
@@ -229,7 +230,7 @@ class Decoder(nn.Module):
     """StyleGAN2's mapping and synthesis networks, with encoder features in place of noise.
 
     Args:
-        channels: of the convolutions at side 4, 8, ..., size.
+        channels: channels of the convolutions at side 4, 8, ..., size.
     """
 
     def __init__(self, channels: list[int]) -> None:
@@ -263,19 +264,19 @@ class Decoder(nn.Module):
 
 @register(ARCH_REGISTRY)
 class GPEN(nn.Module):
-    """GAN prior embedded network (Yang et al. 2021, section 3.2): an encoder whose features steer a StyleGAN2 decoder.
+    """GAN prior embedded network (Yang et al. 2021, section 3.2): an encoder, and a StyleGAN2 decoder on its features.
 
-    The encoder halves the face down to 4 x 4; its last feature map gives the latent code, and each feature map enters
-    the decoder twice, at the two convolutions of its size (once at 4 x 4), where StyleGAN2 has noise. Nothing is
-    random. Numerically equal to the authors' program; the checkpoints GPEN-BFR-256 and GPEN-BFR-512 load strictly.
+    The encoder halves the face until it is 4 x 4. Its last feature map gives the latent code. Each feature map enters
+    the decoder at the two convolutions of its size (one at 4 x 4), where StyleGAN2 adds noise. Nothing is random.
+    Numerically equal to the authors' program; the checkpoints GPEN-BFR-256 and GPEN-BFR-512 load strictly.
 
     Args:
-        size: side of the faces, a power of two from 8 on.
-        channel_multiplier: width of the layers from side 64 on.
-        narrow: width of all layers.
+        size: side of the faces, a power of two, at least 8.
+        channel_multiplier: factor on the number of channels at sides of 64 and more.
+        narrow: factor on the number of channels of all layers.
 
     Raises:
-        OptionError: `size` is not a power of two, or no channel is left.
+        OptionError: `size` is not a power of two, or `narrow` leaves a layer without channels.
 
     >>> GPEN(size=8, narrow=0.0625)(torch.zeros(2, 3, 8, 8)).shape
     torch.Size([2, 3, 8, 8])
@@ -284,7 +285,7 @@ class GPEN(nn.Module):
     def __init__(self, size: int = 512, channel_multiplier: int = 2, narrow: float = 1.0) -> None:
         super().__init__()
         if size < 8 or size & (size - 1):
-            raise OptionError(f'GPEN: size is {size}, expected a power of two from 8 on.')
+            raise OptionError(f'GPEN: size is {size}, expected a power of two, at least 8.')
         self.size = size
         sides = [2**i for i in range(2, size.bit_length())]
         channels = [gpen_channels(side, channel_multiplier, narrow) for side in sides]
@@ -308,7 +309,7 @@ class GPEN(nn.Module):
             (B, 3, size, size), RGB, about [-1, 1], not clamped.
 
         Raises:
-            ValueError: another shape.
+            ValueError: `x` has another shape or no floating-point dtype.
         """
         require_image_batch('x', x, channels=3)
         if x.shape[2:] != (self.size, self.size):
@@ -322,7 +323,7 @@ class GPEN(nn.Module):
 
 
 def gpen_channels(side: int, channel_multiplier: int, narrow: float) -> int:
-    """Channels of the layers that work at ``side`` x ``side``: StyleGAN2's table, times `narrow`.
+    """Number of channels of the layers at ``side`` x ``side``: StyleGAN2's table, times `narrow`.
 
     >>> [gpen_channels(side, 2, 1.0) for side in (4, 32, 64, 512)]
     [512, 512, 512, 64]
@@ -348,5 +349,5 @@ class EncoderLayer(nn.Sequential):
 
 
 def _layout(device: torch.device) -> torch.memory_format:
-    """On a CPU the channels of a pixel lie together, which is faster for every layer of GPEN, by a third in all."""
+    """The memory format of a device: channels_last on a CPU, where it makes GPEN a third faster."""
     return torch.channels_last if device.type == 'cpu' else torch.contiguous_format

@@ -1,4 +1,4 @@
-"""The networks behind LPIPS, built from files that are on this machine."""
+"""LPIPS networks, built from weights files on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metaf2n_arch.weights.search import table
 
 
 class Trunk(NamedTuple):
-    """A classification network: the name of its published weights, and the smallest image side it has features for."""
+    """A classification network: the name of its published weights, and the smallest image side that it accepts."""
 
     weights: str
     smallest: int
@@ -31,12 +31,12 @@ TRUNKS = {'alex': Trunk('lpips_alex', 31), 'vgg': Trunk('lpips_vgg', 16), 'squee
 def build_lpips(net: str, trunk_path: str | None = None) -> nn.Module:
     """Returns the `lpips` package's network, frozen, in evaluation mode, without any download.
 
-    The linear heads come with the package. The trunk (ImageNet weights, torchvision) is read from `trunk_path`, or
-    found on the search path of all weights.
+    The linear heads are part of the package. The trunk (ImageNet weights, torchvision) is read from `trunk_path`, or
+    found on the search path of weights files.
 
     Raises:
         OptionError: for an unknown `net`.
-        DataError: if the trunk is missing or belongs to another network.
+        DataError: if the weights of the trunk are missing or belong to another network.
     """
     require_choice('LPIPS net', net, TRUNKS)
     import lpips

@@ -1,4 +1,4 @@
-"""MaskNet: how far a restored face is to be trusted, pixel by pixel."""
+"""MaskNet: predicts the confidence of each pixel of a restored face."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ class MaskNet(nn.Module):
     """Confidence map ``W = relu(MaskNet([up(X_face), Y_face]))`` (MetaF2N, Yin et al. 2023, §3.3).
 
     3x3 convolutions, each followed by a ReLU, the last one included, so that W >= 0. Weights start from a truncated
-    normal of variance 1 / fan_in, biases from zero, as in the authors' program. That start is weak: a ReLU halves the
-    second moment and nothing makes up for it, so that W begins near 0.02 on average and, for about every second seed,
-    at 0 on most of the image or all of it, where the last ReLU passes no gradient. `bias_last: 1.0` starts W near 1,
-    the value the regulariser pulls to, whatever the seed.
+    normal of variance 1 / fan_in, biases from zero, as in the authors' program. These weights are too small: each ReLU
+    halves the second moment. So W starts near 0.02 on average and, for about every second seed, at 0 on most or all of
+    the image, where the last ReLU passes no gradient. With `bias_last: 1.0` W starts near 1 for every seed, the value
+    that the regulariser prefers.
 
     Args:
         num_in_ch: channels of the two faces together.
         num_feat: features of the hidden layers.
         num_conv: number of convolutions, ``conv1`` to ``conv<num_conv>``.
-        upsample: grid on which the low-quality face is enlarged. ``half_pixel`` is today's usual one (pixel centres);
-            ``authors`` samples at d / scale, one and a half output pixels away at scale 4: for weights that the
-            authors' program has trained.
+        upsample: grid on which the low-quality face is upscaled. ``half_pixel`` aligns pixel areas, as is usual today;
+            ``authors`` samples at d / scale, a shift of one and a half output pixels at scale 4. Use it with weights
+            that the authors' program has trained.
         bias_last: start value of the last bias; the paper's is 0.
+
+    Raises:
+        OptionError: `upsample` is unknown.
+        ValueError: `num_conv` is below 2.
 
     >>> MaskNet(bias_last=1.0)(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 32, 32)).shape
     torch.Size([1, 1, 32, 32])
@@ -61,21 +65,21 @@ class MaskNet(nn.Module):
 
     @property
     def recorded_options(self) -> dict[str, str]:
-        """What a file of these weights holds beside them, so that nobody who loads it has to know."""
+        """Options that are saved with the weights, so that who loads the file need not know them."""
         return {'upsample': self.upsample}
 
     def forward(self, face_lq: Tensor, face_hq: Tensor) -> Tensor:
         """Returns the confidence of each pixel of the restored face.
 
         Args:
-            face_lq: (N, 3, h, w) RGB in [0, 1]; enlarged here unless it has the other's size already.
+            face_lq: (N, 3, h, w) RGB in [0, 1]; upscaled here unless it has the size of `face_hq` already.
             face_hq: (N, 3, H, W) RGB in [0, 1], the restorer's output.
 
         Returns:
             (N, 1, H, W), non-negative.
 
         Raises:
-            ValueError: an input is not such a batch.
+            ValueError: an input is no floating-point batch of images.
         """
         require_image_batch('face_lq', face_lq)
         require_image_batch('face_hq', face_hq)
@@ -87,7 +91,7 @@ class MaskNet(nn.Module):
 
 
 def enlarge(image: Tensor, size: tuple[int, int], grid: str = 'half_pixel') -> Tensor:
-    """Enlarges bicubically (Keys' kernel, a = -0.75, replicated border), or returns an image of that size as it is.
+    """Upscales bicubically (Keys' kernel, a = -0.75, replicated border); an image that has the size is returned as is.
 
     Args:
         image: (N, C, h, w).

@@ -1,7 +1,7 @@
 """RRDBNet and SRVGGNetCompact, the generators of Real-ESRGAN's published weights, under BasicSR's names of tensors.
 
 BasicSR has both, but importing one of its networks imports all of BasicSR, which takes longer than restoring a small
-photo. Here they are built from what their weights files hold, and registered nowhere.
+photo. These networks are built from the shapes in their weights files, and are not registered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all before it: x + 0.2 · f(x), (B, C, H, W) to the same shape."""
+    """Five convolutions, each on the outputs of all before it: x + 0.2 · f(x), (B, C, H, W) to the same shape."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class DenseBlock(nn.Module):
 
 
 class ResidualDenseBlocks(nn.Module):
-    """Three dense blocks inside a residual of their own."""
+    """Three dense blocks with a residual connection: x + 0.2 · f(x)."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class RRDB(nn.Module):
     """RRDBNet (Wang et al., "ESRGAN", ECCVW 2018; with pixel-unshuffling at the entry: "Real-ESRGAN", ICCVW 2021).
 
     Args:
-        scale: 4; 2 and 1 fold 2 x 2 and 4 x 4 pixels into channels first.
+        scale: s: 4, 2 or 1; 2 and 1 first fold 2 x 2 and 4 x 4 pixels into channels.
         features: channels of the trunk.
         blocks: number of residual blocks.
         growth: channels that a convolution adds inside a dense block.
@@ -70,11 +70,11 @@ class RRDB(nn.Module):
 
 
 class Compact(nn.Module):
-    """SRVGGNetCompact (Wang et al., "Real-ESRGAN", ICCVW 2021) with PReLU: a plain stack that learns a residual.
+    """SRVGGNetCompact (Wang et al., "Real-ESRGAN", ICCVW 2021) with PReLU: a chain of convolutions learns a residual.
 
     Args:
         scale: s.
-        features: channels of the stack.
+        features: channels of the convolutions.
         convolutions: number of convolutions between the first and the last.
 
     Forward: (B, 3, h, w) to (B, 3, s·h, s·w).

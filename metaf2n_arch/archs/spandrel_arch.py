@@ -1,4 +1,4 @@
-"""Spandrel's networks by name: ``{type: Spandrel, arch: SPAN, num_in_ch: 3, ...}``."""
+"""spandrel's networks by name: ``{type: Spandrel, arch: SPAN, num_in_ch: 3, ...}``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from metaf2n_arch.utils.registries import register
 
 @register(ARCH_REGISTRY)
 def Spandrel(arch: str, **hyperparameters: Any) -> nn.Module:
-    """Network of spandrel: (B, C, h, w) in [0, 1] -> (B, C, s·h, s·w), for training, adapting and restoring.
+    """Network of spandrel: (B, C, h, w) in [0, 1] -> (B, C, s·h, s·w), for training, adaptation and restoration.
 
     Args:
         arch: its name: SPAN, RealPLKSR, DAT, HAT, OmniSR, ATD, DRCT, RGT, SwinIR, ...
         hyperparameters: arguments of its constructor, by its own names.
 
     Raises:
-        OptionError: no such network, or arguments that it does not take.
+        OptionError: the network is unknown, or does not accept these arguments.
     """
     return build_spandrel(arch, **hyperparameters)
 
 
-Spandrel.check_options = check_network  # type: ignore[attr-defined]  # asked of a part before anything is built
+Spandrel.check_options = check_network  # type: ignore[attr-defined]  # called before anything is built

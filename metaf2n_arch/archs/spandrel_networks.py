@@ -1,9 +1,9 @@
-"""Networks of spandrel as networks that train: built by name, of any input size, under the names of their own files.
+"""Trainable networks of spandrel: built by name, for inputs of any size, with the tensor names of their own files.
 
-spandrel holds some forty architectures of super-resolution, made to run what others have trained. Here they are made
-ready to be trained, and to be adapted: each takes inputs of any size and several images at once, and none computes in
-evaluation what cannot be differentiated. Its tensors keep their names, so that every program that reads spandrel's
-networks reads what was trained here.
+spandrel has about forty super-resolution architectures, for running trained weights. This module makes them trainable
+and adaptable: each accepts inputs of any size and several images at once, and all operations can be differentiated,
+also in evaluation mode. Tensors keep their names, so that other programs that use spandrel can load weights trained
+here.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from torch import Tensor, nn
 
 from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 
-# Modules that, out of training, write over their inputs or merged weights, or take one image only. In training they
-# compute the same values by differentiable operations, so they stay there.
+# Modules that in evaluation mode overwrite their inputs or merged weights, or accept one image only. In training mode
+# they compute the same values by differentiable operations, so they always stay in training mode.
 SAME_IN_TRAINING = ('Conv3XC', 'PLKConv2d', 'RectSparsePLKConv2d', 'SparsePLKConv2d', 'MoELayer')
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What an architecture asks of its inputs, and what it makes of them."""
+    """Requirements of an architecture on its inputs, its scale and its call."""
 
     scale: int
-    """Side of an output over side of its input."""
+    """Scale: side of an output / side of its input."""
     multiple: int
-    """What the sides of an input must be multiples of."""
+    """Number that divides the sides of an input."""
     least: int
     """Shortest side of an input, a multiple of `multiple`."""
     square: bool
     """Whether inputs must be square."""
     call: Callable[[Any, Tensor], Tensor]
-    """How spandrel calls the network: some want a noise map, some return more than the image."""
+    """spandrel's call of the network: some networks need a noise map, some return more than the image."""
     one_by_one: bool
-    """Whether `call` is one of an architecture's own, which may take one image only."""
+    """Whether `call` was written for this architecture; it may then accept one image only."""
 
 
 @functools.cache
@@ -63,7 +63,7 @@ def check_network(options: Mapping[str, Any], where: str) -> None:
     """Checks ``{type: Spandrel, arch: SPAN, ...}`` without building anything.
 
     Raises:
-        OptionError: no such network, or an argument that it does not take or lacks: one line with the nearest name.
+        OptionError: the network or an argument is unknown, or an argument is missing; the line names the nearest name.
     """
     known = architectures()
     name = options.get('arch')
@@ -104,11 +104,11 @@ def build_spandrel(arch: str, **hyperparameters: Any) -> nn.Module:
 
 
 def made_trainable(net: nn.Module, described: Any) -> nn.Module:
-    """Returns a network of spandrel, itself, with a `forward` that takes any size.
+    """Changes a network of spandrel so that its `forward` accepts any size, and returns it.
 
     Args:
         net: the network.
-        described: its `spandrel.ImageModelDescriptor`, or that of another of these options.
+        described: its `spandrel.ImageModelDescriptor`, or that of another network with the same options.
 
     Raises:
         OptionError: it does not map images to images.
@@ -116,7 +116,7 @@ def made_trainable(net: nn.Module, described: Any) -> nn.Module:
     import spandrel
 
     if not isinstance(described, spandrel.ImageModelDescriptor):
-        raise OptionError(f'{type(net).__name__} does not map images to images; take another network.')
+        raise OptionError(f'{type(net).__name__} does not map images to images; use another network.')
     sizes = described.size_requirements
     kind: Any = type(net)
     made: Any = net
@@ -134,13 +134,13 @@ def _trainable(kind: Any) -> Any:
 
 
 class _Trainable(nn.Module):
-    """What is put before a network of spandrel, see `made_trainable`."""
+    """First base class of a trainable network of spandrel, see `made_trainable`."""
 
     needs: Needs
     architecture: Any
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, h, w) in [0, 1] -> (B, C, s·h, s·w), whatever h and w."""
+        """(B, C, h, w) in [0, 1] -> (B, C, s·h, s·w), for any h and w."""
         height, width = image.shape[-2:]
         bare = _Bare(self, super().forward)
         given = self.padded(image)
@@ -152,7 +152,7 @@ class _Trainable(nn.Module):
         return output[..., : height * self.needs.scale, : width * self.needs.scale]
 
     def padded(self, image: Tensor) -> Tensor:
-        """The image at a size that the network takes: mirrored at the bottom and right, repeated where too small."""
+        """Pads images to a size that the network accepts: mirrored at bottom and right, or repeated if too small."""
         needs = self.needs
         if needs.multiple == needs.least == 1 and not needs.square:
             return image
@@ -174,10 +174,10 @@ class _Trainable(nn.Module):
         return self
 
     def in_own_names(self, state: Mapping[str, Tensor], path: object = 'the file') -> dict[str, Tensor]:
-        """The tensors of a file that spandrel recognises, under the names that this network has for them.
+        """The tensors of a file that spandrel recognises, with the names that this network has for them.
 
         Raises:
-            DataError: it is a file of another architecture.
+            DataError: the file holds another architecture.
         """
         own = self.state_dict()
         if state.keys() == own.keys():
@@ -186,7 +186,7 @@ class _Trainable(nn.Module):
 
         try:
             found = spandrel.ModelLoader(device='cpu').load_from_state_dict(dict(state))
-        except Exception:  # not recognised: what it lacks is said where it is loaded
+        except Exception:  # not recognised: loading the tensors then reports which are missing
             return dict(state)
         if found.architecture.id != self.architecture.id:
             mine = self.architecture.name
@@ -195,7 +195,7 @@ class _Trainable(nn.Module):
 
 
 class _Bare:
-    """A network as spandrel knows it: what spandrel's own call asks it for, and how it is called."""
+    """A network as spandrel's own call expects it: its attributes, and its original `forward`."""
 
     def __init__(self, net: nn.Module, forward: Callable[..., Any]) -> None:
         self._net = net
@@ -209,6 +209,6 @@ class _Bare:
 
 
 def scale_of(net: nn.Module) -> int | None:
-    """The scale of a network of spandrel; None for any other."""
+    """The scale of a network of spandrel; None for any other network."""
     needs = getattr(net, 'needs', None)
     return needs.scale if isinstance(needs, Needs) else None

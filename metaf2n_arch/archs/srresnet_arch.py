@@ -14,19 +14,19 @@ class SRResNet(nn.Module):
     """SRResNet (Ledig et al., CVPR 2017) without batch norms, as RankSRGAN (Zhang et al., ICCV 2019) trains it.
 
     f = conv(x), h = f + conv(blocks(f)), then once per factor of 2 relu(shuffle(conv(h))), then conv(relu(conv(h))).
-    BasicSR's MSRResNet differs: it adds the bilinearly enlarged input, has leaky slopes of 0.1 and no skip round its
-    blocks, so that its weights are no SRResNet's.
+    BasicSR's MSRResNet is another network, and its weights do not fit: it adds the bilinearly upscaled input, has
+    leaky slopes of 0.1, and no skip connection around its blocks.
 
     Args:
         num_in_ch, num_out_ch: channels of the images.
-        num_feat: channels between.
-        num_block: residual blocks.
+        num_feat: channels of the feature maps.
+        num_block: number of residual blocks.
         upscale: 2, 3 or 4.
 
     Forward: (B, 3, h, w) RGB in [0, 1] → (B, 3, s·h, s·w), not clamped.
 
     Raises:
-        ValueError: for another scale.
+        ValueError: `upscale` is not 2, 3 or 4.
 
     >>> import torch
     >>> SRResNet(num_feat=8, num_block=1)(torch.rand(1, 3, 5, 6)).shape
@@ -38,7 +38,7 @@ class SRResNet(nn.Module):
     ) -> None:
         super().__init__()
         if upscale not in (2, 3, 4):
-            raise ValueError(f'SRResNet enlarges by 2, 3 or 4, got upscale {upscale}.')
+            raise ValueError(f'SRResNet upscale is {upscale}, expected 2, 3 or 4.')
         factor = 3 if upscale == 3 else 2
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = make_layer(ResidualBlockNoBN, num_block, num_feat=num_feat)

@@ -1,4 +1,4 @@
-"""SSD-GAN's discriminator: any discriminator, seconded by a classifier of the one-dimensional spectrum."""
+"""SSD-GAN discriminator: any discriminator, together with a classifier of the one-dimensional power spectrum."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class SSDDiscriminator(nn.Module):
     """Spatial and spectral discriminator (Chen et al., "SSD-GAN", AAAI 2021).
 
     D_ss(x) = λ · D(x) + (1 - λ) · C(S(x)): D is any discriminator, S the azimuthally averaged log-spectrum of the
-    luminance, moved and scaled to [0, 1], C one linear layer with spectral normalisation. Where D gives a map of
-    logits, C's single one is added to each.
+    luminance, shifted and scaled to [0, 1], C one linear layer with spectral normalisation. If D returns a map of
+    logits, C's one logit is added to each of them.
 
     Args:
         discriminator: options of D, ``{type: UNetDiscriminatorSN, num_in_ch: 3}``, or a module.
         spatial_weight: λ in [0, 1]. The authors use 0.5.
-        bins: length of the spectrum; sides of at least 2 (bins - 1) always suffice.
-        differentiable: whether the generator learns through S. In the authors' program it does not: S is a constant.
+        bins: length of the spectrum; images with sides of 2 (bins - 1) or more are always large enough.
+        differentiable: whether the generator gets a gradient through S. In the authors' program S is a constant.
 
     Forward: (B, 3 or 1, H, W) in [0, 1] → D's logits, shape unchanged.
 
-    Differences: C is trained by the same loss as D, where the authors give it one of its own and let it weigh D's;
-    rings as in `metaf2n_arch.functional.spectrum`.
+    Differences: C is trained by the same loss as D; the authors give C a loss of its own, and weight D's loss by it.
+    Rings are those of `metaf2n_arch.functional.spectrum`.
 
     Raises:
-        OptionError: for an unknown discriminator, arguments it does not take, or numbers out of range.
+        OptionError: for an unknown discriminator, arguments that it does not accept, or numbers out of range.
         ValueError: if D's output has no batch dimension, the images are complex or integers, or too small for the
             spectrum.
 
@@ -56,7 +56,7 @@ class SSDDiscriminator(nn.Module):
         if not 0 <= spatial_weight <= 1:
             raise OptionError(f'SSDDiscriminator spatial_weight is {spatial_weight!r}, expected a number in [0, 1].')
         if not isinstance(bins, int) or bins < 2:
-            raise OptionError(f'SSDDiscriminator bins is {bins!r}, expected an integer from 2.')
+            raise OptionError(f'SSDDiscriminator bins is {bins!r}, expected an integer of 2 or more.')
         self.discriminator: nn.Module = (
             discriminator
             if isinstance(discriminator, nn.Module)

@@ -88,6 +88,8 @@ def evaluate(
 def _table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
+    from metaf2n_arch.utils.numbers import rounded
+
     arrows = {'higher': ' ↑', 'lower': ' ↓'}
     heads = [name + arrows.get(entry.get('better', ''), '') for name, entry in evaluation.metrics.items()]
     ranges = evaluation.ranges()
@@ -100,7 +102,7 @@ def _table(evaluation: Evaluation) -> Table:
             value = means[metric]
             values = evaluation.images.get(folder, {}).get(metric, {}).values()
             absent = sum(math.isnan(v) for v in values)
-            number = f'{round(value, 4) + 0.0:.4f}'  # never -0.0000
+            number = f'{rounded(value, 4):.4f}'
             text = 'missing' if math.isnan(value) else number + (f' ({absent} missing)' if absent else '')
             cells.append(f'[bold]{text}[/bold]' if best[metric] == folder else text)
         table.add_row(folder, *cells)

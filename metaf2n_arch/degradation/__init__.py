@@ -1,4 +1,4 @@
-"""Floor 1: random degradations. Configuration, one draw of it, and its application to images."""
+"""Random degradations (floor 1): the configuration, one draw of it, and its application to images."""
 
 from metaf2n_arch.degradation.apply import apply, apply_batch
 from metaf2n_arch.degradation.config import DegradationConfig, Stage2Config, StageConfig

@@ -17,32 +17,31 @@ from metaf2n_arch.degradation.params import SIDE, DegradationParams, StageParams
 from metaf2n_arch.utils.checks import require_image_batch
 from metaf2n_arch.utils.padding import reflect_pad
 
-# Since torch 2.9; reading the older, global switch raises once a program has used this one.
+# Since torch 2.9. After a program has used this switch, reading the older, global one raises an error.
 _NEW_PRECISION_SWITCH = hasattr(torch.backends.cuda.matmul, 'fp32_precision')
-# Sides of kernels that are convolved directly on a CPU, and the weight of a kernel's rim that rounding hides.
+# Largest side of kernels that are convolved directly on a CPU; sum of outer weights that float32 does not resolve.
 DIRECT = 9
 NEGLIGIBLE = 1e-7
 
 
 def apply(images: Tensor, params: DegradationParams, stream: int = 0) -> Tensor:
-    """Returns the degraded images: same images and parameters, same result, on any device.
+    """Returns the degraded images: the same images and parameters give the same result on any device.
 
-    First the light's gains. Stage 1: blur, resize by its factor, noise, JPEG. Stage 2: blur, resize to its factor of
-    the final size, noise, then JPEG and (resize to the final size, sinc filter) in the order that was drawn; last,
-    8-bit rounding.
-    No gradient flows through it, and autocast is off inside.
+    First, the gains `light`. Stage 1: blur, resize by its factor, noise, JPEG. Stage 2: blur, resize to its factor of
+    the final size, noise, then JPEG and (resize to the final size, sinc filter) in the order that was drawn. Last,
+    rounding to 8 bits. The result has no gradient, and autocast is switched off inside.
 
     Args:
         images: (N, 3, H, W) RGB in [0, 1], floating point; all N share kernels, factors, modes and JPEG qualities.
         params: one draw.
-        stream: which of several sets of images of one draw this is (support, query); sets have independent noise.
-            Image i of stream t has its noise from the key (seed, stage, t), see `add_noise`.
+        stream: number of this set of images among the sets of one draw (support, query); sets have independent noise.
+            The noise of stream t has the key (seed, stage, t), see `add_noise`.
 
     Returns:
         (N, 3, H/s, W/s) float32 in [0, 1], whole multiples of 1/255.
 
     Raises:
-        ValueError: `images` is no such batch, or the scale does not divide H and W.
+        ValueError: `images` is not such a batch, or the scale does not divide H and W.
 
     >>> import numpy as np
     >>> from metaf2n_arch.degradation import DegradationConfig
@@ -70,16 +69,22 @@ def apply(images: Tensor, params: DegradationParams, stream: int = 0) -> Tensor:
 
 
 def apply_batch(images: Tensor, tensors: Mapping[str, Tensor], stream: int = 0) -> Tensor:
-    """Returns a collated batch degraded, each item by its own draw.
+    """Degrades a collated batch, each item by its own draw.
 
     Args:
-        images: (B, 3, H, W), one image per draw, or (B, N, 3, H, W), N images per draw.
-        tensors: what the collate function made of B dictionaries of `DegradationParams.to_tensors`.
+        images: (B, 3, H, W), one image per draw, or (B, N, 3, H, W), N images per draw; RGB in [0, 1].
+        tensors: B dictionaries of `DegradationParams.to_tensors`, collated to one.
         stream: as in `apply`.
+
+    Returns:
+        (B, 3, H/s, W/s) or (B, N, 3, H/s, W/s).
+
+    Raises:
+        ValueError: the numbers of images and draws differ, or see `apply`.
     """
     draws = DegradationParams.unbatch(tensors)
     if len(draws) != len(images):
-        raise ValueError(f'{len(images)} images came with {len(draws)} degradations; there must be one for each.')
+        raise ValueError(f'got {len(images)} images and {len(draws)} degradation draws, expected one draw for each.')
     if images.ndim == 5:
         return torch.stack([apply(item, draw, stream) for item, draw in zip(images, draws)])
     return torch.cat([apply(item[None], draw, stream) for item, draw in zip(images, draws)])
@@ -87,7 +92,7 @@ def apply_batch(images: Tensor, tensors: Mapping[str, Tensor], stream: int = 0) 
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Turns autocast, TF32 and bf16 matrix products off: they would move DCT coefficients across rounding borders."""
+    """Switches autocast, TF32 and bf16 matrix products off: they would round DCT coefficients to other integers."""
     backends: list[Any] = []
     if _NEW_PRECISION_SWITCH:
         mkldnn: Any = torch.backends.mkldnn
@@ -110,8 +115,8 @@ def full_precision(device_type: str) -> Iterator[None]:
 def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
     """Returns (N, C, H, W) images correlated with one (21, 21) kernel, borders reflected (`cv2.filter2D`'s default).
 
-    Rings that hold nothing, or less than float32 tells, are left out. What remains is convolved directly on a CPU up to
-    `DIRECT` pixels, two to five times as fast there; else by FFT, which TF32 does not touch.
+    Outer rings of the kernel that are 0, or too small for float32, are left out. On a CPU a kernel with a side of up to
+    `DIRECT` pixels is convolved directly, which is two to five times as fast; else by FFT, which TF32 does not change.
     """
     margin = _empty_rings(kernel)
     if margin == SIDE // 2 and float(kernel[margin, margin]) == 1.0:
@@ -128,7 +133,7 @@ def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _empty_rings(kernel: Tensor) -> int:
-    """How many outer rings of a kernel may go: together they weigh `NEGLIGIBLE` at most."""
+    """Number of outer rings of a kernel that are left out: their weights sum to `NEGLIGIBLE` at most."""
     centre = SIDE // 2
     weights = kernel.abs().double()
     total = float(weights.sum())
@@ -139,14 +144,14 @@ def _empty_rings(kernel: Tensor) -> int:
 
 
 def _convolved(padded: Tensor, kernel: Tensor) -> Tensor:
-    """Each plane by itself, as the channels of one image: far quicker than as images of one channel."""
+    """Convolves each plane as a channel of one image, which is much faster than as an image of one channel."""
     planes, side = padded.flatten(0, 1).unsqueeze(0), kernel.shape[0]
     result = F.conv2d(planes, kernel.expand(planes.shape[1], 1, side, side), groups=planes.shape[1])
     return result.view(*padded.shape[:2], *result.shape[-2:])
 
 
 def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """Returns (N, C, h, w) images interpolated to `size`; only `bicubic_antialias` widens its kernel when shrinking."""
+    """Returns (N, C, h, w) images resized to `size`. `bilinear` and `bicubic` alias when downscaling."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     if mode == 'area':

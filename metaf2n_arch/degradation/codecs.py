@@ -14,7 +14,7 @@ from torch import Tensor
 from metaf2n_arch.degradation.jpeg import jpeg
 from metaf2n_arch.utils.checks import DataError
 
-# FFmpeg's encoder and decoder. The old codecs take a quantiser, the new ones a rate factor.
+# FFmpeg's encoder and decoder. The old codecs have a quantiser, the new ones a rate factor.
 _VIDEO = {
     'mpeg2': ('mpeg2video', 'mpeg2video'),
     'mpeg4': ('mpeg4', 'mpeg4'),
@@ -25,19 +25,19 @@ _BY_QUANTISER = ('mpeg2', 'mpeg4')
 
 
 def compress(images: Tensor, codec: str, quality: int) -> Tensor:
-    """Returns the images after compression, as the usual decoder shows them.
+    """Returns the images after compression and decompression.
 
     Args:
         images: (N, 3, H, W) RGB in [0, 1], float32, any device; all but JPEG are encoded on the CPU, image by image.
         codec: one of `CodecName`. A video codec writes one key frame in 4:2:0.
-        quality: of JPEG, WebP and AVIF 1 to 100, more is better; quantiser of MPEG 1 to 31 and rate factor (CRF) of
-            H.264 and HEVC 1 to 51, less is better.
+        quality: 1 to 100 for JPEG, WebP and AVIF, more is better; the quantiser 1 to 31 for MPEG, and the rate factor
+            (CRF) 1 to 51 for H.264 and HEVC, less is better.
 
     Returns:
         (N, 3, H, W) in [0, 1], whole multiples of 1/255.
 
     Raises:
-        DataError: this Pillow or PyAV lacks the encoder.
+        DataError: the installed Pillow or PyAV has no such encoder.
     """
     if codec == 'jpeg':
         return jpeg(images, quality)
@@ -49,14 +49,17 @@ def compress(images: Tensor, codec: str, quality: int) -> Tensor:
 
 
 def require_encoder(codec: str) -> None:
-    """Raises `DataError` where the encoder is missing."""
+    """Raises `DataError` if the encoder is missing."""
     if codec in _VIDEO:
         try:
             from av.codec import codecs_available
         except ImportError:
             raise DataError(f'compression {codec} needs PyAV, which is not installed: pip install av.') from None
         if _VIDEO[codec][0] not in codecs_available:
-            raise DataError(f'compression {codec}: this PyAV has no encoder {_VIDEO[codec][0]}; take the wheel of av.')
+            raise DataError(
+                f'compression {codec}: this PyAV has no encoder {_VIDEO[codec][0]}; install its wheel: '
+                'pip install --force-reinstall --only-binary av av.'
+            )
     elif codec in ('webp', 'avif'):
         from PIL import features
 
@@ -74,7 +77,7 @@ def _as_picture(pixels: np.ndarray, codec: str, quality: int) -> np.ndarray:
 
 
 def _as_video(pixels: np.ndarray, codec: str, quality: int) -> np.ndarray:
-    """One key frame, its odd sides made even by repeating the edge: 4:2:0 knows whole pairs of pixels alone."""
+    """Codes one key frame; the edge of an odd side is repeated first, because 4:2:0 needs even sides."""
     import av
 
     height, width = pixels.shape[:2]

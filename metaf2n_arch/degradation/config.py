@@ -1,4 +1,4 @@
-"""Ranges and probabilities of the two-stage degradation, with Real-ESRGAN's numbers as defaults."""
+"""Configuration of the two-stage degradation: ranges and probabilities, with Real-ESRGAN's numbers as defaults."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ REAL_ESRGAN_KERNELS: dict[KernelName, float] = {
 class StageConfig(Strict):
     """One stage: blur, resize, noise, JPEG. The defaults are Real-ESRGAN's first stage.
 
-    Any step is switched off by its probability (`blur_prob: 0`, `noise_prob: {none: 1}`, `jpeg_prob: 0`,
-    `resize_prob: {keep: 1}`) and fixed by a range of one value (`sigma: [1.6, 1.6]`).
+    To switch a step off, set its probability (`blur_prob: 0`, `noise_prob: {none: 1}`, `jpeg_prob: 0`,
+    `resize_prob: {keep: 1}`). To fix a value, give a range of one value (`sigma: [1.6, 1.6]`).
     """
 
     blur_prob: Probability = 1.0
     """Probability that the stage blurs at all."""
     kernel_sizes: tuple[int, ...] = tuple(range(7, SIDE + 1, 2))
-    """Kernel sides, each equally likely."""
+    """Sides of the kernels in pixels, each equally likely."""
     kernel_prob: dict[KernelName, float] = REAL_ESRGAN_KERNELS
     """Probability of each kernel family."""
     sinc_prob: Probability = 0.1
@@ -94,23 +94,23 @@ class StageConfig(Strict):
     defocus_radius: PositiveRange = (1.0, 5.0)
     """Radius of the defocus disk, pixels."""
     resize_prob: dict[ResizeName, float] = {'up': 0.2, 'down': 0.7, 'keep': 0.1}
-    """Probability of enlarging, shrinking, keeping the size."""
+    """Probability of upscaling, of downscaling, and of keeping the size."""
     resize_range: PositiveRange = (0.15, 1.5)
-    """Shrinking draws its factor from [low, 1], enlarging from [1, high]; a factor of the full size in stage 1 and of
-    the final size in stage 2.
+    """Range [low, high] of the resize factor: downscaling draws from [low, 1], upscaling from [1, high]. The factor is
+    relative to the full size in stage 1 and to the final size in stage 2.
     """
     resize_mode_prob: dict[ModeName, float] = EQUAL_MODES
     """Probability of each interpolation."""
     noise_prob: dict[NoiseName, float] = {'gaussian': 0.5, 'poisson': 0.5}
     """Probability of each kind of noise, `none` included."""
     gaussian_sigma: NonNegativeRange = (1.0, 30.0)
-    """Standard deviation of Gaussian noise, of 255."""
+    """Standard deviation of Gaussian noise, on the scale 0 to 255."""
     poisson_scale: NonNegativeRange = (0.05, 3.0)
     """Factor on Poisson noise."""
     speckle_sigma: NonNegativeRange = (5.0, 40.0)
-    """Standard deviation of speckle at white, of 255."""
+    """Standard deviation of speckle noise at white, on the scale 0 to 255; it is proportional to the pixel's value."""
     gray_prob: Probability = 0.4
-    """Probability that the three channels share one noise."""
+    """Probability of grey noise, the same in all three channels."""
     halo_prob: Probability = 0.0
     """Probability of over-sharpening, after the noise."""
     halo_strength: NonNegativeRange = (0.5, 2.0)
@@ -118,23 +118,23 @@ class StageConfig(Strict):
     halo_sigma: PositiveRange = (0.5, 2.0)
     """Standard deviation of the Gaussian that makes the halo, pixels."""
     dither_prob: dict[DitherName, float] = {'none': 1.0}
-    """Probability of each dithering, `none` included; it comes before the compression."""
+    """Probability of each kind of dithering, `none` included; dithering comes before the compression."""
     dither_levels: LevelRange = (4, 32)
-    """Levels of a channel (`ordered`) or colours of the palette (`floyd_steinberg`)."""
+    """Number of levels of a channel (`ordered`) or of colours in the palette (`floyd_steinberg`)."""
     jpeg_prob: Probability = 1.0
-    """Probability of compression, by JPEG unless `compression_prob` says otherwise."""
+    """Probability of compression; by JPEG, or by the codecs of `compression_prob`."""
     compression_prob: dict[CodecName, float] = {'jpeg': 1.0}
-    """Probability of each codec where there is compression; video codecs need the extra `video`."""
+    """Probability of each codec, if the image is compressed; video codecs need the extra `video`."""
     jpeg_quality: QualityRange = (30, 95)
     """JPEG quality, drawn among the integers of the range."""
     webp_quality: QualityRange = (30, 95)
-    """WebP quality, drawn likewise."""
+    """WebP quality, drawn among the integers of the range."""
     avif_quality: QualityRange = (20, 90)
-    """AVIF quality, drawn likewise."""
+    """AVIF quality, drawn among the integers of the range."""
     mpeg_quantiser: QuantiserRange = (2, 20)
-    """Quantiser of MPEG-2 and MPEG-4, drawn likewise; less is better."""
+    """Quantiser of MPEG-2 and MPEG-4, drawn among the integers of the range; less is better."""
     video_crf: CrfRange = (18, 38)
-    """Constant rate factor of H.264 and HEVC, drawn likewise; less is better."""
+    """Constant rate factor of H.264 and HEVC, drawn among the integers of the range; less is better."""
 
     _sums = field_validator(
         'kernel_prob', 'resize_prob', 'resize_mode_prob', 'noise_prob', 'dither_prob', 'compression_prob'
@@ -159,25 +159,31 @@ class StageConfig(Strict):
     def _range_reaches_its_side(self) -> StageConfig:
         low, high = self.resize_range
         if self.resize_prob.get('down', 0) > 0 and low > 1:
-            raise ValueError(f'resize_range {self.resize_range} starts above 1 although resize_prob shrinks')
+            raise ValueError(
+                f'resize_range {list(self.resize_range)} starts above 1, but resize_prob has down above 0; '
+                'start the range at 1 or less, or set down to 0'
+            )
         if self.resize_prob.get('up', 0) > 0 and high < 1:
-            raise ValueError(f'resize_range {self.resize_range} ends below 1 although resize_prob enlarges')
+            raise ValueError(
+                f'resize_range {list(self.resize_range)} ends below 1, but resize_prob has up above 0; '
+                'end the range at 1 or more, or set up to 0'
+            )
         return self
 
 
 class Stage2Config(StageConfig):
-    """The second stage, milder; its JPEG is the last or the last but one step of all."""
+    """The second stage, with milder defaults. Its JPEG comes before or after the final resize and sinc filter."""
 
     blur_prob: Probability = 0.8
     """Probability that the stage blurs at all."""
     sigma: PositiveRange = (0.2, 1.5)
     """Standard deviation of the kernels, pixels."""
     resize_prob: dict[ResizeName, float] = {'up': 0.3, 'down': 0.4, 'keep': 0.3}
-    """Probability of enlarging, shrinking, keeping the size."""
+    """Probability of upscaling, of downscaling, and of keeping the size."""
     resize_range: PositiveRange = (0.3, 1.2)
-    """As in stage 1, relative to the final size."""
+    """Range of the resize factor as in stage 1, relative to the final size."""
     gaussian_sigma: NonNegativeRange = (1.0, 25.0)
-    """Standard deviation of Gaussian noise, of 255."""
+    """Standard deviation of Gaussian noise, on the scale 0 to 255."""
     poisson_scale: NonNegativeRange = (0.05, 2.5)
     """Factor on Poisson noise."""
 
@@ -185,10 +191,15 @@ class Stage2Config(StageConfig):
 class DegradationConfig(Strict):
     """The two-stage degradation of Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833), as ranges to draw from.
 
-    Differences from BasicSR's program: JPEG is libjpeg's to about 50 dB, where its DiffJPEG comes to 35-40, and its
-    quality is an integer and one for all images of a draw; interpolation is told the size it makes and not the factor,
-    so that a fractional size does not shift the image against its truth; grey noise differs between images. Together
-    they leave the degraded image 0.3 dB closer to the truth, on average, for the same draws.
+    Differences from BasicSR's program:
+
+    - JPEG agrees with libjpeg to about 50 dB, BasicSR's DiffJPEG to 35-40. Its quality is an integer, the same for all
+      images of a draw.
+    - Interpolation gets the size of the result, not the factor, so that a fractional size does not shift the image
+      against its ground truth.
+    - Grey noise differs between images.
+
+    For the same draws the degraded image is on average 0.3 dB closer to the ground truth.
 
     >>> config = DegradationConfig(scale=2)
     >>> params = config.sample(np.random.default_rng(0))
@@ -197,7 +208,7 @@ class DegradationConfig(Strict):
     """
 
     scale: int = Field(default=4, ge=1)
-    """Side of the clean image over side of the degraded one."""
+    """Scale: side of the clean image / side of the degraded image."""
     stage1: StageConfig = StageConfig()
     """First stage, at the size of the clean image."""
     stage2: Stage2Config = Stage2Config()
@@ -207,20 +218,20 @@ class DegradationConfig(Strict):
     final_mode_prob: dict[ModeName, float] = EQUAL_MODES
     """Interpolation to the final size."""
     jpeg_last_prob: Probability = 0.5
-    """Probability that JPEG comes after resize and sinc."""
+    """Probability that the JPEG of stage 2 comes after the final resize and sinc filter, not before."""
     noise_per: Literal['image', 'task'] = 'image'
-    """Whether each image of a draw has its own noise strength (the authors) or all share one."""
+    """`image`: each image of a draw has its own noise strength (the authors); `task`: all share one."""
 
     light: PositiveRange = (1.0, 1.0)
-    """Gain of each of R, G and B, before all else: light of an unknown colour and strength; (1, 1) leaves it alone."""
+    """Range of the gains of R, G and B, one draw each, applied first: light of any colour; [1, 1] changes nothing."""
 
     _sums = field_validator('final_mode_prob')(_sums_to_one)
 
     @classmethod
     def out_of_distribution(cls, scale: int = 4) -> DegradationConfig:
-        """Returns the `ood` family, which the defaults never draw: motion and defocus blur, speckle, two low JPEGs.
+        """Returns the `ood` family, which the defaults never draw: motion and defocus blur, speckle, two strong JPEGs.
 
-        It stands for a shaken or unfocused picture of a coherent or gain-limited sensor that was shared twice.
+        It models a shaken or unfocused photo, with the noise of a coherent or gain-limited sensor, compressed twice.
         """
         kernels: dict[KernelName, float] = {'motion': 0.6, 'defocus': 0.4}
         noise: dict[NoiseName, float] = {'speckle': 0.8, 'none': 0.2}
@@ -243,7 +254,7 @@ class DegradationConfig(Strict):
 
         Args:
             rng: the only source of randomness.
-            size: (H, W) of the images it will be applied to, if known, so that a wrong one fails here.
+            size: (H, W) of the images it will be applied to, if known; it is checked here.
 
         Raises:
             ValueError: `size` is not divisible by `scale`.

@@ -1,4 +1,4 @@
-"""Finishing of a picture by cameras and old programs: halos of over-sharpening, and dithering to few colours."""
+"""Finishing of a picture by cameras and old programs: halos by over-sharpening, and dithering to few colours."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ for _ in range(3):
 
 
 def add_halo(images: Tensor, strength: float, sigma: float) -> Tensor:
-    """Returns x + strength (x - G_σ * x), clipped: unsharp masking, whose overshoot is seen as halos along edges.
+    """Returns x + strength (x - G_σ * x), clipped: unsharp masking, whose overshoot gives halos along edges.
 
     Args:
         images: (N, C, H, W) in [0, 1].
         strength: amount; 0 changes nothing.
-        sigma: standard deviation of the Gaussian in pixels; its kernel reaches four of them, borders are reflected.
+        sigma: σ of the Gaussian in pixels; its kernel reaches 4 σ, borders are reflected.
     """
     if not strength:
         return images
@@ -33,12 +33,12 @@ def add_halo(images: Tensor, strength: float, sigma: float) -> Tensor:
 
 
 def dithered(images: Tensor, kind: str, levels: int) -> Tensor:
-    """Returns the images in few colours, the error hidden in a pattern.
+    """Returns the images dithered to few colours.
 
     Args:
         images: (N, 3, H, W) RGB in [0, 1].
         kind: 'none'; 'ordered': each channel rounded to `levels` values with Bayer's 8 x 8 thresholds;
-            'floyd_steinberg': error diffusion to a palette of `levels` colours of the image's own, as a GIF is made
+            'floyd_steinberg': error diffusion to a palette of `levels` colours made from the image, as for a GIF
             (Pillow, median cut).
         levels: 2 to 256.
     """

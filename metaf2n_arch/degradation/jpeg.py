@@ -1,4 +1,4 @@
-"""Baseline JPEG of an image batch: what an encoder at a given quality loses, on any device, without a file."""
+"""Baseline JPEG of an image batch: compression and decompression on any device, without a file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _quantise(plane: Tensor, table: Tensor) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
-    """Returns the images after baseline JPEG compression with 4:2:0 chroma, as libjpeg's default decoder shows them.
+    """Returns the images after baseline JPEG compression with 4:2:0 chroma, decoded as by libjpeg's default decoder.
 
     Follows libjpeg's steps: 8-bit input, JFIF YCbCr (BT.601, full range) rounded to integers, sides padded to whole
     16x16 units by repeating the edge, chroma averaged over 2x2, DCT and quantisation in 8x8 blocks, chroma enlarged
@@ -78,6 +78,9 @@ def jpeg(images: Tensor, quality: int) -> Tensor:
     Returns:
         (N, 3, H, W) in [0, 1], whole multiples of 1/255.
 
+    Raises:
+        ValueError: `quality` is out of range.
+
     >>> jpeg(torch.full((1, 3, 5, 7), 128 / 255), 75).mul(255).unique()
     tensor([128.])
     """
@@ -89,7 +92,7 @@ def jpeg(images: Tensor, quality: int) -> Tensor:
     planes = F.pad(torch.stack([luma, blue, red], 1), (0, -width % 16, 0, -height % 16), mode='replicate')
 
     luma = _quantise(planes[:, :1], quantisation_table(quality))[:, 0, :height, :width]
-    # libjpeg rounds the average of four down and up in turn along a row.
+    # libjpeg rounds averages of four pixels alternately down and up along a row.
     bias = torch.tensor([0.25, 0.5], device=images.device).repeat(planes.shape[-1] // 4)
     chroma = torch.floor(F.avg_pool2d(planes[:, 1:], 2) + bias)
     chroma = _quantise(chroma, quantisation_table(quality, chroma=True))

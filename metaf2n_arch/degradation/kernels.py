@@ -57,8 +57,8 @@ def plateau(side: int, beta: float, sigma_x: float, sigma_y: float | None = None
 def sinc(side: int, cutoff: float) -> np.ndarray:
     """Returns the circular low-pass filter ``w J1(w r) / (2 pi r)``, `cutoff` w in (0, pi] radians per pixel.
 
-    Negative lobes are kept: they are what makes ringing. torch's Bessel function is exact to about 1e-8, which is what
-    float32 kernels can hold.
+    Negative lobes are kept, because they cause the ringing. torch's Bessel function is exact to about 1e-8, the
+    precision of float32 kernels.
     """
     y, x = _offsets(side)
     r = np.hypot(y, x)
@@ -69,9 +69,9 @@ def sinc(side: int, cutoff: float) -> np.ndarray:
 
 
 def motion(side: int, length: float, theta: float) -> np.ndarray:
-    """Returns the trace of a straight, uniform camera motion of `length` pixels in direction `theta`.
+    """Returns the blur of a straight, uniform camera motion of `length` pixels in direction `theta`, in radians.
 
-    The segment is sampled 16 times per pixel and shared out bilinearly, so that any length and angle sums to 1.
+    The line is sampled 16 times per pixel, and each sample is distributed bilinearly to four pixels.
     """
     kernel = np.zeros((side, side))
     steps = np.linspace(-0.5, 0.5, max(2, int(16 * length) + 1)) * min(length, side - 1)
@@ -85,7 +85,7 @@ def motion(side: int, length: float, theta: float) -> np.ndarray:
 
 
 def defocus(side: int, radius: float) -> np.ndarray:
-    """Returns a uniform disk of `radius` pixels, its rim anti-aliased (what a lens out of focus does)."""
+    """Returns a uniform disk of `radius` pixels with an anti-aliased edge: the blur of a lens out of focus."""
     y, x = _offsets(side)
     return _normalised(np.clip(radius + 0.5 - np.hypot(y, x), 0.0, 1.0))
 

@@ -1,4 +1,4 @@
-"""Noise made on the CPU from a seed, so that a draw gives the same noise on every device."""
+"""Noise, made on the CPU from a seed, so that a draw gives the same noise on every device."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _BITS = 23
 def add_noise(images: Tensor, noise: NoiseParams, key: tuple[int, ...]) -> Tensor:
     """Returns noisy images, clamped to [0, 1].
 
-    The generator of `key` gives, in this order, one uniform number per image, which places its strength in
-    `noise.strength`, and the noise field: the same numbers whatever the device.
+    The random generator of `key` gives, in this order, one uniform number per image, which selects its strength in
+    the range `noise.strength`, and the noise field. The numbers are the same for every device.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
-        noise: kind, strength range, and whether the channels share the noise (which is then that of the luminance).
-        key: seed of the noise; what differs in any part is independent.
+        noise: kind, strength range, and whether the channels share one noise (Poisson: that of the luminance).
+        key: seed of the noise; keys that differ in any part give independent noise.
     """
     if noise.kind == 'none':
         return images
@@ -49,8 +49,8 @@ def poisson_residual(images: Tensor, gray: bool, generator: torch.Generator) -> 
     ``v`` is the number of grey levels present in each image rounded up to a power of two (256 for nearly every
     photograph), as in scikit-image and BasicSR. With `gray` x is the luminance and the result has one channel.
 
-    P is the quantile of one uniform number per pixel, looked up in a table of all (v, level) distributions, and not
-    drawn by rejection: a pixel that differs by rounding then never changes the noise of another.
+    P is the quantile of one uniform number per pixel, looked up in a table of all (v, level) distributions. It is not
+    drawn by rejection, so that a pixel that differs by rounding never changes the noise of another pixel.
     """
     if gray:
         images = luminance(images)
@@ -67,7 +67,7 @@ def poisson_residual(images: Tensor, gray: bool, generator: torch.Generator) -> 
 
 @lru_cache(maxsize=8)
 def _poisson_table(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns all cumulated Poisson distributions one after the other, as one sorted list, and where each starts.
+    """Returns all cumulative Poisson distributions, one after the other in one sorted list, and the start of each.
 
     Row ``256 e + k`` has mean ``2^e k / 255``; its entries are ``row·2^23 + floor(2^23 · P(count <= c))`` for
     c = 0, 1, ... until the probability reaches 1 at that resolution.
@@ -80,7 +80,7 @@ def _poisson_table(device: torch.device) -> tuple[Tensor, Tensor]:
         exponent = counts * math.log(max(mean, 1e-300)) - mean - log_factorial
         cumulated = np.minimum(np.cumsum(np.exp(exponent)), 1.0)
         rows.append((row << _BITS) + np.floor(cumulated * 2**_BITS).astype(np.int64))
-        # The last entry closes the row, so that no uniform number falls through to the next.
+        # The last entry ends the row, so that no uniform number is looked up in the next row.
         rows[-1][-1] = (row + 1) << _BITS
         starts.append(total)
         total += len(counts)

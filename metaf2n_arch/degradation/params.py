@@ -1,4 +1,4 @@
-"""One draw of a degradation: every random choice, ready to be stacked, stored as JSON and applied again."""
+"""Degradation draw: every random choice, in a form that can be stacked, stored as JSON and applied again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 21
 """Side that every kernel is padded to."""
 
 
-# What Real-ESRGAN does not have; left out of files where it has the default.
+# Fields that Real-ESRGAN does not have; they are not written to files where they have their default.
 BEYOND = ('halo', 'halo_sigma', 'dither', 'levels', 'codec')
 
 
@@ -29,8 +29,9 @@ BEYOND = ('halo', 'halo_sigma', 'dither', 'levels', 'codec')
 class NoiseParams:
     """Noise of one stage.
 
-    `strength` is the range that each image's own strength is drawn from when the noise is made (`apply` says how); a
-    range of one value gives all images the same. Gaussian and speckle: standard deviation of 255; Poisson: factor.
+    `strength` is the range from which each image's own strength is drawn when the noise is made (see `add_noise`); a
+    range of one value gives all images the same strength. Gaussian and speckle noise: the standard deviation on the
+    scale 0 to 255; Poisson noise: a factor.
     """
 
     kind: str
@@ -42,8 +43,9 @@ class NoiseParams:
 class StageParams:
     """Blur kernel (21, 21) float32 (a single 1: no blur), resize factor and mode, noise, JPEG quality (0: none).
 
-    Beyond Real-ESRGAN: a halo by unsharp masking (0: none) of a Gaussian's standard deviation, in pixels; dithering to
-    a number of levels or colours; a codec in the place of JPEG, whose quality is then its own (`codecs.compress`).
+    Beyond Real-ESRGAN: `halo`, the strength of unsharp masking (0: none), with a Gaussian of `halo_sigma` pixels;
+    dithering to a number of levels or colours; a codec instead of JPEG, on whose scale `quality` then is
+    (`codecs.compress`).
     """
 
     kernel: Tensor
@@ -62,8 +64,8 @@ class StageParams:
 class DegradationParams:
     """Everything random in one degradation; nothing in it depends on the size or the number of images.
 
-    Stage 1 resizes by its factor of the full size, stage 2 by its factor of the final size. `jpeg_last` tells whether
-    the second JPEG follows the last resize and the `sinc` filter or precedes them. `seed` makes the noise.
+    Stage 1 resizes by its factor of the full size, stage 2 by its factor of the final size. If `jpeg_last` is True, the
+    second JPEG comes after the last resize and the `sinc` filter, else before them. `seed` is the seed of the noise.
     `light` are the gains of red, green and blue before stage 1 (von Kries: light of another colour).
     """
 
@@ -113,12 +115,12 @@ class DegradationParams:
         """Returns the draw that `to_tensors` wrote, exactly, from any device.
 
         Raises:
-            ValueError: the tensors are stacked (use `unbatch`) or something else.
+            ValueError: the tensors do not have the shapes of one draw; use `unbatch` for a batch.
         """
         if tensors['kernels'].shape != (3, SIDE, SIDE):
             raise ValueError(
                 f'kernels have shape {tuple(tensors["kernels"].shape)}, expected (3, {SIDE}, {SIDE}) of one draw;'
-                ' take a batch apart with DegradationParams.unbatch.'
+                ' split a batch with DegradationParams.unbatch.'
             )
         kernels = tensors['kernels'].detach().cpu().clone()
         scale, final_mode, jpeg_last, seed = tensors['final'].tolist()
@@ -179,7 +181,7 @@ class DegradationParams:
         ]
         sinc = _untrimmed(values['sinc'])
         first, second = stages
-        red, green, blue = values.get('light', (1.0, 1.0, 1.0))  # files of before have none
+        red, green, blue = values.get('light', (1.0, 1.0, 1.0))  # older files have no light
         final = values['final_mode'], values['jpeg_last'], values['seed']
         return cls(values['scale'], (first, second), sinc, *final, (red, green, blue))
 
@@ -191,7 +193,7 @@ def _choices(stage: StageParams) -> list[int]:
 
 
 def kernel_margin(kernel: Tensor) -> int:
-    """Returns how many rings of zeros surround the kernel's content; 10 of 21 for one that changes nothing."""
+    """Returns the number of rings of zeros around the kernel's content; 10 for the kernel that changes nothing."""
     filled = kernel.nonzero()
     return min(int(filled.min()), SIDE - 1 - int(filled.max()))
 

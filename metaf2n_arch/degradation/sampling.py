@@ -1,4 +1,4 @@
-"""Sampling of a degradation from its configuration; the order of the draws is part of what a seed means."""
+"""Sampling of a degradation from its configuration. Keep the order of the draws: seeds depend on it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def draw_degradation(config: DegradationConfig, rng: np.random.Generator) -> Deg
         seed=int(rng.integers(2**62)),
     )
     if config.light == (1.0, 1.0):
-        return params  # nothing is drawn, so that seeds of before mean what they meant
+        return params  # nothing is drawn, so that older seeds still give the same draws
     red, green, blue = (float(gain) for gain in rng.uniform(*config.light, size=3))
     return replace(params, light=(red, green, blue))
 
 
 def draw_stage(config: StageConfig, rng: np.random.Generator, one_strength: bool) -> StageParams:
-    """Returns one draw of a stage; `one_strength` fixes the noise strength here rather than per image."""
+    """Returns one draw of a stage; `one_strength` draws one noise strength here, not one for each image later."""
     kernel = draw_kernel(config, rng) if rng.random() < config.blur_prob else kernels.identity(SIDE)
     direction = _choose(config.resize_prob, rng)
     low, high = config.resize_range
@@ -75,7 +75,7 @@ def _quality_range(config: StageConfig, codec: str) -> tuple[int, int]:
 
 
 def _draw_finish(config: StageConfig, rng: np.random.Generator) -> tuple[float, float, str, int]:
-    """Returns halo, its sigma, dithering and its levels; draws nothing for what the configuration leaves out."""
+    """Returns halo, its sigma, dithering and its levels; draws nothing for a step that is switched off."""
     halo, sigma, dither, levels = 0.0, 1.0, 'none', 0
     if config.halo_prob > 0 and rng.random() < config.halo_prob:
         halo, sigma = float(rng.uniform(*config.halo_strength)), float(rng.uniform(*config.halo_sigma))
@@ -89,7 +89,7 @@ def _draw_finish(config: StageConfig, rng: np.random.Generator) -> tuple[float, 
 def draw_kernel(config: StageConfig, rng: np.random.Generator) -> np.ndarray:
     """Returns a normalised float64 kernel of one of `config.kernel_sizes`.
 
-    Ringing is kept visible: the cut-off of a sinc kernel starts at pi/3 for sides under 13 and at pi/5 from there on.
+    The cutoff of a sinc kernel starts at pi/3 for sides under 13, else at pi/5, so that its ringing stays visible.
     """
     side = int(rng.choice(config.kernel_sizes))
     if rng.random() < config.sinc_prob:
@@ -111,7 +111,7 @@ def draw_kernel(config: StageConfig, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_beta(bounds: tuple[float, float], rng: np.random.Generator) -> float:
-    """Returns an exponent: below 1 and above 1 equally often where the range has both, as Real-ESRGAN draws it."""
+    """Returns an exponent: below 1 and above 1 equally often if the range has both, as in Real-ESRGAN."""
     low, high = bounds
     if low <= 1 <= high:
         low, high = (low, 1.0) if rng.random() < 0.5 else (1.0, high)

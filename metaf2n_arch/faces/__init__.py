@@ -1,1 +1,1 @@
-"""Floor 3: faces of a photo: detection, alignment, restoration."""
+"""Faces of a photo (floor 3): detection, alignment, restoration."""

@@ -1,4 +1,4 @@
-"""Aligned faces: a square in the image round a face, as FFHQ frames it, and the warps into it and back.
+"""Aligned faces: the square around a face, as in FFHQ, and the warps of the photo to it and back.
 
 All matrices are (2, 3) and act on pixel coordinates whose integers are pixel centres, (0, 0) in the upper left.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from metaf2n_arch.faces.detector import Face
 
-# Eyes, nose tip and mouth corners of an average FFHQ face at 512 x 512: the frame GPEN, GFPGAN and CodeFormer expect.
+# Eyes, nose tip and mouth corners of an average FFHQ face at 512 x 512, which GPEN, GFPGAN and CodeFormer expect.
 TEMPLATE_512 = np.array(
     [
         [192.98138, 239.94708],
@@ -22,8 +22,8 @@ TEMPLATE_512 = np.array(
         [313.08905, 371.15118],
     ]
 )
-# Side of the FFHQ frame, and how far its centre lies above that of the box, in sides of the cascade's square box:
-# medians over 16 faces of photos in which RetinaFace found landmarks as well.
+# Side of the FFHQ square, and the distance of its centre above the box's centre, both in sides of the cascade's square
+# box: medians over 16 faces of photos in which RetinaFace found landmarks as well.
 BOX_SIDES, BOX_RISE = 1.6, 0.05
 
 
@@ -33,7 +33,7 @@ def template(size: int) -> np.ndarray:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rotation, uniform scale and shift that map `source` to `target` with least squared error.
+    """Returns the rotation, uniform scale and shift that map `source` to `target` with least squared error.
 
     Umeyama 1991, restricted to the plane and to no reflection: with points as complex numbers and means removed,
     ``target ≈ a · source`` has the solution ``a = Σ conj(source) target / Σ |source|²``.
@@ -46,7 +46,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         The matrix (2, 3).
 
     Raises:
-        ValueError: all points of `source` are one.
+        ValueError: all points of `source` are equal.
 
     >>> similarity(np.array([[0, 0], [1, 0]]), np.array([[1, 1], [1, 3]])).round(6).tolist()
     [[0.0, -2.0, 1.0], [2.0, 0.0, 1.0]]
@@ -55,17 +55,17 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     centred = z - z.mean()
     energy = np.sum(np.abs(centred) ** 2)
     if not energy > 0:
-        raise ValueError('all landmarks are one point; a face needs landmarks that differ.')
+        raise ValueError('all landmarks are the same point; a face needs landmarks that differ.')
     a = np.sum(centred.conj() * (w - w.mean())) / energy
     shift = w.mean() - a * z.mean()
     return np.array([[a.real, -a.imag, shift.real], [a.imag, a.real, shift.imag]])
 
 
 def face_matrix(face: Face, size: int) -> np.ndarray:
-    """The matrix that maps the image to the aligned face of ``size`` x ``size``.
+    """Returns the matrix that maps the image to the aligned face of ``size`` x ``size``.
 
-    From five landmarks: the similarity to the template. Without landmarks: the square round the box, upright, enlarged
-    to what FFHQ would show.
+    With five landmarks it is the similarity to the template. Without landmarks it maps an upright square around the
+    box, as large as FFHQ's.
     """
     if face.landmarks is not None:
         return similarity(face.landmarks, template(size))
@@ -77,19 +77,19 @@ def face_matrix(face: Face, size: int) -> np.ndarray:
 
 
 def ffhq_square(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The square that FFHQ cuts out (Karras et al., CVPR 2019, appendix C).
+    """Returns the square that FFHQ crops (Karras et al., CVPR 2019, appendix C).
 
     With eye centres e_l, e_r, mouth corners m_l, m_r and their means ē, m̄:
     ``x = normalise(e_r - e_l - rot90(m̄ - ē)) · max(2 |e_r - e_l|, 1.8 |m̄ - ē|)``, centre ``ē + 0.1 (m̄ - ē)``.
 
     Args:
-        landmarks: (5, 2) eyes, nose tip, mouth corners, the ones on the image's left first.
+        landmarks: (5, 2) eyes, nose tip, mouth corners; of each pair, the one on the image's left first.
 
     Returns:
         The centre (2,) and x (2,), half a side of the square, along its upper edge.
 
     Raises:
-        ValueError: eyes and mouth are one point.
+        ValueError: the axis of the square has length 0, as when eyes and mouth are the same point.
     """
     left_eye, right_eye, _, left_mouth, right_mouth = landmarks
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
@@ -97,13 +97,13 @@ def ffhq_square(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     axis = across - np.array([-down[1], down[0]])
     length = float(np.hypot(*axis))
     if not length > 0:
-        raise ValueError('eyes and mouth are one point; a face needs landmarks that differ.')
+        raise ValueError('eyes and mouth are the same point; a face needs landmarks that differ.')
     half = max(2 * float(np.hypot(*across)), 1.8 * float(np.hypot(*down)))
     return eyes + 0.1 * down, axis / length * half
 
 
 def square_matrix(centre: np.ndarray, x: np.ndarray, size: int) -> np.ndarray:
-    """The matrix that maps the square ``centre ± x ± rot90(x)`` onto an image of ``size`` x ``size``."""
+    """Returns the matrix that maps the square ``centre ± x ± rot90(x)`` to an image of ``size`` x ``size``."""
     scale = size / (2 * float(np.hypot(*x)))
     cos, sin = x / np.hypot(*x)
     turn = scale * np.array([[cos, sin], [-sin, cos]])
@@ -111,11 +111,13 @@ def square_matrix(centre: np.ndarray, x: np.ndarray, size: int) -> np.ndarray:
 
 
 def ffhq_crop(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Cuts a face out as FFHQ does: outside the photo it is mirrored, fading into a blur and then into one colour.
+    """Crops a face as FFHQ does (Karras et al., CVPR 2019).
+
+    Outside the photo the crop is mirrored, and fades first to a blurred crop, then to its median colour.
 
     Args:
-        image: (H, W, 3) float32 in [0, 1].
-        landmarks: (5, 2).
+        image: (H, W, 3) float32 RGB in [0, 1].
+        landmarks: (5, 2), see `ffhq_square`.
         size: side of the result.
 
     Returns:
@@ -138,18 +140,18 @@ def ffhq_crop(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resamples an image: bicubic, mirrored at the border, averaged over each new pixel where it shrinks.
+    """Resamples an image: bicubic, mirrored at the border, averaged over each new pixel when downscaling.
 
     Args:
         image: (H, W) or (H, W, 3) float32.
-        matrix: maps `image` to the result.
+        matrix: (2, 3), maps `image` to the result.
         size: width and height of the result.
 
     Returns:
         float32, clipped to [0, 1].
     """
     scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    # A shrinking warp is taken at a whole multiple of the size, then averaged: no new pixel skips old ones.
+    # Downscaling: the warp is made at a whole multiple of the size, then averaged, so that every pixel counts.
     fine = max(1, math.ceil(1 / scale - 1e-6)) if scale > 0 else 1
     lifted = compose(resize_matrix(fine), matrix)
     shape = size[0] * fine, size[1] * fine
@@ -160,17 +162,17 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
 
 
 def resize_matrix(factor: float) -> np.ndarray:
-    """The matrix from an image to the same image `factor` times as large: pixel centres, not corners, are integers."""
+    """Returns the matrix from an image to the same image `factor` times as large."""
     return np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
 
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The matrix that does `first`, then `second`."""
+    """Returns the matrix that applies `first`, then `second`."""
     return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
-    """The matrix that undoes `matrix`."""
+    """Returns the inverse of `matrix`."""
     inverse = np.linalg.inv(matrix[:, :2])
     return np.column_stack([inverse, -inverse @ matrix[:, 2]])
 

@@ -1,4 +1,4 @@
-"""The cascade of local binary patterns that comes with scikit-image: boxes only, no weights to fetch, for demos."""
+"""Cascade detector (local binary patterns) of scikit-image: boxes only, no weights file, for demos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 class CascadeDetector(Detector):
     """scikit-image's frontal-face cascade. Misses turned faces; every face it finds has the score 1."""
 
-    # A cascade scans all sizes by itself: one search is enough, and a coarser one is cheaper.
+    # A cascade itself searches all sizes: one search is enough, and a smaller photo is faster.
     smallest_search = 10**9
     search_limit = 640
 

@@ -1,4 +1,4 @@
-"""Face detectors behind one small interface: an image in, boxes and five landmarks out, from left to right."""
+"""Face detectors: the interface that they share. It takes an image and returns boxes and five landmarks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metaf2n_arch.utils.options import Strict
 
 DetectorName = Literal['retinaface_resnet50', 'retinaface_mobile0.25', 'yunet', 'cascade']
 DETECTORS: tuple[str, ...] = get_args(DetectorName)
-# What each detector's score must reach unless said otherwise: the paper's 0.9 for RetinaFace, on whose scale it is.
+# Default minimum of each detector's score. The paper uses 0.9 with RetinaFace; other detectors have other scales.
 CONFIDENCE = {'retinaface_resnet50': 0.9, 'retinaface_mobile0.25': 0.9, 'yunet': 0.7, 'cascade': 0.0}
 
 
@@ -22,17 +22,17 @@ class DetectorOptions(Strict):
     """The option block ``detector``."""
 
     type: DetectorName = 'retinaface_resnet50'
-    """Which detector; ``cascade`` needs no weights file, and finds no landmarks."""
+    """The detector; ``cascade`` needs no weights file, but finds no landmarks."""
     weights: str | None = None
     """A file, or a name of ``metaf2n weights list``; by default the published weights of `type`."""
     confidence: float | None = Field(None, ge=0, le=1)
-    """Least score of a face; by default 0.9 (RetinaFace) or 0.7 (YuNet)."""
+    """Minimum score of a face; by default 0.9 (RetinaFace) or 0.7 (YuNet)."""
     min_size: float = Field(16, ge=1)
-    """Least length in pixels of the shorter side of a box."""
+    """Minimum of the shorter side of a box, in pixels of the photo."""
     max_faces: int | None = Field(None, ge=1)
-    """Most faces in an image, the largest ones; None means all."""
+    """Maximum number of faces of an image, the largest ones; None means all."""
     search_size: int = Field(1280, ge=64)
-    """Longer side, in pixels, at which larger photos are searched."""
+    """Longer side, in pixels, to which larger photos are downscaled for the search."""
 
     @model_validator(mode='after')
     def _only_keys_that_act(self) -> DetectorOptions:
@@ -47,8 +47,8 @@ class Face:
 
     Attributes:
         box: x0, y0, x1, y1 in pixels from the image's upper left corner; may reach over the border.
-        landmarks: (5, 2) x and y of eyes, nose tip and mouth corners, the ones on the image's left first; integers are
-            pixel centres. None if the detector finds no landmarks.
+        landmarks: (5, 2) x and y of eyes, nose tip and mouth corners; of each pair, the one on the image's left first.
+            Integers are pixel centres. None if the detector finds no landmarks.
         score: the detector's confidence in [0, 1].
     """
 
@@ -68,34 +68,34 @@ class Face:
         return replace(self, box=box, landmarks=points)
 
     def moved(self, x: float, y: float) -> Face:
-        """The same face `x` pixels further right and `y` further down."""
+        """The same face, `x` pixels to the right and `y` pixels down."""
         box = (self.box[0] + x, self.box[1] + y, self.box[2] + x, self.box[3] + y)
         return replace(self, box=box, landmarks=None if self.landmarks is None else self.landmarks + np.array([x, y]))
 
 
 class Detector:
-    """Searches an image at several sizes and keeps one face for each that is there.
+    """Searches an image at several sizes, and returns each face once.
 
-    Detectors are trained on faces of limited size: a face that fills a large photo is missed, found twice or with a
-    wrong box, and one of 20 pixels is missed in a photo that was shrunk. The photo is therefore searched at
-    `search_size`, half of it, and so on; and, for small faces, at twice that size, and so on up to its own, in tiles of
-    `search_size`. A face is taken from the sizes at which the detector sees it best. Subclasses implement `_search`;
-    they keep no state between calls.
+    Detectors are trained on faces of limited size. A face that fills a large photo is missed, found twice or with a
+    wrong box; a face of 20 pixels is missed in a downscaled photo. Therefore the photo is searched at `search_size`,
+    half of it, and so on. For small faces it is also searched at twice `search_size`, and so on up to its own size, in
+    tiles of `search_size`. At each size only faces of suitable size are accepted. Subclasses implement `_search`; they
+    keep no state between calls.
 
     Args:
-        options: of `DetectorOptions`.
+        options: the option block ``detector``.
     """
 
     finds_small = False
-    """Whether the detector tells faces of few pixels from what is none, so that it is worth looking closer."""
+    """Whether the detector recognises faces of few pixels, so that a search at larger sizes is useful."""
     largest = 240
-    """Longest side of a face that is taken where the photo is searched at a smaller size, too."""
+    """Longest side of a face, in pixels of the searched size, that is accepted if smaller sizes are searched, too."""
     smallest_search = 320
-    """Longer side of a photo below which it is not halved again."""
+    """Longer side, in pixels, at and below which the photo is not halved again."""
     tile_overlap = 160
-    """Pixels that two tiles share, and longest side of a face that is taken from a tile."""
+    """Pixels that neighbouring tiles share; also the longest side of a face that is accepted from a tile."""
     enlarged_below = 48
-    """Longest side of a face, in the photo, that is looked for in the photo enlarged twice."""
+    """Longest side of a face, in pixels of the photo, that is accepted from the photo at twice its size."""
 
     def __init__(self, options: DetectorOptions) -> None:
         self.options = options
@@ -107,10 +107,10 @@ class Detector:
             image: (H, W, 3) uint8, RGB.
 
         Returns:
-            The faces from left to right, without doubles, in pixels of `image`.
+            The faces from left to right, each once, in pixels of `image`.
 
         Raises:
-            ValueError: another shape or dtype.
+            ValueError: `image` has another shape or dtype.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f'image is {image.dtype} {image.shape}, expected uint8 of shape (H, W, 3), RGB.')
@@ -124,7 +124,7 @@ class Detector:
         for side in _finer_sides(longest, self.options.search_size) if self.finds_small else ():
             most = self.tile_overlap if side <= longest else self.enlarged_below * side / longest
             finer = self._search_at(image, side, 0.0, most)
-            if side > longest:  # what the photo itself shows is not replaced
+            if side > longest:  # faces that were found at the photo's own size are not replaced
                 sure = [face for face in found if face.score >= self.confidence]
                 finer = [face for face in finer if not any(is_double(face, other) for other in sure)]
             found += finer
@@ -143,18 +143,18 @@ class Detector:
         return faces
 
     def limited(self, max_faces: int) -> Detector:
-        """The same detector, which finds no more than the `max_faces` largest faces."""
+        """Returns a copy of the detector that finds the `max_faces` largest faces at most; it shares the network."""
         other = copy(self)
         other.options = self.options.model_copy(update={'max_faces': max_faces})
         return other
 
     def to(self, device: Any) -> Detector:
-        """Moves the network, where there is one that can move; returns the detector itself."""
+        """Moves the network to a device, if the detector has a torch network; returns the detector itself."""
         return self
 
     @property
     def confidence(self) -> float:
-        """Least score of a face."""
+        """Minimum score of a face."""
         default = CONFIDENCE[self.options.type]
         return default if self.options.confidence is None else self.options.confidence
 
@@ -163,7 +163,10 @@ class Detector:
 
 
 def select_faces(faces: list[Face], confidence: float, min_size: float, max_faces: int | None) -> list[Face]:
-    """Drops unsure and small faces, merges doubles (the surest stays), keeps the largest, orders from left to right."""
+    """Removes faces with a low score, small faces and doubles, keeps the largest ones, sorts from left to right.
+
+    Of doubles the face with the highest score is kept.
+    """
     sure = [face for face in faces if face.score >= confidence and min(face.size) >= min_size]
     kept: list[Face] = []
     for face in sorted(sure, key=lambda face: -face.score):
@@ -174,7 +177,7 @@ def select_faces(faces: list[Face], confidence: float, min_size: float, max_face
 
 
 def is_double(face: Face, other: Face) -> bool:
-    """Whether two boxes show one face: they share 0.3 of their union, or 0.6 of the smaller one.
+    """Whether two boxes show the same face: they share more than 0.3 of their union, or 0.6 of the smaller box.
 
     >>> is_double(Face((0, 0, 10, 10), None, 1.0), Face((2, 2, 8, 8), None, 1.0))
     True
@@ -189,7 +192,7 @@ def is_double(face: Face, other: Face) -> bool:
 
 
 def _search_sides(longest: int, search_size: int, smallest: int) -> list[int]:
-    """Longer sides to search at: the bounded size, then halves as long as they exceed `smallest`, then one below."""
+    """Longer sides to search at: at most `search_size`, then halves of it, until one is `smallest` or less."""
     sides = [min(longest, search_size)]
     while sides[-1] > smallest:
         sides.append(sides[-1] // 2)
@@ -197,7 +200,9 @@ def _search_sides(longest: int, search_size: int, smallest: int) -> list[int]:
 
 
 def _finer_sides(longest: int, search_size: int) -> list[int]:
-    """Longer sides above `search_size`, doubled up to the photo's own; twice its own where that is bearable.
+    """Longer sides above `search_size`: doubles of it up to the photo's own, and twice the photo's own.
+
+    The last one is left out for a photo of more than twice `search_size`.
 
     >>> _finer_sides(4000, 1280), _finer_sides(700, 1280)
     ([2560, 4000], [1400])
@@ -222,7 +227,7 @@ def _tiles(image: np.ndarray, side: int, overlap: int) -> Iterator[tuple[int, in
 
 
 def _is_cut(face: Face, tile: np.ndarray, corner: tuple[int, int], image: np.ndarray) -> bool:
-    """Whether a face touches a border of its tile that is no border of the image: a neighbour sees more of it."""
+    """Whether a face touches a border of its tile that is no border of the image: a neighbour tile shows more of it."""
     (top, left), (height, width) = corner, tile.shape[:2]
     x0, y0, x1, y1 = face.box
     sideways = (left > 0 and x0 < 1) or (left + width < image.shape[1] and x1 > width - 1)

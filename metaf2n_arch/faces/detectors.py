@@ -1,4 +1,4 @@
-"""The detectors by name: the factory, apart from what a detector is."""
+"""Detector factory: builds a detector by its name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def build_detector(
     """Builds a detector from an option block; reads weights from the disk, downloads nothing.
 
     Args:
-        opt: the block of `DetectorOptions`, or just its `type`; None means all defaults.
-        device: where RetinaFace runs; the others run on the CPU.
+        opt: the block of `DetectorOptions`, or only its `type`; None means all defaults.
+        device: device of RetinaFace; the other detectors run on the CPU.
         where: key path of the block, for messages.
 
     Raises:
-        OptionError: a wrong block.
+        OptionError: the block has an unknown key or a value that is not allowed.
         DataError: the weights are not on this machine; the message says how to get them.
     """
     if isinstance(opt, str):

@@ -15,9 +15,9 @@ FOLDERS = ('Face_LQ', 'Face_HQ')
 
 
 def save_pairs(pairs: Sequence[FacePair], root: Path, image: str) -> list[dict[str, Any]]:
-    """Writes the pairs of one image into ``root/Face_LQ`` and ``root/Face_HQ``, as 8-bit PNG, each file whole or not.
+    """Writes the pairs of one image to ``root/Face_LQ`` and ``root/Face_HQ`` as 8-bit PNG; no file is written in part.
 
-    Faces of the same image that an earlier run left are removed.
+    Faces of the same image from an earlier run are removed.
 
     Args:
         pairs: from left to right.
@@ -25,7 +25,7 @@ def save_pairs(pairs: Sequence[FacePair], root: Path, image: str) -> list[dict[s
         image: name of the image below ``root/LQ``, with or without its suffix; subfolders are kept.
 
     Returns:
-        A record per face, fit for JSON: `file`, `box`, `landmarks`, `score`.
+        A record per face, for JSON: `file`, `box`, `landmarks`, `score`.
 
     Raises:
         DataError: a file cannot be written.
@@ -42,12 +42,12 @@ def save_pairs(pairs: Sequence[FacePair], root: Path, image: str) -> list[dict[s
 
 
 def has_pairs(root: Path, records: Sequence[dict[str, Any]]) -> bool:
-    """Whether all files of these records are there."""
+    """Whether all files of these records exist."""
     return all((root / folder / record['file']).is_file() for folder in FOLDERS for record in records)
 
 
 def remove_pairs(root: Path, image: str) -> None:
-    """Removes the faces of one image from the layout."""
+    """Removes the files of the faces of one image."""
     stem = Path(image).with_suffix('')
     own = re.compile(re.escape(stem.name) + r'_\d+\.png')
     for folder in FOLDERS:

@@ -1,4 +1,4 @@
-"""The restorers' networks, each read from a weights file that is already on this machine."""
+"""Networks of the face restorers, loaded from weights files on this machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def load_restorer(options: RestorerOptions, where: str) -> Restorer:
     """Builds the restorer that `options` describe, with its weights.
 
     Raises:
-        DataError: the weights are missing, or of another network.
-        OptionError: a package it needs is not installed, or weights must be named.
+        DataError: the weights are missing, or belong to another network.
+        OptionError: a package that it needs is not installed, or no weights are known for this size.
     """
     size = options.size or 512
     weights = options.weights or RESTORERS.get((options.type, size))
     if weights is None:
-        raise OptionError(f'{where}.weights: missing; {options.type} of size {size} has no weights known by name.')
+        raise OptionError(f'{where}.weights: missing; there are none for {options.type} of size {size}, name a file.')
     if options.type == 'gpen':
         return _gpen(options, size, locate(weights))
     if options.type == 'gfpgan':
@@ -40,7 +40,7 @@ class SpandrelRestorer(Restorer):
 
     Args:
         options: `type`, `batch`, and CodeFormer's `fidelity`.
-        path: of the weights.
+        path: the weights file.
 
     Raises:
         DataError: the file cannot be read or holds another network.
@@ -54,10 +54,10 @@ class SpandrelRestorer(Restorer):
             descriptor = spandrel.ModelLoader(device='cpu').load_from_state_dict(load_state_dict(path))
         except (spandrel.UnsupportedModelError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f'{path}: spandrel finds no {options.type} in it ({reason[:160]}).') from None
+            raise DataError(f'{path} holds no {options.type} that spandrel recognises ({reason[:160]}).') from None
         if descriptor.architecture.id.lower() != options.type:
             found = descriptor.architecture.id
-            raise DataError(f'{path} holds a network of the kind {found}, expected {options.type}.')
+            raise DataError(f'{path} holds a {found} network, expected {options.type}.')
         self.network = descriptor.model.float().requires_grad_(False).eval()
         self.call = {'weight': options.fidelity} if options.type == 'codeformer' else {}
 
@@ -90,7 +90,7 @@ def _gfpgan(options: RestorerOptions, path: Path) -> Restorer:
         sft_half=True,
     )
     load_strictly(network, load_state_dict(path), path)
-    # With the noise maps of the checkpoint, and not new ones, a face always has the same result.
+    # With the noise maps of the checkpoint instead of random ones, a face always has the same result.
     return NetworkRestorer(network, 512, options.batch, {'return_rgb': False, 'randomize_noise': False})
 
 

@@ -1,4 +1,4 @@
-"""Face pairs: each face of a photo as it is, and restored in the frame of the enlarged photo (MetaF2N, section 3.2)."""
+"""Face pairs: each face of a photo, and that face restored on the grid of the upscaled photo (MetaF2N, section 3.2)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from metaf2n_arch.faces.restorer import Restorer
 from metaf2n_arch.images.arrays import bicubic_up
 from metaf2n_arch.utils.progress import Progress, silent
 
-# Side of the aligned face where the restorer takes any size.
+# Side of the aligned face if the restorer accepts any size.
 ANY_SIZE = 512
-# Width of the soft rim, as a share of the aligned face, over which the restored face passes into the enlarged photo.
+# Width of the soft rim over which the restored face blends into the upscaled photo, as a share of the aligned face.
 RIM = 0.04
-# Most faces that are aligned and restored at once, however many there are.
+# Most faces that are aligned and restored at once.
 AT_ONCE = 4
 
 
@@ -29,13 +29,13 @@ class FacePair:
     """A face and its restoration.
 
     Attributes:
-        lq: (3, h, w) float32 RGB in [0, 1]: the photo inside `box`, untouched.
-        hq: (3, s h, s w) float32 RGB in [0, 1]: the restored face, where the enlarged photo has it.
+        lq: (3, h, w) float32 RGB in [0, 1]: the photo inside `box`, unchanged.
+        hq: (3, s h, s w) float32 RGB in [0, 1]: the restored face, at its place in the upscaled photo.
         box: x0, y0, x1, y1, whole pixels of the photo, inside it.
-        landmarks: (5, 2) in pixels of the photo, or None if the detector knows none.
+        landmarks: (5, 2) in pixels of the photo, or None if the detector finds none.
         score: the detector's confidence.
-        aligned: the restored face in its aligned frame, (S, S, 3) float32, if it was to be kept.
-        matrix: maps the photo to that frame.
+        aligned: the restored aligned face, (S, S, 3) float32, with `keep_aligned`; else None.
+        matrix: (2, 3), maps the photo to the aligned face, with `keep_aligned`; else None.
     """
 
     lq: Tensor
@@ -57,24 +57,24 @@ def face_pairs(
     keep_aligned: bool = False,
     progress: Progress = silent,
 ) -> list[FacePair]:
-    """Detects the faces of a photo, restores them, and warps them back into the enlarged photo's frame.
+    """Detects the faces of a photo, restores them, and warps them to the grid of the upscaled photo.
 
-    Memory does not grow with their number but for the faces themselves: see `restore_aligned`.
+    Except for the pairs themselves, memory does not grow with the number of faces.
 
     Args:
         image: (H, W, 3) RGB: uint8, uint16, or floats in [0, 1].
         detector: finds the faces.
-        restorer: restores them, on the device it is on.
-        scale: s, how many times larger the restored photo will be.
+        restorer: restores the faces, on its own device.
+        scale: s, the upscaling factor of the photo.
         skipped: numbers of faces to leave out, counted from 0 from left to right.
-        keep_aligned: whether the pairs hold the restored faces in their aligned frames, too.
-        progress: counts the ``search``, then the ``faces`` that are restored.
+        keep_aligned: whether the pairs also hold the restored aligned faces.
+        progress: is called for the ``search``, then for the ``faces`` that are restored.
 
     Returns:
         One pair per face, from left to right; empty if there is no face.
 
     Raises:
-        ValueError: another shape or dtype, or a scale below 1.
+        ValueError: `image` has another shape or dtype, or `scale` is no whole number of 1 or more.
 
     >>> from metaf2n_arch.faces.detectors import build_detector
     >>> from metaf2n_arch.faces.restorers import build_restorer
@@ -82,7 +82,7 @@ def face_pairs(
     []
     """
     if scale < 1 or scale != int(scale):
-        raise ValueError(f'scale is {scale}, expected a whole number from 1 on.')
+        raise ValueError(f'scale is {scale}, expected a whole number of 1 or more.')
     photo = to_float(image)
     bytes_ = image if image.dtype == np.uint8 else (photo * 255).round().astype(np.uint8)
     progress('search', 0, 1)
@@ -107,9 +107,9 @@ def face_pairs(
 
 
 def restore_aligned(faces: np.ndarray, restorer: Restorer) -> np.ndarray:
-    """Restores aligned faces (N, S, S, 3) on the restorer's device.
+    """Restores aligned faces (N, S, S, 3) RGB in [0, 1] on the restorer's device.
 
-    One after the other on a CPU, where a batch is no faster and needs the memory of all.
+    On a CPU they are restored one after the other, because a batch is not faster there and needs more memory.
     """
     parameter = next(restorer.parameters(), None)
     device = torch.device('cpu') if parameter is None else parameter.device
@@ -126,15 +126,15 @@ def warp_back(
     background: np.ndarray,
     rim: float = RIM,
 ) -> np.ndarray:
-    """Warps a restored aligned face into the part of the enlarged photo that `box` becomes.
+    """Warps a restored aligned face to the place of `box` in the upscaled photo.
 
     Args:
         restored: (S, S, 3) float32 in [0, 1].
         matrix: maps the photo to the aligned face.
         box: x0, y0, x1, y1, whole pixels of the photo.
         scale: s.
-        background: (s h, s w, 3) float32: what stands where the aligned face does not reach.
-        rim: width of the passage between the two, as a share of the aligned face.
+        background: (s h, s w, 3) float32: the pixels outside the aligned face.
+        rim: width of the blend between both, as a share of the aligned face.
 
     Returns:
         (s h, s w, 3) float32 in [0, 1].
@@ -149,7 +149,7 @@ def warp_back(
 
 
 def clip_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
-    """The smallest box of whole pixels round `box` inside an image.
+    """Returns the smallest box of whole pixels around `box` inside an image.
 
     >>> clip_box((-3.2, 4.7, 20.1, 40.0), 32, 30)
     (0, 4, 21, 30)
@@ -159,7 +159,7 @@ def clip_box(box: tuple[float, float, float, float], width: int, height: int) ->
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
-    """Any of the three kinds of images as float32 in [0, 1]."""
+    """Returns an image (H, W, 3) of uint8, uint16 or floats as float32 in [0, 1]."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype.kind not in 'uf':
         raise ValueError(f'image is {image.dtype} {image.shape}, expected (H, W, 3) RGB: uint8, uint16 or floats.')
     if image.dtype.kind == 'u':

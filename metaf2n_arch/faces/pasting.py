@@ -1,6 +1,6 @@
-"""Pasted faces: the restorer's faces blended into the result through a soft ellipse in their aligned frame.
+"""Pasted faces: restored faces, blended into the result inside a soft ellipse of the aligned face.
 
-The frame holds much besides the face, of which the restorer knows less than the generator.
+The corners of an aligned face show hair and background, which the generator restores better than a face restorer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from metaf2n_arch.faces.alignment import apply_matrix, invert
 from metaf2n_arch.faces.pairs import FacePair, warp_back
 
 CENTRE = 0.5, 0.57
-"""Middle of the ellipse, in sides of the aligned frame: eyes lie at a height of 0.47, the mouth at 0.72."""
+"""Centre x, y of the ellipse, in sides of the aligned face: the eyes are at y = 0.47, the mouth at 0.72."""
 AXES = 0.3, 0.36
-"""Half axes of the ellipse: from the hairline to the chin, from cheek to cheek."""
+"""Half axes x, y of the ellipse, in sides of the aligned face: from cheek to cheek, from the hairline to the chin."""
 SOFT = 0.3
-"""Share of the radius over which the face passes into its surroundings."""
+"""Share of the radius over which the face blends into its surroundings."""
 
 
 def pasted_strips(
@@ -29,8 +29,8 @@ def pasted_strips(
     """Blends restored faces into a result that comes strip by strip.
 
     Args:
-        strips: (1, 3, h, s·W) in [0, 1], from top to bottom, h a multiple of s.
-        faces: those that hold `aligned` are pasted.
+        strips: (1, 3, h, s·W) RGB in [0, 1], from top to bottom, h a multiple of s; changed in place.
+        faces: the faces; those without `aligned` are not pasted.
         size: height and width of the photo.
         scale: s.
         strength: share of the restored face, 0 to 1.
@@ -55,7 +55,7 @@ def pasted_strips(
 
 
 def ellipse(face: FacePair, box: tuple[int, int, int, int], scale: int) -> np.ndarray:
-    """How much of a pasted face counts, (s h, s w, 1) float32 in the part of the enlarged photo that `box` becomes."""
+    """Returns the weight of a pasted face, (s h, s w, 1) float32, at the place of `box` in the upscaled photo."""
     assert face.aligned is not None
     assert face.matrix is not None
     y, x = np.mgrid[box[1] * scale : box[3] * scale, box[0] * scale : box[2] * scale].astype(np.float32)
@@ -66,7 +66,7 @@ def ellipse(face: FacePair, box: tuple[int, int, int, int], scale: int) -> np.nd
 
 
 def _reach(face: FacePair, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box of whole pixels of the photo round the aligned frame."""
+    """The box of whole pixels of the photo around the aligned face; empty if the face has no `aligned`."""
     if face.aligned is None or face.matrix is None:
         return 0, 0, 0, 0
     side = face.aligned.shape[0]

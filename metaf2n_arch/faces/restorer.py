@@ -1,4 +1,4 @@
-"""Frozen face restorers behind one small interface: faces in, restored faces of the same size out."""
+"""Face restorers: the interface that they share. It takes faces and returns restored faces of the same size."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class RestorerOptions(Strict):
     """The option block ``restorer``."""
 
     type: RestorerName
-    """Which restorer; ``identity`` returns the face as it is."""
+    """The face restorer; ``identity`` returns the face unchanged."""
     size: Literal[256, 512, 1024, 2048] | None = None
-    """Side of the square faces the network works on; 256 and 512 have published GPEN weights, every other restorer
-    works at 512.
+    """Side in pixels of the square faces that the network restores. GPEN has published weights for 256 and 512; all
+    other restorers have 512.
     """
     weights: str | None = None
     """A file, or a name of ``metaf2n weights list``; by default the published weights of `type` and `size`."""
     channel_multiplier: int | None = Field(None, ge=1, le=4)
-    """Width of GPEN's layers at high resolutions; by default that of the published network of this size."""
+    """Factor on GPEN's channels at sides of 64 and more; by default that of the published network of this size."""
     narrow: float | None = Field(None, gt=0, le=1)
-    """Factor on the width of GPEN's layers; by default that of the published network of this size."""
+    """Factor on GPEN's channels in all layers; by default that of the published network of this size."""
     fidelity: float = Field(0.5, ge=0, le=1)
-    """CodeFormer's w in [0, 1]: 0 invents most, 1 follows the input most."""
+    """CodeFormer's w in [0, 1]: 0 invents most detail, 1 follows the input most."""
     batch: int = Field(0, ge=0)
-    """Most faces in one pass through the network; 0 means all at once."""
+    """Maximum number of faces in one forward pass of the network; 0 means all at once."""
 
     @model_validator(mode='after')
     def _only_keys_that_act(self) -> RestorerOptions:
@@ -53,12 +53,12 @@ class RestorerOptions(Strict):
 class Restorer(nn.Module):
     """A face restorer ``Restore`` of MetaF2N (Yin et al., ICCV 2023, section 3.2): frozen, deterministic, batched.
 
-    It stays in evaluation mode, its parameters take no gradient, and `restore` leaves no graph behind, so it can be
-    a submodule of anything. Subclasses implement `_run` on square faces of side `size`.
+    It stays in evaluation mode, its parameters need no gradient, and `restore` builds no graph, so that it can be a
+    submodule of any network. Subclasses implement `_run` on square faces of side `size`.
 
     Args:
-        size: side of the faces `_run` works on, or None if it takes any shape.
-        batch: most faces in one call of `_run`; 0 means all at once.
+        size: side of the faces that `_run` restores, or None if it accepts any shape.
+        batch: maximum number of faces in one call of `_run`; 0 means all at once.
     """
 
     def __init__(self, size: int | None = None, batch: int = 0) -> None:
@@ -67,7 +67,7 @@ class Restorer(nn.Module):
         self.batch = batch
 
     def train(self, mode: bool = True) -> Restorer:
-        """Stays in evaluation mode whatever is asked: a restorer is never trained."""
+        """Stays in evaluation mode for any `mode`: a restorer is never trained."""
         super().train(False)
         return self
 
@@ -75,14 +75,17 @@ class Restorer(nn.Module):
     def restore(self, faces: Tensor) -> Tensor:
         """Restores a batch of aligned faces.
 
-        Faces of another size than `size` are resized to it and back (bicubic, with anti-aliasing when shrinking); those
-        that are not square are padded at the bottom and right first, never squeezed.
+        Faces of another size than `size` are resized to it and back (bicubic, antialiased). Faces that are not square
+        are first padded at the bottom and right, so that their aspect ratio does not change.
 
         Args:
             faces: (N, 3, H, W) in [0, 1], RGB, on the restorer's device; values outside are clamped.
 
         Returns:
             (N, 3, H, W) in [0, 1], RGB, of the same dtype, without a graph.
+
+        Raises:
+            ValueError: `faces` is not such a batch.
 
         >>> IdentityRestorer().restore(torch.rand(2, 3, 64, 48)).shape
         torch.Size([2, 3, 64, 48])
@@ -92,7 +95,7 @@ class Restorer(nn.Module):
             return faces.clone()
         height, width = faces.shape[2:]
         side = max(height, width)
-        # GFPGAN's network takes no other memory format.
+        # GFPGAN's network accepts no other memory format.
         x = faces.detach().float().clamp(0, 1).contiguous()
         if self.size is not None:
             x = F.pad(x, (0, side - width, 0, side - height), mode='replicate')
@@ -112,7 +115,7 @@ class Restorer(nn.Module):
 
 
 class IdentityRestorer(Restorer):
-    """Returns the faces as they are: for demos and tests, where no restorer's weights are at hand."""
+    """Returns the faces unchanged, for demos and tests without the weights of a restorer."""
 
     def _run(self, faces: Tensor) -> Tensor:
         return faces
@@ -124,7 +127,7 @@ class NetworkRestorer(Restorer):
     Args:
         network: called with the faces; it may return a tuple whose first item is the image.
         size: side of its input and output.
-        batch: most faces in one pass; 0 means all at once.
+        batch: maximum number of faces in one forward pass; 0 means all at once.
         options: keyword arguments of each call of `network`.
     """
 

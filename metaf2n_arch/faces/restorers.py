@@ -1,4 +1,4 @@
-"""The restorers by name: the factory, apart from what a restorer is and from the networks."""
+"""Restorer factory: builds a face restorer by its name."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def build_restorer(opt: Mapping[str, Any] | RestorerOptions | str | None, where:
     """Builds a restorer from an option block; reads weights from the disk, downloads nothing.
 
     Args:
-        opt: the block of `RestorerOptions`, or just its `type`; `None` means no restorer.
+        opt: the block of `RestorerOptions`, or only its `type`; `None` means no restorer.
         where: key path of the block, for messages.
 
     Raises:
-        OptionError: a wrong block, or a package that the restorer needs is not installed.
+        OptionError: the block has an unknown key or a value that is not allowed, or a package is not installed.
         DataError: the weights are not on this machine; the message says how to get them.
 
     >>> build_restorer(None) is None

@@ -1,4 +1,4 @@
-"""RetinaFace (Deng et al., CVPR 2020) with facexlib's network and our own decoding: no state, no downloads."""
+"""RetinaFace detector (Deng et al., CVPR 2020): facexlib's network, decoded here without state and downloads."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class RetinaFaceDetector(Detector):
     """RetinaFace with a ResNet-50 or a MobileNet-0.25.
 
     Args:
-        options: their `type` is ``retinaface_resnet50`` or ``retinaface_mobile0.25``.
-        device: where the network runs.
+        options: the option block, with `type` ``retinaface_resnet50`` or ``retinaface_mobile0.25``.
+        device: device of the network.
 
     Raises:
-        DataError: the weights are missing or of another network.
+        DataError: the weights are missing or belong to another network.
     """
 
     finds_small = True
@@ -66,7 +66,7 @@ class RetinaFaceDetector(Detector):
 
 
 def anchor_boxes(height: int, width: int) -> Tensor:
-    """Anchors as (A, 4): x and y of the centre, width, height, in pixels; by map, row, column, anchor of a cell."""
+    """Anchors (A, 4): x and y of the centre, width, height, in pixels; sorted by map, row, column, anchor of a cell."""
     parts = []
     for step, sides in ANCHORS:
         y, x, side = torch.meshgrid(
@@ -80,7 +80,7 @@ def anchor_boxes(height: int, width: int) -> Tensor:
 
 
 def decode_boxes(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (A, 4) as x0, y0, x1, y1 from offsets (A, 4): the centre in anchor sides, the logarithm of the size."""
+    """Boxes (A, 4) as x0, y0, x1, y1 from offsets (A, 4): of the centre in anchor sides, of the size as a logarithm."""
     centre = anchors[:, :2] + CENTRE_VARIANCE * offsets[:, :2] * anchors[:, 2:]
     half = anchors[:, 2:] * torch.exp(SIZE_VARIANCE * offsets[:, 2:]) / 2
     return torch.cat([centre - half, centre + half], dim=1)

@@ -1,4 +1,4 @@
-"""YuNet (Wu et al., Machine Intelligence Research 2023): OpenCV's small face detector."""
+"""YuNet detector (Wu et al., Machine Intelligence Research 2023): OpenCV's small face detector."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class YuNetDetector(Detector):
         super().__init__(options)
         path = locate(options.weights or 'yunet')
         level = cv2.utils.logging.getLogLevel()
-        # OpenCV 5 warns at each start that its new engine knows no targets; nobody can act on that.
+        # OpenCV 5 warns at each start that its new engine has no targets; the user can do nothing about it.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             self.network = cv2.FaceDetectorYN.create(
@@ -37,7 +37,7 @@ class YuNetDetector(Detector):
             raise DataError(f'{path} cannot be read as weights of YuNet: {str(error).splitlines()[0]}') from None
         finally:
             cv2.utils.logging.setLogLevel(level)
-        # The input size is kept inside OpenCV's object, so that two threads must not search at once.
+        # OpenCV's object stores the input size, so two threads must not search at the same time.
         self.lock = threading.Lock()
 
     def _search(self, image: np.ndarray) -> list[Face]:

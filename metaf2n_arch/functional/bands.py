@@ -1,6 +1,6 @@
 """Frequency bands: images split into a low and a high band.
 
-A cutoff is a fraction of the highest frequency of an axis: 1 is half a cycle per pixel, ω_c = π · cutoff in radians.
+A cutoff is a fraction of the Nyquist frequency: 1 is half a cycle per pixel, ω_c = π · cutoff in radians per pixel.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from metaf2n_arch.functional.spectrum import frequency_radius
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def sinc_kernel(size: int, cutoff: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Returns the circular low-pass kernel of a given side, odd, that sums to 1.
+    """Returns a circular low-pass kernel (size, size) that sums to 1; `size` is odd.
 
     k(i, j) = ω_c / (2π r) · J₁(ω_c r), r = sqrt(i² + j²), k(0, 0) = ω_c² / 4π: the impulse response of an ideal filter
-    that keeps the disc of radius ω_c = π · cutoff, cut off at the kernel's side. J₁ is the Bessel function.
+    that keeps the disc of radius ω_c = π · cutoff, truncated to the kernel's size. J₁ is the Bessel function.
 
     >>> sinc_kernel(3, 0.5, torch.device('cpu'), torch.float64).round(decimals=3)
     tensor([[0.0850, 0.1230, 0.0850],
@@ -40,12 +40,12 @@ def sinc_low_pass(x: Tensor, cutoff: float, size: int = 21) -> Tensor:
     """Returns the low band of images (B, C, H, W), filtered by `sinc_kernel` with reflected borders.
 
     Raises:
-        ValueError: if a side is not longer than half the kernel.
+        ValueError: if H or W is `size` // 2 or less.
     """
     half = size // 2
     if min(x.shape[-2:]) <= half:
         sides = tuple(x.shape[-2:])
-        raise ValueError(f'A kernel of side {size} needs images of {half + 1}x{half + 1} or more, got {sides}.')
+        raise ValueError(f'A kernel of {size}x{size} needs images of {half + 1}x{half + 1} or more, got {sides}.')
     channels = x.shape[1]
     kernel = sinc_kernel(size, cutoff, x.device, x.dtype).expand(channels, 1, size, size)
     return F.conv2d(F.pad(x, (half, half, half, half), mode='reflect'), kernel, groups=channels)
@@ -54,7 +54,7 @@ def sinc_low_pass(x: Tensor, cutoff: float, size: int = 21) -> Tensor:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def radial_mask(height: int, width: int, cutoff: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Returns 1 where a frequency of the half-plane (H, W // 2 + 1) lies in the disc of radius `cutoff`, else 0."""
+    """Returns a mask of the half-plane of `rfft2`, (H, W // 2 + 1): 1 in the disc of radius `cutoff`, else 0."""
     return (frequency_radius(height, width) < cutoff / 2).to(device, dtype)
 
 

@@ -40,13 +40,13 @@ def _norm(x: Tensor, order: int, weight: Tensor | None = None) -> Tensor:
     total = (size if weight is None else size * weight).flatten(1).sum(1)
     if order == 1:
         return total
-    # sqrt has no gradient at 0, where both images are equal: 0 is the one that every direction agrees on
+    # The gradient of sqrt is infinite at 0, where both images are equal: 0 is taken, a subgradient of the norm.
     nothing = total == 0
     return torch.where(nothing, total, torch.where(nothing, torch.ones_like(total), total).sqrt())
 
 
 def _relative(difference: Tensor, pred: Tensor, target: Tensor) -> Tensor:
-    """‖difference‖ / max(‖pred‖, ‖target‖); two images of nothing are equal."""
+    """‖difference‖ / max(‖pred‖, ‖target‖); 0 if both images are 0."""
     return difference / torch.maximum(pred, target).clamp_min(torch.finfo(difference.dtype).tiny)
 
 
@@ -58,7 +58,7 @@ def fft_distance(pred: Tensor, target: Tensor, order: int = 1) -> Tensor:
 
     Args:
         pred, target: x, y of (B, C, H, W).
-        order: 1 or 2. By Parseval's theorem order 2 is the same number for any orthonormal transform, and for none.
+        order: 1 or 2. By Parseval's theorem order 2 is the same for every orthonormal transform, and for the pixels.
 
     Returns:
         (B,), between 0 (equal) and 2; 0 if both images are 0.
@@ -96,8 +96,8 @@ def focal_frequency_distance(
     Args:
         pred, target: x, y of (B, C, H, W).
         alpha: α; 0 weighs all frequencies alike.
-        patch_factor: each side is cut into so many parts, the patches are compared one by one.
-        average: compare the mean spectra of the batch.
+        patch_factor: number of patches along each side; they are compared one by one.
+        average: compare the spectra averaged over the batch.
         log_weight: w becomes log(1 + w) before the division.
         batch_weight: divide by the largest value in the whole batch.
 
@@ -105,14 +105,16 @@ def focal_frequency_distance(
         A scalar.
 
     Raises:
-        ValueError: if the sides are not multiples of `patch_factor`.
+        ValueError: if H or W is no multiple of `patch_factor`.
 
     >>> focal_frequency_distance(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)).item()  # 4² at frequency 0, w = 1
     1.0
     """
     batch, channels, height, width = pred.shape
     if height % patch_factor or width % patch_factor:
-        raise ValueError(f'Sides {height}x{width} cannot be cut into {patch_factor} equal parts each (patch_factor).')
+        raise ValueError(
+            f'Images are {height}x{width}, expected multiples of patch_factor={patch_factor} on both sides.'
+        )
     tall, wide = height // patch_factor, width // patch_factor
     difference = (pred - target).reshape(batch, channels, patch_factor, tall, patch_factor, wide).transpose(3, 4)
     spectrum = torch.fft.rfft2(difference, norm='ortho')

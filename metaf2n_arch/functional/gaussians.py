@@ -13,9 +13,10 @@ from torch import Tensor
 
 
 def low_pass(x: Tensor, sigma: float, weight: Tensor | None = None) -> Tensor:
-    """Images (B, C, H, W) under a Gaussian of `sigma` pixels, reflected at the borders (edge pixel repeated).
+    """Filters images (B, C, H, W) by a Gaussian of standard deviation `sigma` pixels.
 
-    With a `weight` (B, 1, H, W) it is normalised convolution, ``low(w x) / low(w)``; 0 where nothing counts.
+    Images are reflected at the borders (edge pixel repeated). With a `weight` (B, 1, H, W) it is a normalised
+    convolution, ``low(w x) / low(w)``; 0 where all weights nearby are 0.
     """
     if weight is None:
         return _blur(x, sigma)
@@ -24,9 +25,10 @@ def low_pass(x: Tensor, sigma: float, weight: Tensor | None = None) -> Tensor:
 
 
 def bands(x: Tensor, sigmas: Sequence[float], weight: Tensor | None = None) -> list[Tensor]:
-    """Images (B, C, H, W) split between Gaussians of rising `sigmas`, finest first; the sum of all bands is `x`.
+    """Splits images (B, C, H, W) into bands between Gaussians of rising `sigmas`, finest first; they sum to `x`.
 
-    With a `weight` (see `low_pass`) pixels of weight 0 are 0 in the finest band, and the sum is `weight * x` there.
+    With a `weight` (see `low_pass`) the finest band is ``weight * (x - low)``, low the finest Gaussian: pixels of
+    weight 0 have no detail.
 
     >>> x = torch.rand(1, 3, 9, 8)
     >>> len(bands(x, (1.0, 2.0))), torch.allclose(sum(bands(x, (1.0, 2.0))), x)
@@ -38,29 +40,33 @@ def bands(x: Tensor, sigmas: Sequence[float], weight: Tensor | None = None) -> l
 
 
 def whole_scale(y: Tensor, x: Tensor) -> int:
-    """s, the number of pixels of `y` along one of `x`.
+    """Returns the scale s, a whole number, of images `y` (..., s·H, s·W) and `x` (..., H, W).
 
     Raises:
-        ValueError: the sides of `y` are no common whole multiple of those of `x`.
+        ValueError: if the sides of `y` are not the same whole multiple of those of `x`.
     """
     scale = max(1, y.shape[-1] // x.shape[-1])
     if tuple(y.shape[-2:]) != (x.shape[-2] * scale, x.shape[-1] * scale):
-        raise ValueError(f'y has sides {tuple(y.shape[-2:])}, expected a whole multiple of {tuple(x.shape[-2:])} of x.')
+        (tall, wide), (height, width) = y.shape[-2:], x.shape[-2:]
+        raise ValueError(f'y is {tall}x{wide}, expected the same whole multiple of both sides of x, {height}x{width}.')
     return scale
 
 
 def shrunk(y: Tensor, scale: int) -> Tensor:
-    """down: the mean over `scale` x `scale` pixels."""
+    """Downscales `y` by the mean over `scale` x `scale` pixels; `down` in equations."""
     return F.avg_pool2d(y, scale) if scale > 1 else y
 
 
 def enlarged(x: Tensor, scale: int) -> Tensor:
-    """up: bicubic, half-pixel centres; not clamped."""
+    """Upscales `x` by bicubic interpolation (half-pixel centres, not clamped); `up` in equations."""
     return F.interpolate(x, scale_factor=scale, mode='bicubic', align_corners=False) if scale > 1 else x
 
 
 def white_noise(inner: float | None, outer: float) -> float:
-    """Mean absolute value of white noise of standard deviation 1 in the band between two Gaussians."""
+    """Returns the mean absolute value of white noise of standard deviation 1 in the band between two Gaussians.
+
+    `inner` and `outer` are their standard deviations in pixels; with None for `inner` the band is all above `outer`.
+    """
 
     def product(a: float | None, b: float | None) -> float:
         left, right = (tuple([1.0]) if s is None else _taps(s) for s in (a, b))
@@ -85,9 +91,10 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
 
 
 def filtered(x: Tensor, taps: Sequence[float], axis: int, holes: int = 1, reflect: bool = True) -> Tensor:
-    """Filters along one axis, -2 or -1, with `holes` - 1 pixels left out between two taps.
+    """Filters along one axis, -2 or -1, with taps `holes` pixels apart (the dilation).
 
-    As a sum of shifted images: a convolution of one channel is many times slower on CPUs.
+    Borders are reflected (edge pixel repeated), or the edge pixel is continued if `reflect` is False. Computed as a sum
+    of shifted images, because a convolution of one channel is many times slower on CPUs.
     """
     length, reach = x.shape[axis], len(taps) // 2 * holes
     place = torch.arange(-reach, length + reach, device=x.device)

@@ -11,8 +11,8 @@ back-projection (Irani and Peleg 1991) and of the range-null-space split of DDNM
 
     C(y; x) = y + up(low(x - down(y)))        up: bicubic
 
-**Bands instead of one σ.** x is wrong, too, the more the finer one looks, and so is y. Two estimates with independent
-errors are best mixed (Wiener filter): a band b of the difference is put back with a gain g_b below 1, less with noise:
+**Bands instead of one σ.** Both x and y have errors, larger ones in finer bands. Two estimates with independent errors
+are best mixed (Wiener filter): a band b of the difference is put back with a gain g_b below 1, which falls with noise:
 
     C(y; x) = y + up( Σ_b g_b (x_b - β_b down(y)_b) )        b: bands between Gaussians of `EDGES`
 
@@ -22,17 +22,18 @@ docs/adaptation.md.
 **Where the assumption fails, and what is done about it.**
 
 - *Strong noise.* It would come back as blotches. `noise_level` measures it; the finer a band, the sooner its gain is 0.
-- *Blur* weakens contrast in the finest bands. What x lacks there for that reason alone is no error of y: `sharpness`
-  measures β, the contrast that x has left, and `FORGIVEN` of the rest is not asked of y.
-- *Saturated areas.* Noise that is cut off at white makes the mean darker, at black brighter. How much is known
-  (`clipping_shift`); a correction away from the end is reduced by it, towards the end it is kept.
+- *Blur* weakens contrast in the two finest bands. This is an error of x, not of y. `sharpness` measures c_b, the share
+  of the contrast that x has left; y may keep the part `FORGIVEN` of the rest: β_b = 1 - FORGIVEN (1 - c_b). In the
+  coarser bands β_b = 1.
+- *Saturated areas.* Noise that is clipped at white makes the mean darker, at black brighter. `clipping_shift` computes
+  how much. A correction away from white or black is reduced by this shift, a correction towards it is kept.
 - *Hidden colours* under full transparency mean nothing: pixels count by `weight`, as in normalised convolution
   (Knutsson and Westin 1993).
-- *Vignetting, a colour cast, wrong exposure* are low frequencies of x and stay: this is no repair of tones.
+- *Vignetting, a colour cast, wrong exposure* are low frequencies of x and stay: the fix keeps tones, it repairs none.
 - *A downscaling unlike the mean* (half a pixel's shift, a sharper kernel) differs near edges only, above the cut-off.
 - *Borders and odd sizes.* Photos are reflected at their borders, as often as the kernel asks for; any size is fine.
 - *Tiles.* Filter the whole photo, or strips with the rows that the kernel reaches (`color_fix.in_strips`), with the
-  same `traits` for all: each tile by itself would make tones jump.
+  same `traits` for all. If each tile were filtered by itself, tones would jump at the seams.
 - *Grey and 16 bits.* Channels are treated alike, in floating point. Make a grey photo grey again afterwards.
 """
 
@@ -45,25 +46,26 @@ from metaf2n_arch.functional.gaussians import bands, enlarged, filtered, low_pas
 from metaf2n_arch.functional.traits import FINE, Traits, clipping_shift, traits_of
 
 EDGES = (*FINE, 4.0)
-"""σ of the Gaussians between which bands lie, in pixels of x."""
+"""σ of the Gaussians that separate the bands, in pixels of x."""
 
 GAINS = (0.6, 0.6, 0.7, 1.0)
 """Gain of each band without noise, finest first."""
 
 GONE = (12 / 255, 14 / 255, 40 / 255, float('inf'))
-"""Noise at which the gain of each band has fallen to 0, linearly."""
+"""Standard deviation of the noise at which the gain of each band reaches 0; the gain falls linearly with noise."""
 
 FORGIVEN = 0.4
-"""Share of the contrast that blur has taken from x in the two finest bands which y may keep."""
+"""Share of the contrast lost by blur that y may keep, in the two finest bands."""
 
 CLIPPED_PER_NOISE, CLIPPED_LEAST = 2.0, 24 / 255
-"""Standard deviation of noise when it was cut off at black or white: per noise that is left, and at least.
+"""Standard deviation of the noise when it was clipped: CLIPPED_PER_NOISE · (noise in x) + CLIPPED_LEAST.
 
-Photos are shrunk, blurred and compressed after that, which takes more of the noise than of the shift.
+It is larger than the noise in x, because photos are downscaled, blurred and compressed afterwards. This removes more of
+the noise than of the shift that clipping left.
 """
 
 SHARPEST, SMOOTHEST = 1.0, 2.0
-"""σ in pixels of x at which `drift` is looked at: where there is little noise, and where there may be much."""
+"""σ of the low-pass of `drift`, in pixels of x: for photos with little noise, and for photos that may have much."""
 
 
 def low_frequency_fix(
@@ -77,22 +79,22 @@ def low_frequency_fix(
 ) -> Tensor:
     """C(y; x): `y` with the low frequencies of `x`; differentiable in both.
 
-    What is estimated on the way (noise, sharpness, saturation) is held constant in the gradient.
+    Noise, sharpness and saturation are estimated without a gradient: they count as constants.
 
     Args:
         y: a restoration, (B, C, s·H, s·W) in [0, 1].
-        x: what it was made from, (B, C, H, W) in [0, 1].
+        x: the photo it was made from, (B, C, H, W) in [0, 1].
         sigma: None mixes bands by their gains; a number is the equation with one low-pass of this standard deviation in
             pixels of `x`, and gain 1.
         weight: how much each pixel of `x` counts, (B, 1, H, W) in [0, 1], such as its opacity; None: all alike.
-        one_sided: reduce corrections away from black and white by what cut-off noise explains; False does not.
-        traits: those of `x`, see `traits_of`, where they are known; None measures them.
+        one_sided: reduce corrections away from black and white by the shift that clipped noise explains.
+        traits: noise and sharpness of `x`, see `traits_of`; None measures them.
 
     Returns:
         (B, C, s·H, s·W); not clamped.
 
     Raises:
-        ValueError: the sides of `y` are no common whole multiple of those of `x`.
+        ValueError: if the sides of `y` are not the same whole multiple of those of `x`.
 
     >>> x = torch.full((1, 3, 6, 5), 0.5)
     >>> round(low_frequency_fix(torch.full((1, 3, 24, 20), 0.4), x).mean().item(), 4)
@@ -112,7 +114,10 @@ def correction(
     one_sided: bool = True,
     traits: Traits | None = None,
 ) -> Tensor:
-    """What C(y; x) adds, before it is enlarged: (B, C, H, W), from ``small = down(y)``; see `low_frequency_fix`."""
+    """Returns the correction that C(y; x) adds, before `up`: (B, C, H, W), from ``small = down(y)``.
+
+    Arguments as in `low_frequency_fix`.
+    """
     if traits is None and (one_sided or sigma is None):
         traits = traits_of(small, x)
     if sigma is None:
@@ -131,7 +136,7 @@ def correction(
 
 
 def _mixed(small: Tensor, x: Tensor, traits: Traits, weight: Tensor | None) -> Tensor:
-    """Σ_b g_b (x_b - β_b small_b), where x_b - β_b small_b = (x - small)_b + (1 - β_b) small_b."""
+    """Σ_b g_b (x_b - β_b small_b), where x_b - β_b small_b = (x - small)_b + FORGIVEN (1 - c_b) small_b."""
     change = torch.zeros_like(x)
     gaps, own = bands(x - small, EDGES, weight), bands(small, FINE, weight)
     for number, (gap, gain, gone) in enumerate(zip(gaps, GAINS, GONE)):
@@ -157,19 +162,19 @@ def wavelet_fix(y: Tensor, x: Tensor, levels: int = 5) -> Tensor:
     """y + A(up(x) - y): `y` with the coarsest part of an à-trous decomposition of the enlarged `x`.
 
     The colour fix of StableSR (Wang et al., IJCV 2024): A blurs `levels` times by ``[1 2 1] / 4`` along each axis, with
-    holes of 2^i pixels of `y`, edges repeated. It knows neither noise nor saturation; 5 levels are about σ = 26 pixels
-    of `y`.
+    a dilation of 2^i pixels of `y`, edges repeated. It does not account for noise or saturation; 5 levels are about
+    σ = 26 pixels of `y`.
 
     Args:
         y: a restoration, (B, C, s·H, s·W) in [0, 1].
-        x: what it was made from, (B, C, H, W) in [0, 1].
+        x: the photo it was made from, (B, C, H, W) in [0, 1].
         levels: number of blurs.
 
     Returns:
         (B, C, s·H, s·W); not clamped.
 
     Raises:
-        ValueError: the sides of `y` are no common whole multiple of those of `x`.
+        ValueError: if the sides of `y` are not the same whole multiple of those of `x`.
     """
     gap = enlarged(x, whole_scale(y, x)) - y
     for level in range(levels):

@@ -27,11 +27,11 @@ class Box(NamedTuple):
 
 
 def draw_box(size: tuple[int, int], side: float, rng: np.random.Generator) -> Box:
-    """Draws a box with the image's aspect, each place at which it fits equally likely.
+    """Draws a box with the image's aspect ratio; each position inside the image is equally likely.
 
     Args:
         size: (H, W) of the image.
-        side: sides of the box over those of the image, in 0..1; rounded to whole pixels.
+        side: sides of the box as a fraction of those of the image, 0..1; rounded to whole pixels.
         rng: source of the draw.
 
     >>> draw_box((8, 4), 0.5, np.random.default_rng(0))[2:]
@@ -42,7 +42,7 @@ def draw_box(size: tuple[int, int], side: float, rng: np.random.Generator) -> Bo
 
 
 def blend(images: Tensor, others: Tensor, share: float) -> Tensor:
-    """Returns λ x + (1 - λ) y, λ = `share` of the first."""
+    """Returns λ x + (1 - λ) y, with λ = `share`, x the first and y the second images."""
     return share * images + (1 - share) * others
 
 
@@ -53,7 +53,7 @@ def paste(images: Tensor, others: Tensor, box: Box, outside: bool = False) -> Te
         images: (B, C, H, W).
         others: of the same shape.
         box: inside the images.
-        outside: swaps both roles.
+        outside: swap `images` and `others`.
 
     >>> import torch
     >>> paste(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2), Box(0, 1, 2, 1))[0, 0].tolist()
@@ -68,7 +68,7 @@ def paste(images: Tensor, others: Tensor, box: Box, outside: bool = False) -> Te
 
 
 def paste_resized(images: Tensor, others: Tensor, box: Box) -> Tensor:
-    """Returns the first images with the whole of the second, shrunk to the box (bicubic, antialiased), in it."""
+    """Returns the first images with the second ones, downscaled as a whole (bicubic, antialiased), in the box."""
     if not box.height or not box.width:
         return images
     small = F.interpolate(others, size=(box.height, box.width), mode='bicubic', antialias=True).clamp(0, 1)

@@ -17,10 +17,10 @@ _means_of_own_batch: ContextVar[bool] = ContextVar('means_of_own_batch', default
 
 @contextmanager
 def means_of_own_batch() -> Iterator[None]:
-    """Keeps `global_mean` to the process's own batch inside the block.
+    """Inside this block `global_mean` averages over the batch of its own process alone.
 
-    For batches that do not belong together, such as tasks of different degradations: what one process makes of them one
-    after the other is then what several make of them side by side.
+    For batches that do not belong together, such as tasks of different degradations. One process that computes them one
+    after the other then gives the same result as several processes side by side.
     """
     token = _means_of_own_batch.set(True)
     try:
@@ -100,7 +100,7 @@ def _wasserstein(high: Tensor, low: Tensor) -> Tensor:
     return low.mean() - high.mean()
 
 
-# Each says how far `high` is from being judged real and `low` from being judged fake.
+# Losses of centred logits: small where `high` is judged real and `low` is judged fake.
 MARGINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     'bce': _bce,
     'ls': _least_squares,
@@ -110,12 +110,16 @@ MARGINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def relativistic_loss(high: Tensor, low: Tensor, centring: str, margin: str) -> Tensor:
-    """Returns how far the critic is from judging `high` more real than `low`, a scalar.
+    """Returns the relativistic loss, a scalar: small where the critic judges `high` more real than `low`.
 
-    On the centred logits: ``bce`` -log σ(x̃_h) - log(1 - σ(x̃_l)), ``ls`` (x̃_h - 1)² + (x̃_l + 1)²,
-    ``hinge`` relu(1 - x̃_h) + relu(1 + x̃_l), ``wasserstein`` x̃_l - x̃_h, each a mean over the logits; not halved. The
-    discriminator's loss has the real logits as `high` and the generated ones as `low`, the generator's the other way
-    round.
+    On the logits that `centre` makes: ``bce`` -log σ(x̃_h) - log(1 - σ(x̃_l)), ``ls`` (x̃_h - 1)² + (x̃_l + 1)²,
+    ``hinge`` relu(1 - x̃_h) + relu(1 + x̃_l), ``wasserstein`` x̃_l - x̃_h, each a mean over the logits; not halved.
+
+    Args:
+        high, low: logits of any shape. For the discriminator's loss `high` are those of real, `low` those of generated
+            images; for the generator's loss the other way round.
+        centring: ``average`` or ``centred``, see `centre`.
+        margin: ``bce``, ``ls``, ``hinge`` or ``wasserstein``.
 
     >>> relativistic_loss(torch.tensor([1.0]), torch.tensor([-1.0]), 'centred', 'hinge')
     tensor(0.)
@@ -126,8 +130,8 @@ def relativistic_loss(high: Tensor, low: Tensor, centring: str, margin: str) -> 
 def gradient_penalty(critic: Callable[[Tensor], Any], fake: Tensor, real: Tensor, eps: Tensor) -> Tensor:
     """Gradient penalty on the line between real and generated images (Gulrajani et al., WGAN-GP, NeurIPS 2017).
 
-    mean_b (‖∇ C(Î_b)‖₂ - 1)² with Î = eps·real + (1 - eps)·fake. C is the mean of an image's logits: the critic's own
-    output where it gives one per image, a scale that does not depend on the number of logits where it gives a map.
+    mean_b (‖∇ C(Î_b)‖₂ - 1)² with Î = eps·real + (1 - eps)·fake. C is the mean of an image's logits, so that the
+    penalty of a critic with a map of logits does not depend on the size of the map.
 
     Args:
         critic: images (B, C, H, W) to logits (B, ...).
@@ -146,6 +150,6 @@ def gradient_penalty(critic: Callable[[Tensor], Any], fake: Tensor, real: Tensor
         logits = critic(between)
         score = logits.reshape(len(logits), -1).mean(1)
     (gradient,) = torch.autograd.grad(score.sum(), between, create_graph=True)
-    # the norm's own gradient is NaN at 0, where a critic that ignores its input would send it
+    # The gradient of the norm is NaN at 0. A critic that ignores its input has that norm.
     norm = (gradient.flatten(1).square().sum(1) + torch.finfo(gradient.dtype).tiny).sqrt()
     return (norm - 1).square().mean()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def power_spectrum(x: Tensor) -> Tensor:
-    """Returns |F(x)|² over the half-plane that a real image has, with an orthonormal transform.
+    """Returns |F(x)|², F the orthonormal Fourier transform, over the half-plane of a real image's transform.
 
     Args:
         x: real (..., H, W).
@@ -29,7 +29,7 @@ def _squared(transform: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def multiplicity(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Returns how often each entry of the half-plane stands in the whole plane: (W // 2 + 1,), ones and twos.
+    """Returns how often each column of the half-plane occurs in the whole plane, 1 or 2: (W // 2 + 1,).
 
     >>> multiplicity(4, 5, torch.device('cpu'), torch.float32)
     tensor([1., 2., 2.])
@@ -56,18 +56,19 @@ def frequency_radius(height: int, width: int, device: torch.device | None = None
 def _rings(
     height: int, width: int, bins: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The ring of each entry of the flat half-plane, the weight that makes a mean of the sum over a ring, and for each
-    ring k the weight 1 / n_k of an entry of the whole plane.
+    """Returns three tensors that average a half-plane over rings.
 
-    The corners, beyond the highest frequency of the axes, share one more ring at the end, to be thrown away.
+    The number of the ring of each entry of the flattened half-plane; the weight of each entry, by which the sum over a
+    ring is its mean; and 1 / n_k, n_k the number of entries of ring k in the whole plane. The corners, beyond the
+    highest frequency of the axes, form one more ring at the end, which is not used.
     """
-    # half-way between two rings is the lower one's, whatever the last digit of the radius says
+    # A frequency half-way between two rings goes to the lower one: 1e-9 is more than the rounding error of the radius.
     ring = (frequency_radius(height, width) * 2 * (bins - 1) - 1e-9).round().long().clamp_max(bins).flatten()
     weight = multiplicity(height, width, torch.device('cpu'), torch.float64).expand(height, -1).flatten()
     count = torch.zeros(bins + 1, dtype=torch.float64).index_add_(0, ring, weight)
     if (count[:bins] == 0).any():
         raise ValueError(
-            f'Images of {height}x{width} have frequencies for {min(height, width) // 2 + 1} bins, asked for {bins}.'
+            f'Images of {height}x{width} have frequencies for {min(height, width) // 2 + 1} bins, got {bins} bins.'
         )
     share = 1 / count[:bins]
     return ring.to(device), (weight / count[ring]).view(height, -1).to(device, dtype), share.to(device, dtype)
@@ -77,12 +78,12 @@ def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None =
     """Averages a spectrum over all directions: ∫ S(f cos φ, f sin φ) dφ / 2π on rings of equal width.
 
     The rings are centred on f_k = k / (2 (K - 1)) cycles per pixel, k = 0 .. K - 1: the first is the constant, the last
-    the highest frequency of the axes. Each frequency goes to the nearest ring, half-way to the lower one, so that with
-    K = N // 2 + 1 bins, N = min(H, W), a wave of k periods along that side falls into bin k alone, and white noise is
-    flat.
+    the highest frequency of the axes. Each frequency goes to the nearest ring, one half-way between two to the lower.
+    With K = N // 2 + 1 bins, N = min(H, W), a wave of k periods along the shorter side falls into bin k alone. White
+    noise has a flat spectrum.
 
     Args:
-        spectrum: (..., H, W // 2 + 1), a half-plane as of `power_spectrum`.
+        spectrum: (..., H, W // 2 + 1), a half-plane as `power_spectrum` returns it.
         height, width: sides H, W of the image it belongs to.
         bins: K; min(H, W) // 2 + 1 if left out.
 
@@ -90,7 +91,7 @@ def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None =
         (..., K), differentiable.
 
     Raises:
-        ValueError: if there are more bins than frequencies to fill them.
+        ValueError: if a bin has no frequency, because `bins` is too large; if `bins` or a side is less than 2.
 
     >>> azimuthal_mean(torch.ones(4, 3), 4, 4)
     tensor([1., 1., 1.])
@@ -105,7 +106,9 @@ def azimuthal_mean(spectrum: Tensor, height: int, width: int, bins: int | None =
 def _number_of_bins(height: int, width: int, bins: int | None) -> int:
     bins = min(height, width) // 2 + 1 if bins is None else bins
     if bins < 2:
-        raise ValueError(f'A spectrum needs images of 2x2 and 2 bins or more; got {height}x{width} and {bins} bins.')
+        raise ValueError(
+            f'A spectrum needs images of 2x2 or more and 2 or more bins; got {height}x{width} and {bins} bins.'
+        )
     return bins
 
 
@@ -120,8 +123,8 @@ def radial_power_spectrum(x: Tensor, bins: int | None = None) -> Tensor:
 class _RadialPower(torch.autograd.Function):
     """AI_k = Σ |F(x)|² / n_k over the ring k, with its gradient F⁻¹(2 g_k F(x) / n_k) in closed form.
 
-    That is one inverse real transform. torch derives `rfft2` by a complex transform of the whole plane, and passes over
-    all frequencies once more for each step between there and the rings.
+    This costs one inverse real transform. torch's own gradient of `rfft2` is a complex transform of the whole plane,
+    with one more pass over all frequencies for each step from there to the rings.
     """
 
     generate_vmap_rule = True
@@ -134,7 +137,7 @@ class _RadialPower(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)  # else backward is given zeros of the size of the transform
+        ctx.set_materialize_grads(False)  # else backward gets zeros of the size of the transform
         ctx.save_for_backward(inputs[0], output[1])
         ctx.bins = inputs[1]
 
@@ -143,11 +146,11 @@ class _RadialPower(torch.autograd.Function):
         if gradient is None:
             return None, None
         x, transform = ctx.saved_tensors
-        if torch.is_grad_enabled():  # as a function of x, for its own derivative
+        if torch.is_grad_enabled():  # create_graph=True: as a function of x, so that the gradient can be differentiated
             transform = torch.fft.rfft2(x, norm='ortho')
         height, width = x.shape[-2:]
         ring, _, share = _rings(height, width, ctx.bins, x.device, x.dtype)
-        # the corners, one ring more, have no part in any mean
+        # The corners, the last ring, are in no mean: their gradient is 0.
         rings = F.pad(2 * share * gradient.reshape(-1, ctx.bins), (0, 1))
         scale = rings.index_select(1, ring).view(transform.shape)
         return torch.fft.irfft2(transform * scale, s=(height, width), norm='ortho'), None
@@ -157,7 +160,7 @@ def normalised_spectrum(x: Tensor, scale: str = 'power', bins: int | None = None
     """Returns the one-dimensional spectrum of real images on a scale that does not depend on their brightness.
 
     ``power``: AI_k / AI_0, as the paper (Durall et al., CVPR 2020) has it. ``log``: the authors' program, the azimuthal
-    mean of log |F|, moved and scaled so that its lowest bin is 0 and its highest 1. ``decades``: log₁₀ (AI_k / AI_0).
+    mean of log |F|, shifted and scaled so that its lowest bin is 0 and its highest 1. ``decades``: log₁₀ (AI_k / AI_0).
 
     Args:
         x: (..., H, W).
@@ -165,7 +168,8 @@ def normalised_spectrum(x: Tensor, scale: str = 'power', bins: int | None = None
         bins: number of bins K, min(H, W) // 2 + 1 if left out.
 
     Returns:
-        (..., K); 0 where the spectrum has nothing to divide by.
+        (..., K). Finite: where a divisor is 0 (an image of zeros, or a flat spectrum in ``log``), a small number
+        replaces it.
     """
     tiny = torch.finfo(x.dtype).eps ** 2
     if scale in ('power', 'decades'):

@@ -14,12 +14,12 @@ FINE = (0.7, 1.4)
 """σ of the Gaussians that end the two finest bands, in pixels of the photo: noise and blur show there."""
 
 MOST_SAMPLES = 1 << 20
-"""Pixels of which a quantile is taken; of larger photos every so manieth."""
+"""Most pixels that a quantile is computed from; of larger photos every n-th pixel is taken."""
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What the fix of tones wants to know about each of B photos.
+    """Noise and sharpness of each of B photos, as the colour fix reads them.
 
     Attributes:
         noise: standard deviation of the noise, (B, 1, 1, 1), see `noise_level`.
@@ -32,7 +32,7 @@ class Traits:
 
 @torch.no_grad()
 def traits_of(small: Tensor, x: Tensor) -> Traits:
-    """The traits of photos `x`, (B, C, H, W), of which ``small = down(y)`` are restorations of the same size."""
+    """The traits of photos `x` (B, C, H, W); ``small = down(y)`` are their restorations, downscaled to that size."""
     return Traits(noise_level(small, x), sharpness(small, x))
 
 
@@ -40,8 +40,8 @@ def traits_of(small: Tensor, x: Tensor) -> Traits:
 def pooled_traits(y: Tensor, x: Tensor) -> Traits:
     """The traits of one photo of which `x` (N, C, h, w) are patches and `y` (N, C, s·h, s·w) their restorations.
 
-    Noise is the lower quartile of theirs: in patches full of detail what a restorer adds passes for noise. Sharpness is
-    that of all patches together.
+    The noise is the lower quartile over the patches: in patches full of detail, the detail that a restorer adds is
+    mistaken for noise. The sharpness is that of all patches together.
     """
     small = shrunk(y, whole_scale(y, x))
     noise = noise_level(small, x).flatten().quantile(0.25).view(1, 1, 1, 1)
@@ -50,11 +50,12 @@ def pooled_traits(y: Tensor, x: Tensor) -> Traits:
 
 @torch.no_grad()
 def noise_level(small: Tensor, x: Tensor) -> Tensor:
-    """Standard deviation of the noise in `x`, (B, 1, 1, 1) in [0, 1], as far as `small` is free of it.
+    """Standard deviation of the noise in `x`, (B, 1, 1, 1) in [0, 1], if `small` has none.
 
-    The difference x - small holds the noise, and detail that a restorer has added. The 30 % of pixels round which
-    `small` has least detail are looked at, in two bands: noise that was enlarged or compressed with the photo is weak
-    in the finer. The larger of both counts; each is divided by what white noise of standard deviation 1 has there.
+    The difference x - small is the noise and the detail that a restorer has added. Only the 30 % of pixels around which
+    `small` has least detail count. Each of the two finest bands gives an estimate: its absolute value (mean over
+    channels, median over pixels), divided by the mean absolute value of white noise of standard deviation 1. The larger
+    estimate is returned, because noise that was enlarged or compressed with the photo is weak in the finest band.
 
     >>> x = 0.5 + 0.1 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     >>> 0.09 < noise_level(torch.full_like(x, 0.5), x).item() < 0.11
@@ -73,10 +74,10 @@ def noise_level(small: Tensor, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sharpness(small: Tensor, x: Tensor) -> Tensor:
-    """Contrast of `x` against that of `small` in the two finest bands, (B, 2, 1, 1) in [0, 1]; 1: as sharp.
+    """Contrast of `x` relative to that of `small` in the two finest bands, (B, 2, 1, 1) in [0, 1]; 1 is as sharp.
 
-    A blurred photo shows detail that is there with less contrast, ``x_b = β_b small_b + ...``; β_b is found by least
-    squares, ``<x_b, small_b> / <small_b, small_b>``, on which noise in x has no influence in the mean.
+    A blurred photo shows the same detail with less contrast, ``x_b = c_b small_b + ...``. Least squares find c_b =
+    ``<x_b, small_b> / <small_b, small_b>``; noise in x does not change its mean.
 
     >>> small = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     >>> [round(beta, 3) for beta in sharpness(small, 0.5 + 0.25 * (small - 0.5)).flatten().tolist()]
@@ -94,25 +95,25 @@ def _products(small: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _ratio(both: Tensor, own: Tensor) -> Tensor:
-    """β from sums; 1 where a restoration has no detail that a blur could have weakened."""
+    """c_b from the sums of `_products`; 1 where a restoration has no detail that blur could have weakened."""
     found = torch.where(own > 0, both / own.clamp_min(torch.finfo(own.dtype).tiny), torch.ones_like(own))
     return found.clamp(0, 1)[:, :, None, None]
 
 
 @torch.no_grad()
 def clipping_shift(tone: Tensor, noise: Tensor) -> Tensor:
-    """How much brighter than the truth a mean `tone` is, because its noise was cut off at black; any shape.
+    """Returns how much brighter than the truth a mean `tone` is, because its noise was clipped at black; any shape.
 
-    Noise of standard deviation σ round a truth μ, cut off below 0, has the mean ``m = μ Φ(μ/σ) + σ φ(μ/σ)`` (a clipped
-    normal distribution). This is solved for μ >= 0 by Newton's method, which comes down to the root from ``μ = m``,
-    because m(μ) is convex and rises with slope Φ. A mean below ``σ φ(0)``, which no truth has, counts as black.
+    Noise of standard deviation σ around a true tone μ, clipped below 0, has the mean ``m = μ Φ(μ/σ) + σ φ(μ/σ)`` (a
+    clipped normal distribution). Newton's method solves this for μ >= 0. It starts at ``μ = m`` and falls to the root,
+    because m(μ) is convex and rises with slope Φ. A mean below ``σ φ(0)``, impossible for any μ >= 0, counts as black.
 
     Args:
         tone: observed means m, in [0, 1].
-        noise: σ when the noise was cut off; broadcasts.
+        noise: σ when the noise was clipped, in [0, 1]; broadcasts.
 
     Returns:
-        m - μ, from 0 on. For noise cut off at white give ``1 - tone``.
+        m - μ >= 0. For noise clipped at white give ``1 - tone``: the tone is then so much darker than the truth.
 
     >>> tone = torch.tensor([0.0399, 0.2])  # of black, and of a tone that noise of 0.1 seldom takes to black
     >>> [round(shift, 3) for shift in clipping_shift(tone, torch.tensor(0.1)).tolist()]

@@ -1,8 +1,8 @@
-"""What every adversarial loss offers a model, and the adapter for BasicSR's own `GANLoss`.
+"""Adversarial losses: their interface to a model, and the adapter for BasicSR's own `GANLoss`.
 
-A model never knows which adversarial loss it trains with: it asks for the generator's side and for the discriminator's
-side, and hands over the critic as a function. Relativistic losses, gradient penalties and losses that change what the
-critic sees all fit this interface.
+A model calls the methods `generator` and `discriminator`, and passes the critic as a function. It does not know which
+adversarial loss it trains with: relativistic losses, gradient penalties and losses that change the critic's input all
+fit this interface.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class AdversarialLoss(nn.Module):
 
     def forward(self, *_: Any, **__: Any) -> Tensor:
         raise OptionError(
-            f'{type(self).__name__} is an adversarial loss: it judges through a discriminator and cannot stand where a '
-            'loss of two images is expected; give it to a model that trains with a discriminator.'
+            f'{type(self).__name__} is an adversarial loss: it needs a discriminator and cannot be used as a loss of '
+            'two images. Use it in a model that trains with a discriminator.'
         )
 
     def record(self, real: Any, fake: Any) -> None:
@@ -58,10 +58,10 @@ class AdversarialLoss(nn.Module):
 
 
 class StockAdversarialLoss(AdversarialLoss):
-    """BasicSR's `GANLoss` (vanilla, lsgan, wgan, wgan_softplus, hinge; also the multi-scale one) behind our interface.
+    """BasicSR's `GANLoss` (vanilla, lsgan, wgan, wgan_softplus, hinge) or `MultiScaleGANLoss` as an `AdversarialLoss`.
 
-    L_G = L(D(fake), 1), L_D = L(D(real), 1) + L(D(fake), 0), each image judged on its own. This is what `SRGANModel`
-    does; `ESRGANModel` makes the same `GANLoss` relativistic, which leaves the generator of `hinge` a loss of 0.
+    L_G = L(D(fake), 1), L_D = L(D(real), 1) + L(D(fake), 0), each image judged on its own. `SRGANModel` does the same.
+    `ESRGANModel` makes the same `GANLoss` relativistic; with `hinge` the loss of its generator is then 0.
 
     >>> from basicsr.losses.gan_loss import GANLoss
     >>> loss = StockAdversarialLoss(GANLoss('hinge'))

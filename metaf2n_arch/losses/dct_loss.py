@@ -1,4 +1,4 @@
-"""The normalised distance of two images under the discrete cosine transform."""
+"""DCT loss: the normalised distance of two images under the discrete cosine transform."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from metaf2n_arch.utils.registries import register
 class DCTLoss(nn.Module):
     """L = ‖T(x) - T(y)‖ / max(‖T(x)‖, ‖T(y)‖), T the orthonormal type-II discrete cosine transform of both axes.
 
-    Unlike the Fourier transform it continues the image by reflection and sees no edge where left and right border meet.
+    T continues an image by reflection. So, unlike the Fourier transform, it has no false edge where opposite borders
+    meet.
 
     Args:
         loss_weight: factor of the result.
@@ -26,8 +27,8 @@ class DCTLoss(nn.Module):
     Forward: `pred` x and `target` y, (B, C, H, W) of any range and size → scalar in [0, 2], the mean over the batch.
 
     Raises:
-        OptionError: for another order.
-        ValueError: for images of another kind, or of two shapes.
+        OptionError: for an order other than 1 and 2.
+        ValueError: for images that are not floating-point (B, C, H, W), or that differ in shape.
 
     >>> DCTLoss()(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))
     tensor(1.)

@@ -1,4 +1,4 @@
-"""DISTS as a training loss."""
+"""DISTS loss: deep image structure and texture similarity as a training loss."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class DISTSLoss(nn.Module):
         loss_weight: factor of the result.
 
     Forward: `pred` and `target` (B, 3, H, W), RGB in [0, 1] → scalar, 0 for equal images. The images are compared at
-    their own size; the authors' command line first shrinks the shorter side to 256.
+    their own size; the authors' command line first downscales the shorter side to 256.
 
     Raises:
-        DataError: when constructed without the files of VGG16 and of α, β at hand: which, where, from where.
-        ValueError: for images of another kind, or of two shapes.
+        DataError: if the weights of VGG16 or of α, β are missing; the message says which file, from where, to where.
+        ValueError: for images that are not floating-point (B, 3, H, W), or that differ in shape.
     """
 
     mean_over_images = True

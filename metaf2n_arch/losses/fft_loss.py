@@ -1,4 +1,4 @@
-"""The normalised distance of two images in the Fourier domain."""
+"""FFT loss: the normalised distance of two images in the Fourier domain."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from metaf2n_arch.utils.registries import register
 class FFTLoss(nn.Module):
     """L = ‖F(x) - F(y)‖ / max(‖F(x)‖, ‖F(y)‖), F the Fourier transform; 0 where both images are 0.
 
-    The norm is the sum of the moduli (`order` 1) or Euclidean (`order` 2). Parseval's theorem makes order 2 exactly the
-    relative Euclidean distance of the pixels, whatever orthonormal transform is used; order 1, the default, is a loss
-    of its own, which pulls harder on the many weak, high frequencies.
+    The norm is the sum of the moduli (`order` 1) or Euclidean (`order` 2). By Parseval's theorem order 2 is exactly the
+    relative Euclidean distance of the pixels, for every orthonormal transform. Order 1, the default, differs from it:
+    it weighs the many weak, high frequencies more.
 
     Args:
         loss_weight: factor of the result.
@@ -27,8 +27,8 @@ class FFTLoss(nn.Module):
     Forward: `pred` x and `target` y, (B, C, H, W) of any range and size → scalar in [0, 2], the mean over the batch.
 
     Raises:
-        OptionError: for another order.
-        ValueError: for images of another kind, or of two shapes.
+        OptionError: for an order other than 1 and 2.
+        ValueError: for images that are not floating-point (B, C, H, W), or that differ in shape.
 
     >>> import torch
     >>> FFTLoss(loss_weight=2.0)(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))

@@ -1,4 +1,4 @@
-"""The focal frequency loss."""
+"""Focal frequency loss."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FocalFrequencyLoss(nn.Module):
     Args:
         loss_weight: factor of the result.
         alpha: α, at least 0.
-        patch_factor: each side is cut into so many parts; a positive divisor of both sides.
-        ave_spectrum: compare the mean spectra of the batch.
+        patch_factor: number of patches along each side, which are compared one by one; it must divide both sides.
+        ave_spectrum: compare the spectra averaged over the batch.
         log_matrix: w becomes log(1 + w) before the division.
         batch_matrix: divide by the largest value in the batch, not in each image and channel.
 
@@ -31,8 +31,9 @@ class FocalFrequencyLoss(nn.Module):
     program, without its matrix of predefined weights.
 
     Raises:
-        OptionError: for a negative alpha or a patch factor that is no positive integer.
-        ValueError: for images of another kind, of two shapes, or that cannot be cut.
+        OptionError: for a negative `alpha` or a `patch_factor` that is no positive integer.
+        ValueError: for images that are not floating-point (B, C, H, W), that differ in shape, or whose sides are no
+            multiples of `patch_factor`.
 
     >>> import torch
     >>> FocalFrequencyLoss()(torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8))

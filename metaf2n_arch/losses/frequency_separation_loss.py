@@ -1,4 +1,4 @@
-"""Frequency separation: a loss that sees one band of the frequencies."""
+"""Frequency separation: a loss on one frequency band of the images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metaf2n_arch.utils.registries import register
 
 
 class Band(nn.Module):
-    """One band of images (B, C, H, W): what a sinc low-pass lets through (``low``) or what it takes away (``high``)."""
+    """One band of images (B, C, H, W): the output of a sinc low-pass (``low``) or the image minus it (``high``)."""
 
     def __init__(self, band: str, cutoff: float, kernel_size: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Band(nn.Module):
         if not 0 < cutoff < 1:
             raise OptionError(f'FrequencySeparation cutoff is {cutoff!r}, expected a fraction between 0 and 1.')
         if not isinstance(kernel_size, int) or kernel_size < 3 or kernel_size % 2 == 0:
-            raise OptionError(f'FrequencySeparation kernel_size is {kernel_size!r}, expected an odd integer from 3.')
+            raise OptionError(f'FrequencySeparation kernel_size is {kernel_size!r}, expected an odd integer >= 3.')
         self.band, self.cutoff, self.kernel_size = band, float(cutoff), kernel_size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class Band(nn.Module):
 
 
 class PixelFrequencySeparation(nn.Module):
-    """A loss of two images, applied to one band of both. Further inputs (a mask, a confidence) reach it unchanged."""
+    """A loss of two images, applied to one band of both. Other inputs (a mask, a confidence map) are not filtered."""
 
     def __init__(self, inner: nn.Module, band: Band) -> None:
         super().__init__()
@@ -75,20 +75,22 @@ class AdversarialFrequencySeparation(AdversarialLoss):
 def FrequencySeparation(
     loss: Mapping[str, Any] | nn.Module, band: str, cutoff: float = 0.5, kernel_size: int = 21
 ) -> PixelFrequencySeparation | AdversarialFrequencySeparation:
-    """Returns a loss that sees one band of the frequencies (Fritsche et al., "Frequency Separation", ICCVW 2019).
+    """Returns a loss on one frequency band (Fritsche et al., "Frequency Separation", ICCVW 2019).
 
-    The idea: the content is fixed by the low band, which the pixel loss is to see, ``{type: FrequencySeparation, band:
-    low, loss: {type: L1Loss}}``, and the texture is made up in the high one, which the critic is to see, ``{type:
-    FrequencySeparation, band: high, loss: {type: GANLoss, gan_type: vanilla}}``. A perceptual loss is left as it is.
+    The low band holds the content, so the pixel loss gets it: ``{type: FrequencySeparation, band: low, loss: {type:
+    L1Loss}}``. The high band holds the texture, which the generator invents, so the critic gets it: ``{type:
+    FrequencySeparation, band: high, loss: {type: GANLoss, gan_type: vanilla}}``. The paper does not filter the
+    perceptual loss.
 
     The low band is low(x) = k * x with the circular sinc kernel k of `metaf2n_arch.functional.bands` and reflected
-    borders, the high band x - low(x), of mean 0. The paper filters with a Gaussian or a mean; the sinc cuts sharper.
+    borders, the high band x - low(x), of mean 0. The paper filters with a Gaussian or a mean; the sinc separates the
+    bands more sharply.
 
     Args:
-        loss: options of any loss of two images, or of an adversarial one.
+        loss: options of any loss of two images, or of an adversarial loss.
         band: ``low`` or ``high``.
-        cutoff: where the bands meet, as a fraction of the highest frequency of an axis, between 0 and 1.
-        kernel_size: side of the kernel, odd; images must be longer than half of it.
+        cutoff: frequency that separates the bands, as a fraction of the Nyquist frequency, between 0 and 1.
+        kernel_size: side of the kernel in pixels, odd; sides of images must be longer than half of it.
 
     Raises:
         OptionError: for an unknown band or loss, a cutoff or a kernel size out of range.

@@ -1,31 +1,31 @@
-"""How much of the gradient that reaches a generator's output comes from each loss: the weight a loss really has."""
+"""Gradient shares: the part of the gradient at a generator's output that comes from each loss, its effective weight."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Below this share a loss changes next to nothing: warned about once.
+# A loss with a smaller share has almost no effect; the user is warned once.
 LEAST = 0.005
 
 
 class GradientShares:
-    """Collects ‖∂(w_i L_i)/∂output‖₂ of each term and gives each one's share of their sum.
+    """Collects ‖∂(w_i L_i)/∂output‖₂ of each term, and returns each term's share of their sum.
 
-    share_i = ‖∇_G w_i L_i‖ / Σ_j ‖∇_G w_j L_j‖, G the output. Outputs that are judged one after the other (images of a
-    batch, tasks) are taken together as one: their squared norms add up.
+    share_i = ‖∇_G w_i L_i‖ / Σ_j ‖∇_G w_j L_j‖, G the output. Outputs of several calls (images of a batch, tasks) count
+    as one: their squared norms are added.
     """
 
     def __init__(self) -> None:
         self._squares: dict[str, Tensor] = {}
 
     def add(self, name: str, value: Tensor, output: Tensor) -> None:
-        """Adds the gradient of a term's weighted value; a term that does not see the output has no share.
+        """Adds the gradient of a term's weighted value; a term that does not depend on the output has no share.
 
         Args:
-            name: of the term.
-            value: its weighted value, whose graph stays.
-            output: what the generator gave, with a graph.
+            name: name of the term.
+            value: its weighted value; its graph is kept.
+            output: the generator's output, with a graph.
         """
         if not (value.requires_grad and output.requires_grad):
             return
@@ -35,7 +35,7 @@ class GradientShares:
             self._squares[name] = self._squares.get(name, 0) + square
 
     def values(self) -> dict[str, Tensor]:
-        """``share_<name>`` of each term, in 0..1; all 0 where no gradient reaches the output."""
+        """Returns ``share_<name>`` of each term, in 0..1; all 0 if no gradient reaches the output."""
         norms = {name: square.sqrt() for name, square in self._squares.items()}
         if not norms:
             return {}

@@ -19,17 +19,17 @@ from metaf2n_arch.utils.registries import register
 class HighFrequencyConfusion(AdversarialLoss):
     """High-frequency confusion (Li et al., "Exploring the Effect of High-Frequency Components in GANs Training", 2021).
 
-    Before the critic sees a generated image, all its frequencies outside the disc of radius `cutoff` are replaced by
-    those of the real image it belongs to: fake' = low(fake) + high(real), real' = real. Any adversarial loss is then
-    applied to (fake', real), for both players. The paper's other proposal, showing the critic low bands alone (HFF), is
-    ``FrequencySeparation`` with ``band: low``.
+    Before a generated image is passed to the critic, all its frequencies outside the disc of radius `cutoff` are
+    replaced by those of the real image it belongs to: fake' = low(fake) + high(real), real' = real. Any adversarial
+    loss is then applied to (fake', real), for both players. The paper's other method, low bands alone for the critic
+    (HFF), is ``FrequencySeparation`` with ``band: low``.
 
     Args:
         loss: options of the adversarial loss, ``{type: RelativisticGANLoss, kind: RaGAN, loss_weight: 0.1}``.
-        cutoff: radius of the disc as a fraction of the highest frequency of an axis, in (0, 1.5].
+        cutoff: radius of the disc as a fraction of the Nyquist frequency, in (0, 1.5].
 
-    Differences from the authors' program: no clipping to [0, 1], which would silence the gradient, and the real part
-    where it takes the modulus, which is the same for images in range.
+    Differences from the authors' program: fake' is not clipped to [0, 1], because clipped pixels have no gradient; and
+    it is the real part of the inverse transform, not its modulus, which is the same for images in [0, 1].
 
     Raises:
         OptionError: for a cutoff out of range, or a nested loss that is not adversarial.

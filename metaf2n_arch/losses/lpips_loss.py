@@ -1,4 +1,4 @@
-"""LPIPS as a training loss."""
+"""LPIPS loss: learned perceptual distance as a training loss."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class LPIPSLoss(nn.Module):
     Args:
         net: the trunk, ``alex`` (MetaF2N and its evaluation), ``vgg`` or ``squeeze``.
         loss_weight: factor of the result.
-        trunk_path: the trunk's weights file; found in torch's download folder if left out.
+        trunk_path: the trunk's weights file; searched for in torch's download folder if left out.
 
     Raises:
         OptionError: for an unknown trunk.
-        DataError: when constructed without the trunk's file at hand: its name, where to put it, where to get it.
+        DataError: if the trunk's weights file is missing; the message says its name, from where, to where.
+        ValueError: for images that are not floating-point (B, 3, H, W), that differ in shape, or are too small.
 
     Forward: `pred` and `target` (B, 3, H, W), RGB in [0, 1], sides from 31 (alex), 16 (vgg) or 17 (squeeze) → scalar.
 

@@ -1,4 +1,4 @@
-"""The regulariser that keeps confidence maps near one."""
+"""Mask regulariser: keeps confidence maps near one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metaf2n_arch.utils.registries import register
 class MaskRegularizerLoss(nn.Module):
     """``L = loss_weight * mean((W - 1)^2) / 2`` (MetaF2N, Yin et al. 2023, §3.3).
 
-    Without it the inner loss would be smallest where MaskNet trusts nothing.
+    Without it MaskNet could make the inner loss 0 by confidence maps of 0.
 
     Args:
         loss_weight: the paper's is 0.002.

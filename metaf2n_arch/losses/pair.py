@@ -1,4 +1,4 @@
-"""What the losses of two images share: the check of their inputs, how batches add up, a loss in another's options."""
+"""Helpers of the losses of two images: checks of the inputs, the reduction over a batch, nested losses."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def require_pair(pred: Tensor, target: Tensor, channels: int | None = None) -> N
 
 
 def is_mean_over_images(loss: nn.Module) -> bool:
-    """Whether the loss of a batch is the mean of its images' losses: ours say so, BasicSR's are known here by name.
+    """Whether the loss of a batch is the mean of the losses of its images.
 
-    Not by class, for which file of it holds them is another in each fork.
+    Losses of this package have the attribute `mean_over_images`; BasicSR's are known here by name. They are not known
+    by class, because forks of BasicSR keep the classes in different files.
     """
     kind = type(loss)
     if kind.__module__.startswith('basicsr.'):
@@ -35,24 +36,24 @@ def is_mean_over_images(loss: nn.Module) -> bool:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Returns `x`, or its float32 copy if it has 16 bits: a spectrum spans more orders of magnitude than those."""
+    """Returns `x`, or its float32 copy if it has 16 bits: a spectrum spans more orders of magnitude than 16 bits do."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def require_order(name: str, order: object) -> None:
-    """Raises `OptionError` unless `order`, that of a norm, is 1 or 2."""
+    """Raises `OptionError` unless `order`, the order of a norm, is 1 or 2."""
     if order not in (1, 2):
         raise OptionError(f'{name} order is {order!r}, expected 1 (sum of absolute values) or 2 (Euclidean).')
 
 
 def nested_loss(owner: str, options: Mapping[str, Any] | nn.Module) -> nn.Module:
-    """Builds the loss that another loss wraps, from its own block of options, which is left as it is.
+    """Builds the loss that another loss wraps, from its own block of options, which is not changed.
 
     Args:
-        owner: the type that wraps it, for messages.
+        owner: type of the other loss, for messages.
         options: a mapping with the key ``type``, as in the list of losses, or a module that exists already.
 
     Raises:
-        OptionError: if there is no type, none of that name, or it does not take these arguments.
+        OptionError: if `type` is missing or unknown, or the loss does not accept its arguments.
     """
     return options if isinstance(options, nn.Module) else build(LOSS_REGISTRY, options, f'{owner}.loss')

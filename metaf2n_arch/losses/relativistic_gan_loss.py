@@ -1,4 +1,4 @@
-"""The relativistic family of adversarial losses."""
+"""Relativistic adversarial losses: RaGAN, RcGAN, RaGP, WGANGP and their variants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metaf2n_arch.losses.adversarial import AdversarialLoss, Critic, check_pair,
 from metaf2n_arch.utils.checks import OptionError, require_choice, require_number
 from metaf2n_arch.utils.registries import register
 
-# kind -> (how the logits are centred, which margin judges them)
+# kind -> (centring of the logits, loss of the centred logits), see `metaf2n_arch.functional.relativistic`
 KINDS = {
     'RaGAN': ('average', 'bce'),
     'RaHinge': ('average', 'hinge'),
@@ -29,30 +29,30 @@ PENALISED = ('RaGP', 'WGANGP')
 class RelativisticGANLoss(AdversarialLoss):
     """Relativistic adversarial losses (Jolicoeur-Martineau, ICLR 2019) and RaGP, RaGAN with WGAN-GP's gradient penalty.
 
-    With the critic's logits r (real) and f (generated), centred to x̃_r and x̃_f by the other side's batch mean (Ra) or
-    by the middle of both (Rc), see `metaf2n_arch.functional.relativistic`:
+    r are the critic's logits of real, f those of generated images. From each the batch mean of the other side (Ra) or
+    the middle of both means (Rc) is subtracted, see `metaf2n_arch.functional.relativistic`, which gives x̃_r and x̃_f:
 
     - GAN:   L_D = -log σ(x̃_r) - log(1 - σ(x̃_f))
     - LS:    L_D = (x̃_r - 1)² + (x̃_f + 1)²
     - Hinge: L_D = relu(1 - x̃_r) + relu(1 + x̃_f)
     - RaGP:  L_D = RaGAN + gp_weight · (‖∇C(Î)‖₂ - 1)², Î on the line between a real and a generated image
-    - WGANGP: L_D = f - r + gp_weight · (‖∇C(Î)‖₂ - 1)² (Gulrajani et al., NeurIPS 2017), whose difference of means is
-      relativistic by itself; its L_G is r - f, r a constant
+    - WGANGP: L_D = f - r + gp_weight · (‖∇C(Î)‖₂ - 1)² (Gulrajani et al., NeurIPS 2017); its L_G is r - f, r a constant
 
-    L_G has the two roles swapped. Batch means run over the batches of all processes. Sums are not halved (`ESRGANModel`
-    halves both sides; its weight of 0.005 is 0.0025 here). The real logits are constants for the generator, as there.
+    L_G has the roles of real and generated images swapped. Batch means are taken over the batches of all processes.
+    Sums are not halved (`ESRGANModel` halves both sides; its weight of 0.005 is 0.0025 here). As in `ESRGANModel`, the
+    real logits are constants for the generator.
 
     Args:
         kind: RaGAN, RaHinge, RaLS, RcGAN, RcHinge, RcLS, RaGP or WGANGP.
         gp_weight: weight of the penalty of RaGP and WGANGP; the other kinds have none.
         loss_weight: factor of the generator's loss.
 
-    The positions on the line are drawn from torch's generator of the images' device, which `manual_seed` seeds; set
-    `random` to a `torch.Generator` of that device for draws of their own. A hinge is 0, and so is its gradient, once
-    the generated images beat the real ones by the whole margin.
+    The positions on the line are drawn from torch's random generator of the images' device, which `manual_seed` seeds;
+    set `random` to a `torch.Generator` of that device for independent draws. The hinge loss of the generator and its
+    gradient are 0 as soon as the critic judges the generated images more real by the whole margin.
 
     Raises:
-        OptionError: for an unknown kind.
+        OptionError: for an unknown kind or a negative `gp_weight`.
         ValueError: for images that are not (B, C, H, W) of one shape, or logits without a batch dimension.
 
     >>> loss = RelativisticGANLoss('RaLS', loss_weight=0.5)

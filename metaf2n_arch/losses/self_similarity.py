@@ -1,4 +1,4 @@
-"""The self-similarity loss as a module, for any training program; `ssl_loss.py` registers it with BasicSR."""
+"""Self-similarity loss (SSL) as a module, for any training program; `ssl_loss.py` registers it with BasicSR."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from metaf2n_arch.functional.self_similarity.criterion import REDUCTIONS, criter
 from metaf2n_arch.functional.self_similarity.geometry import Geometry, require_scale
 from metaf2n_arch.utils.checks import DataError, OptionError, require_choice, require_number
 
-# How far outside [0, 1] values may lie: resampling and sharpening overshoot by less, other scales go further.
+# Distance from [0, 1] that values may have: resampling and sharpening overshoot less, other scales (0 to 255) more.
 SLACK = 0.5
 
 
 class SSLLoss(nn.Module):
-    """Compares how similar each edge pixel's patch is to its neighbours' in the restored and in the true image.
+    """Self-similarity loss (Chen et al., "SSL", ACM MM 2024, arXiv 2408.05713, eq. 3-7).
+
+    For each edge pixel p, S̄ says how similar its patch is to the patches around it. The loss compares S̄ of the restored
+    image (SR) with S̄ of the true image (HR), see `metaf2n_arch.functional.self_similarity`:
 
     L = loss_weight · 1/M Σ_p 1/K² Σ_q [KL(S̄_HR ‖ S̄_SR) + λ |S̄_SR - S̄_HR|], over the M edge pixels p of the batch and
-    the K² pixels q round each (arXiv 2408.05713, eq. 3-7; see `metaf2n_arch.functional.self_similarity`).
-    ``reduction='window'`` leaves 1/K² out: ‖S̄_SR - S̄_HR‖₁ is then a norm, and a weight of 0.05 gives about half of
-    L1's gradient on photographs. With ``'mean'``, the authors' program, 0.05 gives 0.1 % of it, and their 1000 on every
-    third diagonal, with both terms, 20 to 90 times L1's.
+    the K² pixels q around each. ``reduction='window'`` omits 1/K²: ‖S̄_SR - S̄_HR‖₁ is then a norm, and a weight of 0.05
+    gives about half of L1's gradient on photographs. With ``'mean'``, the authors' program, 0.05 gives 0.1 % of L1's
+    gradient; the authors' settings, a weight of 1000 with `mask_stride` 3 and both terms, give 20 to 90 times as much.
 
-    The edge pixels are those of the target: the Laplacian of its 8-bit luminance exceeds `mask_threshold`; a mask made
-    beforehand can be given instead. Differences from the authors' program: `border='image'` reads patches from the
-    whole padded image as the paper's equation says (`'window'` is their program's reading), and the default compares
+    The edge pixels are those of the target, where the Laplacian of its 8-bit luminance exceeds `mask_threshold`; a
+    precomputed mask can be given instead. Differences from the authors' program: ``border='image'`` reads patches from
+    the whole padded image as the paper's equation says (``'window'`` is their program's way), and the default compares
     with L1 alone.
 
-    It needs nothing of BasicSR, and works with `torch.func` and ``torch.compile(fullgraph=True)``. In neosr: register
+    It does not import BasicSR, and works with `torch.func` and ``torch.compile(fullgraph=True)``. In neosr: register
     it with ``neosr.utils.registry.LOSS_REGISTRY`` and name it in a loss block. traiNNer-redux's trainer multiplies
-    a loss by its `loss_weight` itself, so ours would count squared; register a subclass there whose `forward` returns
-    ``super().forward(pred, target) / self.loss_weight``.
+    each loss by its `loss_weight`, so that the weight would count twice; register a subclass there whose `forward`
+    returns ``super().forward(pred, target) / self.loss_weight``.
 
     Args:
         loss_weight: weight of the whole loss.
@@ -44,12 +46,12 @@ class SSLLoss(nn.Module):
         patch_size: P, odd.
         h: scale of the squared distance.
         mask_threshold: 8-bit Laplacian response that an edge pixel must exceed.
-        mask_stride: of each stride × stride block only the diagonal is compared, whoever made the mask.
+        mask_stride: of each stride × stride block only the diagonal is compared, also with a given mask.
         border: 'image' | 'window'.
         reduction: 'mean' | 'window', over the pixels of a search window.
 
     Raises:
-        OptionError: an option out of its range, before any training starts.
+        OptionError: an option is out of its range; raised when the loss is constructed.
 
     >>> import torch
     >>> SSLLoss()(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)).item()
@@ -107,8 +109,8 @@ class SSLLoss(nn.Module):
 
         Raises:
             ValueError: shapes that differ, a non-floating dtype, or images too small for the search window.
-            DataError: true images that are not in [0, 1]. On a GPU only the first batch is looked at, for which the
-                host must wait.
+            DataError: true images that are not in [0, 1]. On a GPU only the first batch is checked, because the check
+                makes the host wait for the device.
         """
         if not torch.compiler.is_compiling():
             self._check_values(pred, target)
@@ -127,7 +129,7 @@ class SSLLoss(nn.Module):
         return self.loss_weight * loss
 
     def shares(self, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Returns what each image's loss weighs in the batch's, (B,): its part of all pixels compared."""
+        """Returns the weight of each image's loss in the loss of the batch, (B,): its share of all compared pixels."""
         counts = self._pixels(target, mask).flatten(1).sum(1)
         return (counts / counts.sum().clamp_min(1)).to(target.dtype)
 
@@ -137,24 +139,24 @@ class SSLLoss(nn.Module):
         return thin_mask(mask != 0, self.mask_stride)
 
     def _check_values(self, pred: Tensor, target: Tensor) -> None:
-        """Looks whether images are on the scale that `h` and the mask are made for; far beyond it gradients are 0."""
+        """Checks that images are on the scale [0, 1] that `h` and the mask assume; far outside it gradients are 0."""
         if self._checked and target.device.type != 'cpu':
             return
         low, high = _range(target)
         if low < -SLACK or high > 1 + SLACK:
-            remedy = 'divide by 255' if high > 2 and low >= 0 else 'bring them there before the loss'
-            raise DataError(f'SSLLoss: target reaches from {low:.3g} to {high:.3g}, expected [0, 1]; {remedy}.')
+            remedy = 'divide by 255' if high > 2 and low >= 0 else 'scale images to it before the loss'
+            raise DataError(f'SSLLoss: target has values from {low:.3g} to {high:.3g}, expected [0, 1]; {remedy}.')
         low, high = _range(pred)
         if not self._checked and (low < -SLACK or high > 1 + SLACK):
             warnings.warn(
-                f'SSLLoss: pred reaches from {low:.3g} to {high:.3g}, expected [0, 1]; far outside, patches are unlike '
-                'one another wherever they lie, and the gradient is 0. Clamp the output, or look at its scale.',
+                f'SSLLoss: pred has values from {low:.3g} to {high:.3g}, expected [0, 1]. Far outside this range no '
+                'two patches are similar, and the gradient is 0. Clamp the output, or check its scale.',
                 stacklevel=3,
             )
         if not self._checked and target.dtype == torch.float64:
             warnings.warn(
-                'SSLLoss: float64 images take twice the time of float32 ones, and on a CPU their first call ever '
-                'compiles for half a minute; convert them with .float() unless you need the digits.',
+                'SSLLoss: float64 images take twice the time of float32, and the very first call on a CPU compiles for '
+                'half a minute. Convert them with .float() unless you need float64 precision.',
                 stacklevel=3,
             )
         self._checked = True
@@ -165,7 +167,7 @@ class SSLLoss(nn.Module):
 
 
 def _range(image: Tensor) -> tuple[float, float]:
-    """Smallest and largest value; an image that cannot be read, inside `torch.func.vmap`, counts as in range."""
+    """Smallest and largest value; 0, which is in range, for an image that cannot be read inside `torch.func.vmap`."""
     if not image.is_floating_point() or image.numel() == 0:
         return 0.0, 0.0
     low, high = image.detach().aminmax()

@@ -1,4 +1,4 @@
-"""The spectral loss: one-dimensional power spectra compared by binary cross entropy."""
+"""Spectral loss: one-dimensional power spectra compared by binary cross entropy."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class SpectralLoss(nn.Module):
 
     Args:
         loss_weight: factor of the result.
-        scale: ``power``, the paper's, or ``log``, the authors' program: log-moduli, moved and scaled to [0, 1].
+        scale: ``power`` (the paper), or ``log`` (the authors' program): logarithms of moduli, scaled to [0, 1].
 
     Forward: `pred` x and `target` y, (B, 3 or 1, H, W), RGB in [0, 1], any size from 2x2 → scalar, mean over the batch.
 
-    Differences: rings go up to the highest frequency of the axes, without the corners; the target is the paired image,
-    not the mean of all real images; the authors' program computes its spectra outside the graph, so that nothing is
-    trained by them, here they are differentiated.
+    Differences: rings go up to the highest frequency of the axes, without the corners. The target is the paired image,
+    not the mean of all real images. The authors' program computes its spectra outside the graph, so that they train
+    nothing; here they are differentiated.
 
     Raises:
-        OptionError: for another scale.
-        ValueError: for images of another kind, or of two shapes.
+        OptionError: for an unknown scale.
+        ValueError: for images that are not floating-point (B, 1 or 3, H, W), or that differ in shape.
 
     >>> import torch
     >>> x = torch.rand(1, 3, 16, 16)
-    >>> bool(SpectralLoss()(x / 2, x) == SpectralLoss()(x, x))  # the brightness does not matter
+    >>> bool(SpectralLoss()(x / 2, x) == SpectralLoss()(x, x))  # brightness does not matter
     True
     """
 

@@ -1,4 +1,4 @@
-"""The registered shell of the self-similarity loss, which itself needs nothing of BasicSR."""
+"""SSLLoss registered with BasicSR; the loss itself, in `self_similarity.py`, does not import BasicSR."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The list of losses a training file names, as one object: every term built, fed and logged the same way.
+"""Loss terms: the list ``train.losses`` of an option file as one object, which builds, calls and logs all losses alike.
 
-A model hands over what it has (the output, the targets, confidence maps, a critic); each loss says with its class
-attribute `inputs` what it eats. Adding a loss is therefore one new file and one line of YAML.
+A model passes all that it has (the output, the targets, confidence maps, a critic). The class attribute `inputs` of a
+loss names the inputs that the loss takes. So a new loss needs one new file and one line of YAML.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from metaf2n_arch.utils.registries import PREFIX, cannot_be_built
 Critic = Callable[[Tensor], Tensor]
 Values = dict[str, Tensor]
 Data = Mapping[str, Tensor | None]
-# What the loss of one image alone weighs in a batch's loss, for each term that counts there.
+# For each active term, the weight of one image's loss in the loss of its batch.
 Shares = Mapping[str, float | Tensor]
 
 _ADVERSARIAL_OF_HOST = ('GANLoss', 'MultiScaleGANLoss')
@@ -34,9 +34,9 @@ class TermOptions(Strict):
     """Keys of a list entry that belong to the list itself; all others go to the loss's constructor."""
 
     name: str
-    """How the term is logged, ``l_g_<name>``; by default its type in lower case without ``loss``."""
+    """Name of the term in the log, ``l_g_<name>``; by default its type in lower case without ``loss``."""
     target: Literal['gt', 'gt_usm'] = 'gt'
-    """What the output is compared with: ``gt``, or ``gt_usm``, the target after unsharp masking (Real-ESRGAN's)."""
+    """Target to compare the output with: ``gt``, or ``gt_usm``, the target after unsharp masking (Real-ESRGAN)."""
     start_iter: int = Field(0, ge=0)
     """First iteration at which the term counts; before it, the term is not computed."""
 
@@ -62,13 +62,13 @@ class Term:
         return getattr(self.loss, 'inputs', ('pred', 'target'))
 
     def shares(self, data: Data) -> list[float] | Tensor | None:
-        """What each image's loss weighs in the batch's; None if the batch's loss is no sum over its images."""
+        """Weight of each image's loss in the loss of the batch; None if that is no sum over images."""
         target = data[self.options.target]
         assert target is not None
         if not self.adversarial and 'pred' not in self.inputs:
-            return [1.0] + [0.0] * (len(target) - 1)  # counts once, whatever the images are
+            return [1.0] + [0.0] * (len(target) - 1)  # does not depend on the images, so it counts once
         if not self.adversarial and 'confidence' in self.inputs:
-            return None  # the maps belong to other images
+            return None  # the confidence maps belong to other images than these
         if hasattr(self.loss, 'shares'):
             return self.loss.shares(target, data.get('mask'))
         return [1 / len(target)] * len(target) if is_mean_over_images(self.loss) else None
@@ -82,8 +82,8 @@ class LossTerms(nn.Module):
         where: key path of the list, for messages.
 
     Raises:
-        OptionError: for an entry without a type, a bad target, arguments that a loss does not take, or two terms of
-            one name.
+        OptionError: for an empty list, an entry without a type, an unknown target, arguments that a loss does not
+            accept, or two terms with the same name.
     """
 
     def __init__(self, entries: Sequence[Mapping[str, Any]], where: str = 'train.losses') -> None:
@@ -95,7 +95,9 @@ class LossTerms(nn.Module):
         for number, entry in enumerate(entries):
             options = TermOptions.parse(entry, f'{where}.{number}')
             if options.name in {term.options.name for term in self.terms}:
-                raise OptionError(f'{where}.{number}: a second term named {options.name!r}; give one of them a `name`.')
+                raise OptionError(
+                    f'{where}.{number}: another term already has the name {options.name!r}; give one of them a `name`.'
+                )
             loss = _built(entry, f'{where}.{number}')
             if entry['type'] in _ADVERSARIAL_OF_HOST:
                 loss = as_adversarial(loss)
@@ -109,28 +111,28 @@ class LossTerms(nn.Module):
 
     @property
     def needs_usm(self) -> bool:
-        """Whether any term compares with the sharpened target."""
+        """Whether any term compares the output with the sharpened target."""
         return any(term.options.target == 'gt_usm' for term in self.terms)
 
     def needs(self, name: str) -> bool:
-        """Whether any term eats `name`, for example ``confidence``."""
+        """Whether any term has the input `name`, for example ``confidence``."""
         return any(name in term.inputs for term in self.terms if not term.adversarial)
 
     def shares(self, data: Data, current_iter: int | None = None) -> list[Shares] | None:
-        """How the loss of a batch is a sum over its images: Σ_i Σ_t s_it L_t(image i).
+        """Returns the weights s by which the loss of a batch is a sum over its images, Σ_i Σ_t s_it L_t(image i).
 
         Args:
             data: as for `generator`, of the whole batch.
             current_iter: iteration, as for `generator`.
 
         Returns:
-            s_i for each image, to be given to `generator` and `discriminator` with that image alone; None if a term
-            compares images with each other, as the relativistic means do.
+            s_i for each image; pass it to `generator` and `discriminator` with that image alone. None if a term
+            compares images with each other, as relativistic losses do.
         """
         found = {term.options.name: term.shares(data) for term in self._active(current_iter)}
         if any(shares is None for shares in found.values()):
             return None
-        number = len(data['gt'])  # type: ignore[arg-type]  # there is a target wherever there is a loss
+        number = len(data['gt'])  # type: ignore[arg-type]  # not None: every loss has a target
         return [{name: shares[i] for name, shares in found.items() if shares is not None} for i in range(number)]
 
     def generator(
@@ -142,15 +144,18 @@ class LossTerms(nn.Module):
         shares: Shares | None = None,
         influence: GradientShares | None = None,
     ) -> tuple[Tensor, Values]:
-        """Returns the generator's total loss and each term's (weighted, detached) share of it.
+        """Returns the generator's total loss, and the weighted, detached value ``l_g_<name>`` of each term.
 
         Args:
             pred: the generator's output, (B, 3, H, W) RGB in [0, 1].
-            data: ``gt`` of the same shape; ``gt_usm``, ``lq``, ``confidence``, ``mask`` where there are.
-            critic: image -> logits, for the adversarial terms.
-            current_iter: iteration, for terms with a `start_iter`; `None` counts every term.
-            shares: what each term is multiplied with; one entry of what the method `shares` returns.
-            influence: is told each term's gradient with respect to the output, if given.
+            data: ``gt`` of the same shape; ``gt_usm``, ``lq``, ``confidence``, ``mask`` if a term needs them.
+            critic: images -> logits, for the adversarial terms.
+            current_iter: iteration, for terms with a `start_iter`; with `None` every term is active.
+            shares: a factor for each term: one entry of the list that the method `shares` returns.
+            influence: collects each term's gradient with respect to the output, if given.
+
+        Raises:
+            OptionError: a term is adversarial, and there is no critic.
         """
         total = pred.new_zeros(())
         values: Values = {}
@@ -170,7 +175,10 @@ class LossTerms(nn.Module):
         current_iter: int | None = None,
         shares: Shares | None = None,
     ) -> tuple[Tensor, Values]:
-        """Returns the discriminator's total loss over all adversarial terms, and each term's share of it."""
+        """Returns the discriminator's total loss over all adversarial terms, and each term's value ``l_d_<name>``.
+
+        Arguments as in `generator`.
+        """
         total = pred.new_zeros(())
         values: Values = {}
         for term, share in self._weighed(current_iter, shares):
@@ -184,7 +192,7 @@ class LossTerms(nn.Module):
         return total, values
 
     def _weighed(self, current_iter: int | None, shares: Shares | None) -> list[tuple[Term, float | Tensor]]:
-        """The terms that count, each with its share."""
+        """The active terms, each with its factor; terms with factor 0 are left out."""
         pairs = [(t, 1.0 if shares is None else shares[t.options.name]) for t in self._active(current_iter)]
         return [(term, share) for term, share in pairs if isinstance(share, Tensor) or share != 0]
 
@@ -196,7 +204,7 @@ class LossTerms(nn.Module):
         target = data[term.options.target]
         if term.adversarial:
             if critic is None:
-                raise OptionError(f'loss {term.options.name!r} is adversarial and needs a `network_d`.')
+                raise OptionError(f'loss {term.options.name!r} needs a discriminator; add `network_d`.')
             return term.loss.generator(critic, pred, target)
         named = {**data, 'pred': pred, 'target': target}
         value = term.loss(*(named.get(name) for name in term.inputs))
@@ -207,7 +215,7 @@ class LossTerms(nn.Module):
 
 
 def _built(entry: Mapping[str, Any], where: str) -> nn.Module:
-    """The loss of one entry; whatever it makes of wrong arguments is one line that names the place."""
+    """Builds the loss of one entry; any error because of its arguments becomes one line that names the place."""
     arguments = {k: v for k, v in entry.items() if k not in TermOptions.model_fields}
     try:
         return build_loss(arguments)
@@ -215,7 +223,7 @@ def _built(entry: Mapping[str, Any], where: str) -> nn.Module:
         raise
     except OptionError as error:
         raise OptionError(f'{where}: {error}') from None
-    except Exception as error:  # each loss fails in its own way on values that are none of its own
+    except Exception as error:  # a loss of any package may raise any exception for wrong arguments
         kind = arguments.pop('type')
         raise OptionError(f'{where}: {cannot_be_built(kind, arguments, error)}') from None
 

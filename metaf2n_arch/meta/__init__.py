@@ -1,4 +1,4 @@
-"""Floor 1: the inner loop and the exact gradient through it. Parameters in, parameters out."""
+"""Meta-learning (floor 1): the inner loop and the exact gradient through it, as functions of parameters."""
 
 from metaf2n_arch.meta.inner import Adaptation, adapt
 from metaf2n_arch.meta.outer import MODES, MetaGradient, meta_gradient

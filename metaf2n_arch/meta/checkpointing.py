@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def outermost(net: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Returns the named modules of `net` that lie in no other named one."""
+    """Returns the named modules of `net` that lie in no other named module."""
     chosen = set(names)
     parents = {name: [name[:i] for i, letter in enumerate(name) if letter == '.'] for name in names}
     return [net.get_submodule(name) for name in names if not chosen.intersection(parents[name])]
@@ -21,13 +21,13 @@ def outermost(net: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
 @contextmanager
 def checkpointed(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Lets each module forget its activations and compute them again on the way back, for forwards in the block.
+    """Inside the block, a forward of each module does not keep its activations; the backward computes them again.
 
-    The parameters in place at the forward are handed to the checkpoint explicitly. Without that, the second
-    computation, long after `functional_call` has put the network's own parameters back, would use the wrong ones.
+    The parameters of the forward are passed to the checkpoint explicitly. Otherwise the second computation would use
+    the wrong ones: by then `functional_call` has restored the network's own parameters.
     """
     for module in modules:
-        module.__dict__['forward'] = _forgetful(copy.copy(module))
+        module.__dict__['forward'] = _recomputing_forward(copy.copy(module))
     try:
         yield
     finally:
@@ -35,8 +35,8 @@ def checkpointed(modules: Sequence[nn.Module]) -> Iterator[None]:
             del module.__dict__['forward']
 
 
-def _forgetful(plain: nn.Module) -> Callable[..., Any]:
-    """A forward of `plain`, a shallow copy that keeps the class's own forward, behind a checkpoint."""
+def _recomputing_forward(plain: nn.Module) -> Callable[..., Any]:
+    """The forward of `plain`, a shallow copy with the class's own forward, inside a checkpoint."""
 
     def run(tensors: dict[str, Tensor], *inputs: Any) -> Any:
         return torch.func.functional_call(plain, tensors, inputs)

@@ -1,7 +1,7 @@
-"""Concatenations that a backward pass makes again from their parts instead of keeping them.
+"""Concatenations that a backward pass makes again from their parts, so that they are not kept in memory.
 
-A dense block concatenates its input with what it has made so far before each convolution, so that autograd keeps the
-same numbers several times over: 640 channels where 192 differ, in RRDBNet. The parts are kept anyway.
+Before each convolution a dense block concatenates its input with all its earlier outputs. Autograd keeps each of these
+concatenations: 640 channels in RRDBNet, of which 192 differ. The parts are kept anyway.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def saved_in_parts() -> Iterator[None]:
     """Lets autograd save the result of `torch.cat` as its parts, for all graphs made inside the block.
 
     The values and gradients are bitwise the same; each use of a saved concatenation costs one copy. Backward passes
-    that make a graph of their own (``create_graph=True``) belong inside the block as well, others need not be.
+    that make a graph (``create_graph=True``) belong inside the block as well, others may run outside.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> with saved_in_parts():
@@ -38,9 +38,9 @@ def saved_in_parts() -> Iterator[None]:
 
 
 class _Saved(NamedTuple):
-    """What is kept: one tensor, or the parts of a concatenation; outside any graph, with the versions they had.
+    """A saved tensor, or the saved parts of a concatenation; outside any graph, with their versions.
 
-    Autograd's own check of versions passes by what hooks have packed.
+    Autograd does not check the versions of tensors that hooks have packed, so `restore` does.
     """
 
     tensors: tuple[Tensor, ...]
@@ -50,29 +50,29 @@ class _Saved(NamedTuple):
     def restore(self) -> Tensor:
         if tuple(t._version for t in self.tensors) != self.versions:
             raise RuntimeError(
-                'One of the tensors a gradient needs was changed in place after it was used. A part of a concatenation '
-                'may not be, inside saved_in_parts(); a network that does so must be called outside it.'
+                'A tensor that a gradient needs was changed in place after it was used. Inside saved_in_parts() no '
+                'part of a concatenation may be changed; call a network that does so outside saved_in_parts().'
             )
         return self.tensors[0] if self.dim is None else torch.cat(self.tensors, self.dim)
 
 
 class _Known:
-    """The concatenations alive: whose storage it is, how it is read, and what it was made from."""
+    """The concatenations in memory, by their storage: how the storage is read, and the parts."""
 
     def __init__(self) -> None:
         self.entries: dict[int, tuple[StorageWeakRef, tuple[Any, ...], _Saved]] = {}
 
     def add(self, whole: Tensor, parts: _Saved) -> None:
-        # An entry keeps its parts alive; those whose whole is gone go first, so that few are there at any time.
+        # An entry keeps its parts in memory, so entries whose concatenation is freed are removed first.
         self.entries = {key: entry for key, entry in self.entries.items() if not entry[0].expired()}
         storage = whole.untyped_storage()
-        # While the weak reference is held, no other storage is given this address.
+        # While the weak reference is held, no other storage gets this address.
         self.entries[storage._cdata] = StorageWeakRef(storage), _reading(whole), parts
 
     def pack(self, tensor: Tensor) -> _Saved:
         entry = self.entries.get(tensor.untyped_storage()._cdata) if self.entries else None
         if entry is None or _reading(tensor) != entry[1]:
-            # Detached: the output of a node, kept with its graph, would keep that node, and it its output, for ever.
+            # Detached: else the output would keep its graph, and the graph the output; neither would be freed.
             return _Saved((tensor.detach(),), (tensor._version,))
         return entry[2]
 
@@ -87,13 +87,13 @@ class _Known:
 
 
 def _reading(tensor: Tensor) -> tuple[Any, ...]:
-    """What tells a tensor from the other views of its storage, and from itself before a change in place."""
+    """The properties by which a tensor differs from other views of its storage, and from itself before a change."""
     place = tensor.shape, tensor.stride(), tensor.storage_offset()
     return *place, tensor.dtype, tensor.is_conj(), tensor.is_neg(), tensor._version
 
 
 class _Watch(TorchFunctionMode):
-    """Tells `_Known` of every concatenation."""
+    """Adds every concatenation to `_Known`."""
 
     def __init__(self, known: _Known) -> None:
         super().__init__()
@@ -118,5 +118,5 @@ class _Watch(TorchFunctionMode):
 def _arguments(
     tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None
 ) -> tuple[Sequence[Tensor], int | None]:
-    """The parts and the dimension of a call of `torch.cat`; no dimension where the result has another owner."""
+    """The parts and the dimension of a call of `torch.cat`; None as dimension if it writes into `out`."""
     return tensors, None if out is not None else dim if axis is None else axis

@@ -1,4 +1,4 @@
-"""Second derivatives of the inner loss contracted with a vector, from a graph of the inner loss alone."""
+"""Second derivatives of the inner loss, contracted with a vector, from a graph of the inner loss alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StepGraph:
     def contracted(
         self, vector: Params, wanted_theta: Sequence[str], wanted_phi: Sequence[str]
     ) -> tuple[Params, Params]:
-        """Gives what `contracted_curvature` gives, and frees the graphs as it goes."""
+        """Returns the same as `contracted_curvature`; frees each graph after its use."""
         by_theta, by_phi = Params(), Params()
         while self.terms:
             at, at_phi, gradient = self.terms.pop()
@@ -55,13 +55,13 @@ def contracted_curvature(
 
     The scalar is the derivative of L along v. ``forward`` carries that derivative along with the loss (forward mode)
     and differentiates it once: about a fifth less work than ``reverse``, which differentiates the loss twice; both are
-    exact. ``auto`` goes forward and takes the other route, with a warning, where an operation knows no forward
-    derivative, or none that can be differentiated (attention, layer and batch normalisation, checkpointed blocks).
+    exact. ``auto`` tries ``forward``. If an operation has no forward derivative, or none that can be differentiated
+    (attention, layer and batch normalisation, checkpointed blocks), it warns and takes ``reverse``.
 
     Args:
-        terms: the terms of the loss; one graph at a time is alive.
-        theta: all parameters, at the point of interest.
-        phi: the other arguments.
+        terms: the terms of the loss; one graph at a time is in memory.
+        theta: all parameters, at the point where the derivative is taken.
+        phi: the other arguments of the loss.
         vector: v, by name; the directions not named are zero.
         wanted_theta: names of `theta` to differentiate by: gives ``(d2L / dtheta dtheta_name) v``.
         wanted_phi: names of `phi` to differentiate by: the mixed derivative contracted with v.
@@ -71,7 +71,7 @@ def contracted_curvature(
         The two sets of derivatives by name.
 
     Raises:
-        RuntimeError: ``forward`` is asked for, and an operation forbids it.
+        RuntimeError: the route is ``forward``, and an operation does not allow it.
 
     >>> square, at, along = (lambda theta, phi: theta['w'] ** 3), {'w': torch.tensor(2.0)}, {'w': torch.tensor(10.0)}
     >>> contracted_curvature([square], at, {}, along, ['w'], [])[0]
@@ -106,13 +106,16 @@ def _of_term(
         if draws is None:
             raise
         reason = str(error).splitlines()[0]
-        warnings.warn(f"No forward derivative ({reason}); curvature='reverse' saves this attempt.", stacklevel=2)
+        warnings.warn(
+            f"No forward derivative ({reason}): reverse mode is used. Set curvature='reverse' to save this attempt.",
+            stacklevel=2,
+        )
     with draws.again():
         return _of_term(term, theta, phi, vector, wanted_theta, wanted_phi, 'reverse')
 
 
 def _directional_forward(term: InnerLoss, theta: Params, phi: Params, vector: Params) -> Tensor:
-    """The derivative of the loss along v, carried along with the loss itself."""
+    """The derivative of the loss along v, computed together with the loss (forward mode)."""
     with forward_ad.dual_level():
         dual = {name: forward_ad.make_dual(theta[name], v) for name, v in vector.items()}
         loss = term({**theta, **dual}, phi)
@@ -124,7 +127,8 @@ def _directional_forward(term: InnerLoss, theta: Params, phi: Params, vector: Pa
 def _refuse_normalisation(loss: Tensor) -> None:
     """Raises `RuntimeError` if the loss goes through batch, instance or layer normalisation by its own statistics.
 
-    Their forward derivative is right, but autograd takes the mean and variance in it for constants, without a word.
+    Their forward derivative is right, but its own derivative is wrong: autograd treats the mean and the variance in it
+    as constants, and does not say so.
     """
     waiting, seen = [loss.grad_fn], set()
     while waiting:
@@ -135,7 +139,7 @@ def _refuse_normalisation(loss: Tensor) -> None:
         kind = node.name()
         if ('BatchNorm' in kind and getattr(node, '_saved_training', True)) or 'LayerNorm' in kind:
             raise RuntimeError(
-                f"autograd cannot differentiate that of {kind.removesuffix('Backward0')}: take 'reverse'"
+                f"the forward derivative of {kind.removesuffix('Backward0')} cannot be differentiated; use 'reverse'"
             )
         waiting.extend(following for following, _ in node.next_functions)
 

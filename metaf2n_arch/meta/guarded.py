@@ -4,11 +4,12 @@ A step on the faces of a photo can move its tones, or detail elsewhere, for the 
 see that. So each step size is tried on
 
 - *held-out* patches of the same faces, which took no part in the step: their loss must fall, and
-- *probes*, patches from all over the photo: their tones must not move away from those of the photo (`drift`), which
-  needs no truth.
+- *probes*, patches from all over the photo: their tones must not move away from those of the photo (`drift`). This
+  needs no ground truth.
 
-The step size that lowers the held-out loss most is taken; none, where none does both. Probes cost most, so they are
-asked last: about the best step size first, and about the others only where it is refused.
+The step size that lowers the held-out loss most is taken. If no step size meets both conditions, no step is taken.
+Probes cost most time. So they are computed last: for the best step size first, for the next one only if that is
+rejected.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ FRACTIONS = (1.0, 0.3, 0.1)
 """Step sizes that are tried, as fractions of the first."""
 
 PAPER_LR = 1e-2
-"""Step size of the paper, and the largest that is tried with weights that do not say with which they were trained."""
+"""Step size of the paper; the largest that is tried if the weights do not record the `inner_lr` of their training."""
 
 PROBE = 32
 """Side of a probe in low-quality pixels."""
@@ -54,16 +55,16 @@ Finish = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Guard:
-    """What a step is tried with.
+    """Settings and probes of a guarded step.
 
     Attributes:
-        probes: patches from all over the photo, (N, 3, h, w) RGB in [0, 1]; None: no drift is looked at.
-        drift: (outputs, probes) -> (N,), how far tones are off.
-        finish: (output, its patch) -> what becomes of an output afterwards, such as a colour fix.
-        inside: whether `finish` was part of the generator in training, so that the step sees its output, too.
-        fractions: of the step size that are tried.
-        force: keep the first of them whatever the patches say, as long as it is finite.
-        before: the probes' outputs before any step, where they are known.
+        probes: patches from all over the photo, (N, 3, h, w) RGB in [0, 1]; None: drift is not checked.
+        drift: (outputs, probes) -> (N,), the distance of their tones.
+        finish: (output, its patch) -> the finished output: processing behind the generator, such as a colour fix.
+        inside: whether `finish` was part of the generator in training, so that the step is taken through it, too.
+        fractions: fractions of the step size that are tried.
+        force: keep the first fraction even if it gains nothing, as long as its loss is finite.
+        before: the probes' outputs before any step; None computes them.
     """
 
     probes: Tensor | None
@@ -77,7 +78,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one step size came to on held-out patches."""
+    """The result of one step size on the held-out patches."""
 
     fraction: float
     params: Params
@@ -90,7 +91,7 @@ class Trial:
 
 
 def spread(patches: int, faces: int, most: int = MOST_PATCHES) -> list[int]:
-    """Patches of each face: `patches` each, at most `most` in all, at least one for each of the first `most` faces.
+    """Numbers of patches of the faces: `patches` each, at most `most` in all, at least one for the first `most` faces.
 
     >>> spread(16, 1), spread(16, 3), sum(spread(16, 40))
     ([16], [11, 11, 10], 32)
@@ -101,7 +102,7 @@ def spread(patches: int, faces: int, most: int = MOST_PATCHES) -> list[int]:
 
 
 def spread_patches(faces: Sequence[Pair], patches: int, size: int, rng: np.random.Generator, most: int) -> Pair | None:
-    """`random_patches` with at most `most` in all, spread over the faces; small faces are left out of the count."""
+    """`random_patches` with at most `most` in all, spread over the faces that are not smaller than a patch."""
     large = [pair for pair in faces if min(pair[0].shape[-2:]) >= size]
     if not large:
         return random_patches(faces, patches, size, rng)
@@ -133,10 +134,10 @@ def adapt_guarded(
     Args:
         net, mask, faces, rng, patches, lq_patch_size, inner_lr, inner_steps, adapt_only: see `adapt_to_faces`;
             `inner_lr` is the largest step size that is tried.
-        guard: what it is tried with.
+        guard: settings and probes.
 
     Returns:
-        The adaptation, whose `kept` says whether it is to be used and whose `reason` why not; None without faces.
+        The adaptation: `kept` says whether to use it, `reason` why not. None without faces.
     """
     support = spread_patches(faces, patches, lq_patch_size, rng, MOST_PATCHES)
     if support is None:
@@ -169,7 +170,10 @@ def adapt_guarded(
 
 
 def chosen(trials: Sequence[Trial], keeps_tones: Callable[[Trial], bool], force: bool) -> FaceAdaptation:
-    """The best of the trials that keeps the photo's tones; one that is not to be kept, where none does."""
+    """Returns the trial that gains most and keeps the photo's tones; without one, a trial whose `kept` is False.
+
+    `force` keeps the first trial then, if its loss is finite.
+    """
     gaining = sorted((trial for trial in trials if trial.gains), key=lambda trial: -trial.gain.loss)
     for trial in gaining:
         if keeps_tones(trial):
@@ -177,7 +181,7 @@ def chosen(trials: Sequence[Trial], keeps_tones: Callable[[Trial], bool], force:
     first = trials[0]
     finite = [trial for trial in trials if trial.gain.finite]
     if not finite:
-        return FaceAdaptation(first.params, first.gain, first.fraction, False, 'the step size is far too large')
+        return FaceAdaptation(first.params, first.gain, first.fraction, False, 'the loss diverged: lower inner_lr')
     if force and first.gain.finite:
         return FaceAdaptation(first.params, first.gain, first.fraction)
     best = max(finite, key=lambda trial: trial.gain.loss)
@@ -186,13 +190,13 @@ def chosen(trials: Sequence[Trial], keeps_tones: Callable[[Trial], bool], force:
 
 
 class Judge:
-    """Held-out patches and probes before any step, and trials of steps on them."""
+    """Measures steps on the held-out patches and on the probes, against their values before any step."""
 
     def __init__(self, generate: Callable[[Params, Tensor], Tensor], held: Pair, weight: Tensor, guard: Guard) -> None:
         self.generate, self.guard = generate, guard
         self.lq, hq = held
         self.weight = weight
-        # What a colour fix takes out of the result cannot be won or lost on the faces either.
+        # The colour fix changes the result, so held-out faces are compared behind it as well.
         self.hq = guard.finish(hq, self.lq).clamp(0, 1)
         self.loss_before, self.psnr_before = self._measure({})
 
@@ -202,7 +206,7 @@ class Judge:
         return Trial(fraction, params, Gain(self.loss_before, loss, self.psnr_before, decibels))
 
     def keeps_tones(self, trial: Trial) -> bool:
-        """Whether the drift of the probes does not grow by a step; true where there are none."""
+        """Whether the drift of the probes grows by `DRIFT_GROWTH` at most; True without probes."""
         if self.guard.probes is None:
             return True
         return self.drift(trial.params) <= self.drift_before * (1 + DRIFT_GROWTH) + 1e-4
@@ -214,7 +218,7 @@ class Judge:
 
     @torch.no_grad()
     def drift(self, params: Params, output: Tensor | None = None) -> float:
-        """Mean drift of the probes, or of their `output` where it is known; infinite if there is no number."""
+        """Mean drift of the probes with `params`, or of their `output` if given; infinite if it is not finite."""
         assert self.guard.probes is not None
         output = self.generate(params, self.guard.probes) if output is None else output
         found = float(self.guard.drift(output.clamp(0, 1), self.guard.probes).mean())

@@ -1,4 +1,4 @@
-"""The inner loop: gradient steps on a copy of the parameters."""
+"""Inner loop: gradient steps on a copy of the parameters."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from metaf2n_arch.meta.replay import Draws
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What the inner loop leaves behind; no tensor of it belongs to a graph, but for `last_graph`.
+    """The result of the inner loop; none of its tensors belongs to a graph, except those of `last_graph`.
 
     Attributes:
-        fast_params: all parameters after the last step; those not adapted are the tensors that were given.
+        fast_params: all parameters after the last step; those not adapted are the given tensors.
         inner_losses: the inner loss before each step.
-        trajectory: the adapted parameters before each step (the first entry shares storage with what was given).
-        gradients: the inner gradient of each step, if it was asked to be kept.
+        trajectory: the adapted parameters before each step (the first entry shares storage with the given tensors).
+        gradients: the inner gradient of each step, with `keep_gradients`.
         draws: the random state before each step, so that a step's loss can be evaluated again.
-        last_graph: the graph of the last step, if it was asked to be kept.
+        last_graph: the graph of the last step, with `keep_graph`.
     """
 
     fast_params: Params
@@ -47,7 +47,7 @@ class Adaptation:
 
     @property
     def finite(self) -> bool:
-        """Whether every inner loss was finite; reads values, hence waits for the device."""
+        """Whether every inner loss was finite; this reads values and so waits for the device."""
         return bool(torch.stack([loss.float() for loss in self.inner_losses]).isfinite().all())
 
 
@@ -64,13 +64,14 @@ def adapt(
 ) -> Adaptation:
     """Runs ``theta_{k+1} = theta_k - inner_lr * grad L_in(theta_k)`` (Finn et al. 2017, eq. 1).
 
-    Neither `theta` nor `phi` is changed and no graph outlives the call. Works under ``torch.no_grad()``.
+    Neither `theta` nor `phi` is changed. Without `keep_graph` no graph is left after the call. Works under
+    ``torch.no_grad()``.
 
     Args:
         theta: the network's parameters by name.
-        phi: what else the inner loss depends on (MaskNet's parameters, or the confidence map itself).
-        inner_loss: ``(theta, phi) -> scalar``, or a sequence of such whose sum is the loss: the graph of one term is
-            freed before the next is built, so that memory is that of the largest.
+        phi: other tensors that the inner loss depends on (MaskNet's parameters, or the confidence map itself).
+        inner_loss: ``(theta, phi) -> scalar``, or a sequence of terms whose sum is the loss. The graph of one term is
+            freed before the next is built, so that the largest one decides the memory needed.
         inner_lr: the inner rate, or one for each adapted tensor (any shape that broadcasts to the tensor's).
         inner_steps: number of steps, at least 1.
         adapt_only: names to adapt, see `select`; `None` for all.
@@ -78,7 +79,8 @@ def adapt(
         keep_graph: also returns the graph of the last step.
 
     Raises:
-        ValueError: a wrong name, a missing rate, or a loss that does not depend on the adapted parameters.
+        ValueError: an unknown name, a missing rate, fewer than 1 step, a loss that does not depend on the adapted
+            parameters, or a call inside ``torch.inference_mode()``.
 
     >>> result = adapt({'w': torch.tensor(3.0)}, {}, lambda theta, phi: theta['w'] ** 2 / 2, inner_lr=0.5)
     >>> result.fast_params['w'], result.inner_losses[0]
@@ -89,7 +91,7 @@ def adapt(
     if inner_steps < 1:
         raise ValueError(f'inner_steps is {inner_steps}, expected at least 1.')
     if torch.is_inference_mode_enabled():
-        raise ValueError('torch.inference_mode() forbids the gradients adaptation needs; use torch.no_grad() instead.')
+        raise ValueError('Adaptation needs gradients, so it cannot run in torch.inference_mode(); use torch.no_grad().')
     terms, current, phi = pieces(inner_loss), detached(theta), detached(phi)
     losses, trajectory, gradients, draws = [], [], [], []
     kept = StepGraph([]) if keep_graph else None
@@ -107,7 +109,7 @@ def adapt(
 def _inner_gradient(
     terms: Sequence[InnerLoss], theta: Params, phi: Params, names: Sequence[str], keep: StepGraph | None
 ) -> tuple[Tensor, Params]:
-    """Returns the sum of `terms` and its gradient by the named parameters; puts their graphs into `keep`, if given."""
+    """Returns the sum of `terms` and its gradient by the named parameters; adds their graphs to `keep`, if given."""
     total, gradient = None, Params()
     for term in terms:
         with torch.enable_grad():
@@ -115,7 +117,7 @@ def _inner_gradient(
             loss = term(at, at_phi)
             if not loss.requires_grad:
                 raise ValueError(
-                    'The inner loss does not depend on the adapted parameters, so there is no step to take.'
+                    'The inner loss does not depend on the adapted parameters; check the loss and adapt_only.'
                 )
             inputs = [at[name] for name in names]
             found = torch.autograd.grad(loss, inputs, create_graph=keep is not None, materialize_grads=True)

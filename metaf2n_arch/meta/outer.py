@@ -1,4 +1,4 @@
-"""The exact gradient of the outer loss through the inner loop, without a graph that spans both."""
+"""Meta-gradient: the exact gradient of the outer loss through the inner loop, without a graph over both."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class MetaGradient:
 
     @cached_property
     def finite(self) -> bool:
-        """Whether all losses and gradients are finite; evaluated when first asked, which waits for the device."""
+        """Whether all losses and gradients are finite; computed at the first access, which waits for the device."""
         tensors = [*self.theta.values(), *self.phi.values(), *(self.inner_lr or {}).values()]
         flags = [t.isfinite().all() for t in [*self.outer_losses, *self.inner_losses, *tensors]]
         return bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
@@ -82,29 +82,29 @@ def meta_gradient(
         dL/dphi = dL_out/dphi - sum_k (d2 L_in(theta_k) / dphi dtheta) a v_{k+1}
         dL/da_i = - sum_k <v_{k+1, i}, grad_i L_in(theta_k)>
 
-    The inner loop leaves only its parameters behind; each product with H is taken from a graph of one inner loss, so
+    Only the parameters of each inner step are kept. Each product with H is taken from a graph of one inner loss, so
     that memory does not grow with the number of steps.
 
     Args:
         theta: the network's parameters by name. Never changed.
-        phi: what else the losses depend on: MaskNet's parameters, or the confidence map itself (the caller then makes
-            the map once and pulls the gradient back through MaskNet).
-        inner_loss: ``(theta, phi) -> scalar``, or a sequence of such whose sum is the loss.
+        phi: other tensors that the losses depend on: MaskNet's parameters, or the confidence map itself (the caller
+            then computes the map once, and back-propagates its gradient through MaskNet).
+        inner_loss: ``(theta, phi) -> scalar``, or a sequence of terms whose sum is the loss.
         outer_loss: ``(theta_k, phi, k) -> scalar`` with k the number of steps taken (1 to `inner_steps`), or a sequence
-            of such whose sum is the loss. It may depend on `phi` directly.
-        inner_lr: the inner rate, or one for each adapted tensor; those that require a gradient get one (Meta-SGD, Li et
+            of terms whose sum is the loss. It may depend on `phi` directly.
+        inner_lr: the inner rate, or one for each adapted tensor; rates that require a gradient get one (Meta-SGD, Li et
             al. 2017). Any shape that broadcasts to the tensor's.
         inner_steps: K.
-        mode: ``second`` is exact; ``first_mask`` drops H and keeps the mixed derivative; ``first`` drops both, so that
-            `phi` learns from what the outer loss says of it directly.
-        adapt_only: names the inner loop changes, see `select`; `None` for all.
+        mode: ``second`` is exact; ``first_mask`` drops H and keeps the mixed derivative; ``first`` drops both: the
+            gradient by `phi` is then dL_out/dphi alone.
+        adapt_only: names of the parameters that the inner loop changes, see `select`; `None` for all.
         step_weights: w_1 to w_K; `None` for the last step only.
         curvature: how products with second derivatives are taken, see `contracted_curvature`; all routes are exact.
-        keep_graph: keeps the graph of the last inner step while the outer loss is differentiated, instead of making it
-            again: less time, and the memory of both graphs at once. Pays with an outer loss in terms.
+        keep_graph: keeps the graph of the last inner step while the outer loss is differentiated, instead of building
+            it again: less time, but the memory of both graphs at once. Useful if the outer loss is given in terms.
 
     Raises:
-        ValueError: a wrong mode, name, number of weights, or a loss that does not depend on what is adapted.
+        ValueError: an unknown mode or name, a wrong number of weights, or a loss that depends on no adapted tensor.
 
     >>> theta, inner = {'w': torch.tensor(3.0)}, lambda theta, phi: theta['w'] ** 2 / 2
     >>> result = meta_gradient(theta, {}, inner, lambda theta, phi, step: theta['w'] ** 2, inner_lr=0.5)
@@ -166,7 +166,7 @@ def meta_gradient(
 
 @dataclass
 class _Sums:
-    """Gradients gathered so far: by the adapted parameters (v above), the others, phi and the inner rates."""
+    """Sums of gradients: by the adapted parameters (`moving`, v above), the others (`resting`), phi and the rates."""
 
     moving: Params
     resting: Params
@@ -190,7 +190,7 @@ def _join_outer_loss(
             loss = term(at, at_phi, step)
             if not loss.requires_grad:
                 raise ValueError(
-                    'The outer loss depends neither on theta nor on phi, so that there is no gradient; check the loss.'
+                    'The outer loss depends neither on theta nor on phi, so it has no gradient; check the loss.'
                 )
             found = gradient_of(weight * loss, [*at.values(), *at_phi.values()])
         total = loss.detach() if total is None else total + loss.detach()

@@ -1,4 +1,4 @@
-"""Parameters as plain dicts of tensors: what is adapted, at which rate, and how a network is called with them."""
+"""Parameters as plain dicts of tensors: which are adapted, at which rate, and calls of a network with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metaf2n_arch.utils.checks import OptionError, nearest
 Params = dict[str, Tensor]
 InnerLoss = Callable[[Params, Params], Tensor]
 OuterTerm = Callable[[Params, Params, int], Tensor]
-# A loss may be given as the sum of several: each piece's graph is freed before the next is built.
+# A loss may be given as a sequence of terms, whose sum it is: each term's graph is freed before the next is built.
 InnerLosses = InnerLoss | Sequence[InnerLoss]
 OuterTerms = OuterTerm | Sequence[OuterTerm]
 Rates = float | Params
@@ -28,17 +28,20 @@ def functional(
 ) -> Callable[..., Any]:
     """Turns a network into a pure function of its parameters.
 
-    Each call runs on copies of the buffers, so that batch statistics and the vectors of spectral norm are read and
-    never written: several forwards of one step see the same network.
+    Each call runs on copies of the buffers, so that batch statistics and the vectors of spectral norm are read but not
+    written: all forwards of one step use the same network.
 
     Args:
         net: the network; its own parameters are used where a call gives none, and are never changed.
-        memory_format: layout that four-dimensional inputs are brought to, for example ``torch.channels_last``.
+        memory_format: layout that four-dimensional inputs are converted to, for example ``torch.channels_last``.
         checkpoint: patterns of modules (``body.*``) that compute their activations a second time in the backward pass
             instead of keeping them: less memory for a third more time. For outer losses on large queries.
 
     Returns:
-        ``f(params, *inputs, **options)``, what ``net(*inputs, **options)`` gives with these parameters.
+        ``f(params, *inputs, **options)``, which returns the output of ``net(*inputs, **options)`` with `params`.
+
+    Raises:
+        OptionError: a pattern of `checkpoint` matches no module.
 
     >>> net = nn.Linear(2, 1, bias=False)
     >>> functional(net)({'weight': torch.ones(1, 2)}, torch.tensor([[2.0, 3.0]]))
@@ -63,17 +66,17 @@ def _lay_out(x: Any, memory_format: torch.memory_format) -> Any:
 
 
 def select(names: Iterable[str], patterns: str | Sequence[str] | None) -> list[str]:
-    """Chooses what is adapted by shell patterns, in the order of `names`.
+    """Selects names by shell patterns, in the order of `names`.
 
-    A pattern takes names in; one that begins with ``!`` leaves names out again; the last that matches decides. A list
-    of nothing but ``!`` patterns starts from all names.
+    A pattern includes names, a pattern that begins with ``!`` excludes names; the last one that matches decides. A list
+    of ``!`` patterns alone starts from all names.
 
     Args:
-        names: the parameters' names.
+        names: names of parameters, or of modules.
         patterns: one pattern, several, or `None` for all.
 
     Raises:
-        OptionError: a pattern fits no name, or nothing is left.
+        OptionError: a pattern matches no name, or no name is left.
 
     >>> select(['body.0.weight', 'body.0.bias', 'conv_last.weight'], ['body.*', '!*.bias'])
     ['body.0.weight']
@@ -86,7 +89,7 @@ def select(names: Iterable[str], patterns: str | Sequence[str] | None) -> list[s
     for pattern in patterns:
         matching = {name for name in names if fnmatchcase(name, pattern.removeprefix('!'))}
         if not matching:
-            raise OptionError(f'The pattern {pattern!r} fits no name.{nearest(pattern.removeprefix("!"), names)}')
+            raise OptionError(f'The pattern {pattern!r} matches no name.{nearest(pattern.removeprefix("!"), names)}')
         chosen = chosen - matching if pattern.startswith('!') else chosen | matching
     if not chosen:
         raise OptionError(f'The patterns {patterns} leave no name; expected at least one.')
@@ -97,7 +100,7 @@ def names_to_adapt(theta: Params, adapt_only: Collection[str] | None) -> list[st
     """Returns the names of `theta` that the inner loop changes, in their order; `None` means all.
 
     Raises:
-        ValueError: a name is not in `theta`, or there is none.
+        ValueError: a name is not in `theta`, or `adapt_only` is empty.
     """
     wanted = set(theta) if adapt_only is None else {adapt_only} if isinstance(adapt_only, str) else set(adapt_only)
     for name in sorted(wanted):
@@ -126,7 +129,7 @@ def check_rates(inner_lr: Rates, names: Sequence[str]) -> None:
 
 
 def learned(inner_lr: Rates, names: Sequence[str]) -> list[str]:
-    """Returns the names whose inner rate is itself being learned: a tensor that requires a gradient."""
+    """Returns the names whose inner rate is learned: a tensor that requires a gradient."""
     check_rates(inner_lr, names)
     if not isinstance(inner_lr, Mapping):
         return []
@@ -134,7 +137,7 @@ def learned(inner_lr: Rates, names: Sequence[str]) -> list[str]:
 
 
 def descend(theta: Params, gradient: Params, inner_lr: Rates) -> Params:
-    """Returns ``theta - inner_lr * gradient`` for the names of `gradient`, and all other tensors as they are."""
+    """Returns ``theta - inner_lr * gradient`` for the names of `gradient`, and all other tensors unchanged."""
     moved = {name: theta[name] - rate_of(inner_lr, name) * g for name, g in gradient.items()}
     return {**theta, **moved}
 
@@ -145,15 +148,15 @@ def detached(params: Params) -> Params:
 
 
 def leaves(params: Params, names: Iterable[str]) -> Params:
-    """Returns `params` with the named ones as new leaves of a graph (no copy) and the others outside it."""
+    """Returns `params`: the named tensors as new leaves of a graph (no copy), the others outside any graph."""
     wanted = set(names)
     return {name: p.detach().requires_grad_(name in wanted) for name, p in params.items()}
 
 
 def gradient_of(scalar: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Returns the gradient of `scalar`, outside any graph; zeros by an input that it does not depend on."""
+    """Returns the gradient of `scalar`, outside any graph; zeros for an input that it does not depend on."""
     found = torch.autograd.grad(scalar, inputs, materialize_grads=True)
-    return tuple(g.detach() for g in found)  # torch 2.4's zeros want a gradient themselves
+    return tuple(g.detach() for g in found)  # torch 2.4 returns zeros that require a gradient
 
 
 def pieces(losses: Any) -> list[Any]:
@@ -165,8 +168,8 @@ def pieces(losses: Any) -> list[Any]:
 
 
 def added(total: Params, more: Params) -> Params:
-    """Returns the sum by name; a name found in one of them only is kept.
+    """Returns the sum by name; a name that only one of them has is kept.
 
-    Never in place: what autograd returns may share storage with another gradient.
+    Never in place: a tensor that autograd returns may share storage with another gradient.
     """
     return {**total, **{name: total[name] + g if name in total else g for name, g in more.items()}}

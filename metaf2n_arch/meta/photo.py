@@ -1,4 +1,4 @@
-"""Adapting a network to one photo from the faces in it, and what that gains on these faces."""
+"""Adaptation of a network to one photo by the faces in it, and the gain on these faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metaf2n_arch.meta.support import Pair, random_patches, weighted_l1
 
 @dataclass(frozen=True)
 class Gain:
-    """Some of the face patches before and after adaptation.
+    """Loss and PSNR on patches of the faces, before and after adaptation.
 
     Attributes:
         loss_before, loss_after: the inner loss mean(W · |Y - G(X)|).
@@ -37,12 +37,12 @@ class Gain:
 
     @property
     def psnr(self) -> float:
-        """What adaptation added, in dB."""
+        """PSNR that adaptation gained, in dB; negative if it fell."""
         return self.psnr_after - self.psnr_before
 
     @property
     def finite(self) -> bool:
-        """Whether both losses are finite; with too large an inner_lr they diverge."""
+        """Whether both losses are finite; with a too large inner_lr they diverge."""
         return math.isfinite(self.loss_before) and math.isfinite(self.loss_after)
 
 
@@ -52,10 +52,10 @@ class FaceAdaptation:
 
     Attributes:
         fast_params: the parameters.
-        gain: what they gain on patches of the faces, if it was asked for.
-        fraction: share of the given step size that was taken.
-        kept: whether the parameters are better than those before, as far as anybody has looked.
-        reason: why they are not.
+        gain: their gain on patches of the faces; None if it was not measured.
+        fraction: fraction of the given step size that was taken.
+        kept: whether to use the parameters; False if a guarded step (`adapt_guarded`) found no gain.
+        reason: why not, if `kept` is False.
     """
 
     fast_params: Params
@@ -81,24 +81,24 @@ def adapt_to_faces(
 ) -> FaceAdaptation | None:
     """Runs the inner loop of MetaF2N (Yin et al., ICCV 2023, section 3.2) on random patches of a photo's faces.
 
-    The networks are not changed. They are called with other parameters in their place for a moment, so that no other
-    thread may use the same `net` or `mask` meanwhile.
+    The networks are not changed. But each call replaces their parameters for a moment, so no other thread may use
+    `net` or `mask` at the same time.
 
     Args:
         net: G, the generator.
-        mask: MaskNet; None trusts every pixel alike, W = 1.
+        mask: MaskNet; None weighs all pixels alike, W = 1.
         faces: (X, Y) per face, (3, h, w) and (3, s·h, s·w) RGB in [0, 1], on the network's device.
-        rng: where the patches' positions are drawn from.
-        patches: per face.
+        rng: random generator for the positions of the patches.
+        patches: number of patches per face.
         lq_patch_size: side of a patch in pixels of X.
         inner_lr: α, or a rate for each adapted tensor.
         inner_steps: K.
-        adapt_only: names of the parameters that move; None for all.
-        measure: also computes the gain, on so many patches of each face: one more forward pass on these. 0 does not.
-        finish: (output, its input) -> what the loss sees, where something stands behind the generator.
+        adapt_only: names of the parameters that are adapted; None for all.
+        measure: number of patches of each face on which the gain is measured, by one more forward pass; 0 for none.
+        finish: (output, its input) -> the output that the loss compares, for processing behind the generator.
 
     Returns:
-        None without faces.
+        The parameters, with their gain if `measure` is not 0; None without faces.
 
     >>> net, faces = nn.Upsample(scale_factor=4), []
     >>> adapt_to_faces(net, None, faces, np.random.default_rng(0)) is None
@@ -112,7 +112,7 @@ def adapt_to_faces(
     generate = Remembering(lambda theta, x: finish(call(theta, x), x))
     weight = hq.new_ones(1, 1, 1, 1)
     if mask is not None:
-        with torch.no_grad():  # once for all steps: φ and the patches stay as they are
+        with torch.no_grad():  # once for all steps: φ and the patches do not change
             weight = functional(mask)({}, lq, hq)
     inner_loss = weighted_l1(generate, lambda *_: weight, lq, hq)
     theta: Params = dict(net.named_parameters())
@@ -120,7 +120,7 @@ def adapt_to_faces(
         result = adapt(theta, {}, inner_loss, inner_lr=inner_lr, inner_steps=inner_steps, adapt_only=adapt_only)
     if not measure:
         return FaceAdaptation(result.fast_params)
-    # The patches of a face follow one another. A face that is smaller than a patch is its only one.
+    # The patches of a face follow one another. If all faces are smaller than a patch, one face is the only patch.
     some = [i for i in range(len(lq)) if i % patches < measure]
     hq, weight = hq[some], weight.expand(len(lq), -1, -1, -1)[some]
     before = generate.first[some]
@@ -131,13 +131,13 @@ def adapt_to_faces(
 
 
 def psnr(pred: Tensor, target: Tensor) -> float:
-    """``-10 log10 mean((pred - target)²)``, of values clamped to [0, 1]; infinite for equal images."""
+    """PSNR in dB, ``-10 log10 mean((pred - target)²)`` of values clamped to [0, 1]; infinite for equal images."""
     error = float((pred.float().clamp(0, 1) - target.float().clamp(0, 1)).square().mean())
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
 class Remembering:
-    """Calls a generator and keeps its first output, without its graph."""
+    """A generator that keeps its first output, without its graph."""
 
     def __init__(self, generate: Callable[[Params, Tensor], Tensor]) -> None:
         self.generate = generate

@@ -1,4 +1,4 @@
-"""Evaluating a loss a second time with the random draws it made the first time (dropout, stochastic depth)."""
+"""Random states, so that a loss is evaluated a second time with the same draws (dropout, stochastic depth)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metaf2n_arch.meta.params import Params
 
 @dataclass(frozen=True)
 class Draws:
-    """The states of torch's generators at one moment: the CPU's and those of the devices the parameters live on."""
+    """The states of torch's random generators at one moment: of the CPU and of the parameters' devices."""
 
     cpu: Tensor
     cuda: dict[torch.device, Tensor]
@@ -27,7 +27,7 @@ class Draws:
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """Puts the captured states back for the time of the block, then those found on entering it."""
+        """Sets the captured states inside the block; afterwards the states from before the block are restored."""
         with torch.random.fork_rng(devices=list(self.cuda)):
             torch.set_rng_state(self.cpu)
             for device, state in self.cuda.items():

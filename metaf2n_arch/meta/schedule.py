@@ -10,8 +10,11 @@ def step_weights(
 ) -> tuple[float, ...]:
     """Anneals the weights of the outer losses from uniform to the last step only (MAML++, Antoniou et al. 2019, §4).
 
-    All but the last weight fall linearly from ``1 / inner_steps`` to `min_weight` within `anneal_iterations`; the last
-    takes up the rest, so that the weights always sum to 1. MAML++ itself stops at ``min_weight = 0.03 / inner_steps``.
+    All but the last weight fall linearly from ``1 / inner_steps`` to `min_weight` within `anneal_iterations`. The last
+    weight is the rest: the weights always sum to 1. MAML++ itself stops at ``min_weight = 0.03 / inner_steps``.
+
+    Raises:
+        ValueError: `inner_steps` is below 1, or `min_weight` not in [0, 1 / inner_steps].
 
     >>> step_weights(2, 0, 100), step_weights(2, 50, 100), step_weights(2, 100, 100)
     ((0.5, 0.5), (0.25, 0.75), (0.0, 1.0))
@@ -27,7 +30,7 @@ def step_weights(
 
 
 def check_step_weights(weights: Sequence[float] | None, inner_steps: int) -> tuple[float, ...]:
-    """Returns one weight for each inner step; `None` weighs the last alone.
+    """Returns one weight for each inner step; `None` gives weight 1 to the last step and 0 to the others.
 
     Raises:
         ValueError: the number of weights is not the number of steps, or all are zero.
@@ -40,5 +43,5 @@ def check_step_weights(weights: Sequence[float] | None, inner_steps: int) -> tup
             f'step_weights holds {len(weights)} numbers, expected one for each of {inner_steps} inner steps.'
         )
     if not any(weights):
-        raise ValueError('step_weights are all zero, so that there is no outer loss; at least one must not be.')
+        raise ValueError('step_weights are all zero, so there is no outer loss; expected at least one other weight.')
     return weights

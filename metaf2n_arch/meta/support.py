@@ -1,4 +1,4 @@
-"""What the inner loop sees: patches of faces, and the confidence-weighted distance on them."""
+"""Support set of the inner loop: patches of faces, and the confidence-weighted L1 loss on them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def weighted_l1(
     Args:
         generate: (θ, X) -> G_θ(X).
         confidence: (φ, X, Y) -> W, (N, 1, H, W).
-        lq: X, faces as they are, (N, 3, h, w) RGB in [0, 1].
+        lq: X, faces from the photo, (N, 3, h, w) RGB in [0, 1].
         hq: Y, the same faces restored, (N, 3, s·h, s·w).
 
     Returns:
-        (θ, φ) -> scalar, as `adapt` and `meta_gradient` want it.
+        (θ, φ) -> scalar, the inner loss for `adapt` and `meta_gradient`.
     """
 
     def inner_loss(theta: Params, phi: Params) -> Tensor:
@@ -40,14 +40,14 @@ def weighted_l1(
 def random_patches(faces: Sequence[Pair], count: int, size: int, rng: np.random.Generator) -> Pair | None:
     """Cuts `count` random patches from each face pair, all of one size, into one batch.
 
-    As in the authors' program: a face with a side below the patch is left out, unless no face is larger; then the
-    largest face is used, whole.
+    As in the authors' program, a face with a side shorter than the patch is left out. If all faces are so small, the
+    largest one is used as a whole.
 
     Args:
         faces: (lq, hq) per face, (3, h, w) and (3, s·h, s·w).
         count: patches per face.
         size: side of a patch in low-quality pixels.
-        rng: where the positions are drawn from.
+        rng: random generator for the positions.
 
     Returns:
         (lq, hq), (M, 3, size, size) and (M, 3, s·size, s·size); None without faces.

@@ -1,4 +1,4 @@
-"""A meta-batch: gradients of many tasks, one task in memory at a time."""
+"""Meta-batch: gradients of many tasks, one task in memory at a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from metaf2n_arch.meta.params import Params
 def accumulate(gradients: Iterable[MetaGradient]) -> MetaGradient:
     """Averages the gradients and losses of the tasks of a meta-batch.
 
-    Give it a generator: each task is then computed, added and forgotten before the next begins, so that memory does not
-    grow with their number. `fast_params`, which belong to one task, are not kept.
+    Pass a Python generator: each task is then computed, added and freed before the next begins, so that memory does not
+    grow with the number of tasks. `fast_params`, which belong to one task, are not kept.
 
     Raises:
         ValueError: there is no task.
@@ -43,14 +43,14 @@ def accumulate(gradients: Iterable[MetaGradient]) -> MetaGradient:
 
 
 def assign_gradients(parameters: Mapping[str, Tensor], gradients: Params) -> None:
-    """Puts each gradient where an optimizer looks for it; parameters without one get `None`."""
+    """Writes each gradient to the parameter's ``.grad``, which the optimizer reads; `None` for those without one."""
     for name, parameter in parameters.items():
         gradient = gradients.get(name)
         parameter.grad = None if gradient is None else gradient.to(parameter.dtype)
 
 
 def _sum(total: MetaGradient | None, more: MetaGradient) -> MetaGradient:
-    """`total` is ours alone, so that it is added to in place."""
+    """The sum of both; `total`, a copy of the first task made here, is changed in place."""
     if total is None:
         return MetaGradient(
             theta=_copied(more.theta),

@@ -1,4 +1,4 @@
-"""BRISQUE as a metric."""
+"""BRISQUE metric, computed by pyiqa."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from metaf2n_arch.weights.search import locate
 def _network(path: Path, device: str) -> Any:
     import pyiqa
 
-    read_checkpoint(path)  # refuses what could execute code; pyiqa then reads the file with the unsafe loader
+    read_checkpoint(path)  # refuses a file that could execute code; pyiqa then reads it with the unsafe loader
     return pyiqa.create_metric('brisque', device=device, pretrained_model_path=str(path))
 
 
@@ -40,10 +40,10 @@ def calculate_brisque(
         img2: not used.
         crop_border: pixels left out at each border.
         device: where to compute; the GPU if there is one.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Returns:
-        The value, or NaN, with the reason logged.
+        The value; NaN if it cannot be measured, with the reason in the log.
     """
     image = checked_image('result', img, crop_border)
     place = pick_device(device)

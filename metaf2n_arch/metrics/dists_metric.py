@@ -1,4 +1,4 @@
-"""DISTS as a metric."""
+"""DISTS metric."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def calculate_dists(
 ) -> float:
     """Deep image structure and texture similarity (Ding et al., TPAMI 2020), 0 to about 1; lower is better.
 
-    The same number as pyiqa's ``dists``: images at their own size.
+    The same value as pyiqa's ``dists``: images are compared at their own size.
 
     Args:
         img, img2: result and reference, (H, W, 3) BGR or (H, W), uint8; compared in RGB.
         crop_border: pixels left out at each border.
         device: where to compute; the GPU if there is one.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Returns:
-        The value, or NaN, with the reason logged, for instance which weights file is missing.
+        The value; NaN if it cannot be measured, with the reason in the log, such as a missing weights file.
     """
     first, second = checked_pair(img, img2, crop_border)
     place = pick_device(device)

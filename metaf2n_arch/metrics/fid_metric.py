@@ -1,4 +1,4 @@
-"""FID, a metric of two sets."""
+"""FID, a metric of two sets of images."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _references: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
 def frechet_distance(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance2: Tensor) -> float:
     """Fréchet distance of two Gaussians: ‖μ - μ'‖² + Tr(Σ + Σ' - 2 (Σ Σ')^½).
 
-    Tr (Σ Σ')^½ = Σ_i sqrt λ_i, λ the eigenvalues of Σ^½ Σ' Σ^½, which is symmetric even where Σ Σ' is not. Fewer
-    images than features leave eigenvalues of 0: what rounding makes of them is cut.
+    Tr (Σ Σ')^½ = Σ_i sqrt λ_i, λ the eigenvalues of Σ^½ Σ' Σ^½, which is symmetric even where Σ Σ' is not. With fewer
+    images than features some eigenvalues are 0; the small values that rounding gives them are set to 0.
 
     Args:
         mean, mean2: μ and μ', (K,), float64.
@@ -60,16 +60,18 @@ def _without_rounding(eigenvalues: Tensor) -> Tensor:
 
 @lru_cache(maxsize=2)
 def inception_features(device: torch.device) -> nn.Module:
-    """Returns the Inception network of the original FID: (B, 3, 299, 299) in [-1, 1] to (B, 2048). Not downloaded.
+    """Returns the Inception network of the original FID: (B, 3, 299, 299) in [-1, 1] to (B, 2048).
+
+    Its weights are read from this machine, never downloaded.
 
     Raises:
-        DataError: if its weights file is missing, damaged or another one.
+        DataError: if its weights file is missing, damaged, or that of another network.
     """
     from basicsr.archs import inception as stock
     from torchvision.models import inception_v3
 
     network = inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
-    # where the TensorFlow original differs from torchvision's, BasicSR has the blocks
+    # BasicSR has the blocks in which the TensorFlow original differs from torchvision's network
     for name, channels in (('Mixed_5b', (192, 32)), ('Mixed_5c', (256, 64)), ('Mixed_5d', (288, 64))):
         setattr(network, name, stock.FIDInceptionA(channels[0], pool_features=channels[1]))
     for name, inner in (('Mixed_6b', 128), ('Mixed_6c', 160), ('Mixed_6d', 160), ('Mixed_6e', 192)):
@@ -98,7 +100,7 @@ def prepare(image: np.ndarray, mode: str, device: torch.device | str = 'cpu') ->
 def features_of(image: np.ndarray, mode: str, device: torch.device) -> Tensor:
     """Features (K,) of an (H, W, 3) BGR image of 8 bits, on the CPU.
 
-    Each image passes through the network alone, so that its features do not depend on what stands beside it.
+    Each image passes through the network alone, so that its features do not depend on other images of a batch.
     """
     with torch.inference_mode():
         batch = prepare(image, mode, device).contiguous(memory_format=torch.channels_last)
@@ -106,7 +108,7 @@ def features_of(image: np.ndarray, mode: str, device: torch.device) -> Tensor:
 
 
 def reference_features(image: np.ndarray, mode: str, device: torch.device) -> Tensor:
-    """`features_of` a reference, which are computed once: every validation has the same ones, told by their content."""
+    """`features_of` a reference, computed once: every validation has the same references, recognised by content."""
     key = mode, str(device), str(image.shape), hashlib.sha256(image.tobytes()).hexdigest()
     if key not in _references:
         _references[key] = features_of(image, mode, device)
@@ -124,14 +126,14 @@ class FID(SummedSetMetric):
     features it is biased upwards: compare numbers of equal sets only.
 
     Args:
-        mode: how images become 299x299: ``clean``, bicubic with an antialiasing filter in floating point (Parmar et
-            al., CVPR 2022; pyiqa's default), or ``legacy``, bilinear without one (pytorch-fid).
+        mode: how images are resized to 299x299: ``clean``, bicubic with an antialiasing filter in floating point
+            (Parmar et al., CVPR 2022; pyiqa's default), or ``legacy``, bilinear without that filter (pytorch-fid).
         crop_border: pixels left out at each border.
         device: where to compute; the GPU if there is one.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
-    References need not match their results in size. The state holds sums of features and of their products in float64.
-    Without the weights, or with fewer than two images, the value is NaN with the reason logged.
+    References may differ from their results in size. The state holds sums of features and of their products in float64.
+    Without the weights, or with fewer than two images, the value is NaN, with the reason in the log.
 
     Raises:
         OptionError: for an unknown mode.
@@ -158,7 +160,7 @@ class FID(SummedSetMetric):
                 features_of(result, self.mode, self.device),
                 reference_features(reference, self.mode, self.device),
             ]
-        except Exception as error:  # whatever it is, hours of training must not end with it
+        except Exception as error:  # no error of a metric may end hours of training
             missing('FID of an image', error)
             return
         self._waiting.append(torch.stack(features))
@@ -166,7 +168,7 @@ class FID(SummedSetMetric):
             self._add_up()
 
     def _add_up(self) -> None:
-        """Adds the features that wait to the sums: one product of matrices for many images."""
+        """Adds the waiting features to the sums, by one matrix product for many images."""
         if self._waiting:
             features = torch.stack(self._waiting, dim=1).double()
             self.sums['count'] += len(self._waiting)

@@ -1,4 +1,4 @@
-"""LPIPS as a metric."""
+"""LPIPS metric."""
 
 from __future__ import annotations
 
@@ -35,17 +35,20 @@ def calculate_lpips(
     Args:
         img, img2: result and reference, (H, W, 3) BGR or (H, W), uint8; compared in RGB.
         crop_border: pixels left out at each border.
-        net: ``alex`` (the papers'), ``vgg`` or ``squeeze``.
+        net: ``alex`` (most papers), ``vgg`` or ``squeeze``.
         device: where to compute; the GPU if there is one.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Returns:
-        The value, or NaN, with the reason logged, for instance which weights file is missing.
+        The value; NaN if it cannot be measured, with the reason in the log, such as a missing weights file.
     """
     first, second = checked_pair(img, img2, crop_border)
     place = pick_device(device)
     network = _network(net, place)
-    if min(first.shape[:2]) < TRUNKS[net].smallest:
-        raise ValueError(f'an image of {first.shape[0]}x{first.shape[1]} is too small for the trunk {net!r}')
+    least = TRUNKS[net].smallest
+    if min(first.shape[:2]) < least:
+        raise ValueError(
+            f'an image of {first.shape[0]}x{first.shape[1]} is too small; net {net!r} needs {least}x{least} or more'
+        )
     with torch.inference_mode():
         return network(as_tensor(first, place), as_tensor(second, place), normalize=True).item()

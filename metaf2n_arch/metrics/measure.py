@@ -1,4 +1,4 @@
-"""What the metrics share: reading BasicSR's images, and turning what cannot be measured into a missing value."""
+"""Helpers of the metrics: checks of BasicSR's images, and NaN for a value that cannot be measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metaf2n_arch.utils.checks import OptionError, nearest
 
-# BasicSR's root logger, asked for by name: its `get_root_logger` would fix the log's handlers
+# BasicSR's root logger, got by its name, because `get_root_logger` would set up the handlers of the log
 LOGGER = logging.getLogger('basicsr')
 _told: set[tuple[str, str]] = set()
 
@@ -24,14 +24,14 @@ def missing(metric: str, reason: object) -> float:
     line = str(reason).strip().split('\n')[0].rstrip('.') or type(reason).__name__
     if (metric, line) not in _told:
         _told.add((metric, line))
-        LOGGER.warning('%s is missing: %s.', metric, line)
+        LOGGER.warning('%s cannot be measured: %s.', metric, line)
     return float('nan')
 
 
 def measured(function: Callable[..., Any]) -> Callable[..., float]:
-    """Makes a metric never end a run: whatever it raises while measuring becomes NaN with one logged reason.
+    """Makes a metric that never ends a run: any error while measuring becomes NaN, its reason is logged once.
 
-    A wrong option is no matter of measuring and raises `OptionError`, naming the nearest known one.
+    A wrong option still raises `OptionError`, which names the nearest known option.
     """
     name = function.__name__
     signature = inspect.signature(function)
@@ -47,7 +47,7 @@ def measured(function: Callable[..., Any]) -> Callable[..., float]:
             value = float(function(*args, **options))
         except OptionError:
             raise
-        except Exception as error:  # a metric reads images and files of any kind; none may end hours of training
+        except Exception as error:  # no error of a metric may end hours of training
             return missing(name, error)
         return missing(name, 'the result is not a number') if value != value else value
 
@@ -58,7 +58,7 @@ def checked_image(name: str, image: np.ndarray | None, crop_border: int = 0) -> 
     """Returns an 8-bit image as (H, W, 3) BGR without its border; gray images get three equal channels.
 
     Raises:
-        ValueError: if there is no image, or it is of another kind, or smaller than its border.
+        ValueError: if there is no image, it is not uint8 of shape (H, W, 3) or (H, W), or the border is all of it.
     """
     if image is None:
         raise ValueError(f'there is no {name} to compare with')
@@ -70,7 +70,7 @@ def checked_image(name: str, image: np.ndarray | None, crop_border: int = 0) -> 
         raise ValueError(f'the {name} has shape {image.shape}, expected (H, W, 3) or (H, W)')
     if min(image.shape[:2]) <= 2 * crop_border:
         raise ValueError(
-            f'the {name} of {image.shape[0]}x{image.shape[1]} has nothing inside a border of {crop_border}'
+            f'the {name} is {image.shape[0]}x{image.shape[1]}, too small for a crop_border of {crop_border}'
         )
     if crop_border:
         image = image[crop_border:-crop_border, crop_border:-crop_border]

@@ -1,4 +1,4 @@
-"""NIQE: BasicSR's, whose parameters come with it, and pyiqa's."""
+"""NIQE metrics: BasicSR's, with the parameters that BasicSR contains, and pyiqa's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK = 96
 
 
 def _require_blocks(image: np.ndarray) -> None:
-    """NIQE fits a Gaussian to blocks of 96x96: it has no covariance with fewer than two."""
+    """Raises `ValueError` with fewer than two blocks of 96x96: NIQE computes their covariance."""
     height, width = image.shape[:2]
     if (height // BLOCK) * (width // BLOCK) < 2:
         raise ValueError(f'an image of {height}x{width} has fewer than two blocks of {BLOCK}x{BLOCK}')
@@ -33,17 +33,17 @@ def calculate_niqe_y(
 ) -> float:
     """Naturalness without a reference (Mittal et al., SPL 2013) of the BT.601 luminance, from 0; lower is better.
 
-    BasicSR's `calculate_niqe` (MATLAB's parameters, shipped with it), but an image too small for it, at which the stock
-    one ends the run, is a missing value.
+    BasicSR's `calculate_niqe` (MATLAB's parameters, which BasicSR contains). But a too small image gives NaN, where
+    BasicSR's own metric ends the run.
 
     Args:
         img: the result, (H, W, 3) BGR or (H, W), uint8.
         img2: not used.
         crop_border: pixels left out at each border.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Returns:
-        The value, or NaN, with the reason logged.
+        The value; NaN if it cannot be measured, with the reason in the log.
     """
     image = checked_image('result', img, crop_border)
     _require_blocks(image)
@@ -66,22 +66,22 @@ def calculate_niqe_pyiqa(
     device: str | None = None,
     better: str = 'lower',
 ) -> float:
-    """The same quantity as pyiqa computes it (on the luminance of YIQ, 0 to 255), which recent papers report.
+    """NIQE as pyiqa computes it (luminance of YIQ, 0 to 255), from 0; lower is better. Recent papers report this value.
 
     Args:
         img: the result, (H, W, 3) BGR or (H, W), uint8.
         img2: not used.
         crop_border: pixels left out at each border.
         device: where to compute; the GPU if there is one.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Returns:
-        The value, or NaN, with the reason logged.
+        The value; NaN if it cannot be measured, with the reason in the log.
     """
     image = checked_image('result', img, crop_border)
     _require_blocks(image)
     place = pick_device(device)
-    if place.type == 'mps':  # where there is no float64, in which pyiqa computes
+    if place.type == 'mps':  # it has no float64, which pyiqa needs
         place = torch.device('cpu')
     metric = _pyiqa_niqe(locate('niqe', 'NIQE (pyiqa)'), str(place))
     return metric(as_tensor(image, place)).item()

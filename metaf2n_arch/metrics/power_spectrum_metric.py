@@ -1,4 +1,4 @@
-"""The discrepancy between the mean one-dimensional power spectra of two sets."""
+"""Power spectrum discrepancy: the difference of the mean one-dimensional power spectra of two sets of images."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ class PowerSpectrumDiscrepancy(SummedSetMetric):
 
     d = mean_k (S_k - S'_k)², S the mean over the set of the images' azimuthally averaged spectra of the luminance
     (Durall et al., CVPR 2020), as `metaf2n_arch.functional.spectrum` normalises them. It compares the sets, not the
-    pairs; references need not match their results in size.
+    pairs; references may differ from their results in size.
 
     Args:
-        scale: ``decades``, log₁₀ of the power over the constant's; ``log``, log-moduli moved and scaled to [0, 1], the
-            usual plot, which can call a set of very blurred images nearer than one of slightly blurred ones, since its
-            scale moves with the lowest bin; ``power``, the power over the constant's: the slowest waves alone.
-        bins: number of frequencies, from the constant to the highest of an axis; images with both sides from
-            2 (bins - 1) always suffice, smaller ones are left out with the reason logged.
+        scale: ``decades``, log₁₀ (AI_k / AI_0); ``log``, logarithms of moduli, shifted and scaled to [0, 1]; or
+            ``power``, AI_k / AI_0, which only low frequencies influence. ``log`` is the usual plot, but its scale
+            depends on the lowest value of each spectrum: strongly blurred images can be nearer than slightly blurred
+            ones.
+        bins: number of frequencies, from 0 to the Nyquist frequency. Images with sides of 2 (bins - 1) or more are
+            always large enough; smaller ones are left out if they lack frequencies, with the reason in the log.
         crop_border: pixels left out at each border.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Raises:
-        OptionError: for an unknown scale or a number of bins under 2.
+        OptionError: for an unknown scale or fewer than 2 bins.
     """
 
     def __init__(self, scale: str = 'decades', bins: int = 65, crop_border: int = 0, better: str = 'lower') -> None:
         super().__init__()
         require_choice('PowerSpectrumDiscrepancy scale', scale, ('decades', 'log', 'power'))
         if not isinstance(bins, int) or bins < 2:
-            raise OptionError(f'PowerSpectrumDiscrepancy bins is {bins!r}, expected an integer from 2.')
+            raise OptionError(f'PowerSpectrumDiscrepancy bins is {bins!r}, expected an integer of 2 or more.')
         self.scale = scale
         self.bins = bins
         self.crop_border = crop_border

@@ -1,4 +1,4 @@
-"""PSNR of the luminance."""
+"""PSNR metric of the luminance."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def calculate_psnr_y(
     """Peak signal-to-noise ratio of the BT.601 luminance (16 to 235), in decibel, 0 to ∞; higher is better.
 
     10 log₁₀ (255² / mean (Y - Y')²): BasicSR's `calculate_psnr` with ``test_y_channel``, as papers on super-resolution
-    report it, but images that do not match are a missing value and not the end of the run.
+    report it. But images of different sizes give NaN and do not end the run.
 
     Args:
         img, img2: result and reference, (H, W, 3) BGR or (H, W), uint8.
         crop_border: pixels left out at each border; papers use the scale.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Returns:
-        The value; ∞ for equal images, NaN, with the reason logged, if it cannot be measured.
+        The value; ∞ for equal images; NaN if it cannot be measured, with the reason in the log.
     """
     first, second = checked_pair(img, img2, crop_border)
     return calculate_psnr(first, second, crop_border=0, test_y_channel=True)

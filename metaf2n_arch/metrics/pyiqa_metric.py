@@ -1,4 +1,4 @@
-"""Any metric of pyiqa by its name there: TOPIQ, MUSIQ, CLIP-IQA, MANIQA and about a hundred others."""
+"""pyiqa metrics, by their names in pyiqa: TOPIQ, MUSIQ, CLIP-IQA, MANIQA and about a hundred others."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from metaf2n_arch.utils.modules import pick_device
 from metaf2n_arch.utils.registries import PREFIX, register
 
 OF_SETS = ('fid', 'sfid', 'fid_dinov2', 'inception_score')
-"""Metrics of pyiqa that no single image has; a set is measured by our own FID."""
+"""Metrics of pyiqa for sets of images; use the metric FID of this package for sets."""
 SAFE_LOADING = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 def registered(name: str) -> Mapping[str, Any]:
-    """What pyiqa's registry says of a metric: ``metric_mode`` (FR or NR), ``lower_better``, ``score_range``.
+    """Returns pyiqa's registry entry of a metric: ``metric_mode`` (FR or NR), ``lower_better``, ``score_range``.
 
     Raises:
-        OptionError: there is none of that name, or it is one of whole sets; or pyiqa is not installed.
+        OptionError: the name is unknown or that of a metric of sets, or pyiqa is not installed.
     """
     try:
         from pyiqa.default_model_configs import DEFAULT_CONFIGS
@@ -37,7 +37,7 @@ def registered(name: str) -> Mapping[str, Any]:
         hint = nearest(str(name), DEFAULT_CONFIGS) or f' Known: {", ".join(DEFAULT_CONFIGS)}.'
         raise OptionError(f'pyiqa has no metric {name!r}.{hint}')
     if name in OF_SETS:
-        raise OptionError(f"pyiqa's {name} measures folders, not images; take {{type: FID}}.")
+        raise OptionError(f"pyiqa's {name} measures folders, not images; use {{type: FID}}.")
     return DEFAULT_CONFIGS[name]
 
 
@@ -47,7 +47,7 @@ def is_of_pyiqa(entry: Mapping[str, Any]) -> bool:
 
 
 def known_names() -> list[str]:
-    """The metrics of single images that pyiqa has; none where it is not installed."""
+    """The names of pyiqa's metrics of single images; empty if pyiqa is not installed."""
     try:
         from pyiqa.default_model_configs import DEFAULT_CONFIGS
     except ImportError:
@@ -56,21 +56,21 @@ def known_names() -> list[str]:
 
 
 def direction(name: str) -> str:
-    """``higher`` or ``lower``: what is better, by pyiqa's registry."""
+    """Returns ``higher`` or ``lower``: which values are better, by pyiqa's registry."""
     return 'lower' if registered(name).get('lower_better') else 'higher'
 
 
 @functools.lru_cache(maxsize=8)
 def _created(name: str, device: torch.device) -> Any:
-    """The metric, or the error that creating it raised: weights that are missing are missing for each image."""
+    """The metric, or the error of its creation, kept because missing weights are missing for every image."""
     from pyiqa import create_metric
 
     try:
         with _safe_loading():
             return create_metric(name, device=device)
-    except Exception as error:  # no network, a damaged file, a package it wants: each metric of pyiqa has its own ways
+    except Exception as error:  # no network, a damaged file, a missing package: each metric fails in its own way
         line = (str(error).splitlines() or [''])[0][:160] or type(error).__name__
-        return DataError(f'{line.rstrip(".")} (pyiqa fetches the weights of {name} by itself, into {_folder()})')
+        return DataError(f'{line.rstrip(".")} (pyiqa itself downloads the weights of {name} to {_folder()})')
 
 
 def _folder() -> str:
@@ -81,7 +81,7 @@ def _folder() -> str:
 
 @contextmanager
 def _safe_loading() -> Iterator[None]:
-    """pyiqa asks torch to execute what stands in a weights file; here it reads tensors alone."""
+    """Makes torch read tensors only: pyiqa by itself allows a weights file to execute code."""
     before = os.environ.get(SAFE_LOADING)
     os.environ[SAFE_LOADING] = '1'
     try:
@@ -94,11 +94,11 @@ def _safe_loading() -> Iterator[None]:
 
 
 def create(name: str, device: str | None = None) -> Any:
-    """Returns a metric of pyiqa, created once; its weights are fetched by pyiqa where they are not on this machine.
+    """Returns a metric of pyiqa, created once; pyiqa downloads its weights if they are not on this machine.
 
     Raises:
-        OptionError: no such metric.
-        DataError: it cannot be created, most often for want of its weights.
+        OptionError: the metric is unknown.
+        DataError: it cannot be created, most often because its weights cannot be downloaded.
     """
     registered(name)
     made = _created(name, str(pick_device(device)))
@@ -122,14 +122,14 @@ def pyiqa(
 
     Args:
         img: the result, (H, W, 3) BGR or (H, W), uint8.
-        img2: the reference, for those that compare with one.
-        name: of the metric in pyiqa: topiq_nr, musiq, clipiqa+, maniqa, ...
+        img2: the reference, for metrics that need one.
+        name: name of the metric in pyiqa: topiq_nr, musiq, clipiqa+, maniqa, ...
         crop_border: pixels left out at each border.
         device: where to compute; the GPU if there is one.
-        better: ``higher`` or ``lower``; None takes pyiqa's.
+        better: ``higher`` or ``lower``; None takes that of pyiqa.
 
     Returns:
-        The value, or NaN, with the reason logged, for instance that its weights are not here.
+        The value; NaN if it cannot be measured, with the reason in the log, such as missing weights.
     """
     metric = create(name, device)
     place = pick_device(device)
@@ -142,20 +142,22 @@ def pyiqa(
 
 
 def check_options(options: Mapping[str, Any], where: str) -> None:
-    """Asks pyiqa's registry before anything is built.
+    """Checks an entry of ``val.metrics`` against pyiqa's registry, before anything is built.
 
     Raises:
-        OptionError: no such metric, or another direction than pyiqa's.
+        OptionError: the metric is unknown, or `better` contradicts pyiqa.
     """
     try:
         better = direction(str(options.get('name')))
     except OptionError as error:
         raise OptionError(f'{where}.name: {error}') from None
     if options.get('better') not in (None, better):
-        raise OptionError(f'{where}.better is {options["better"]!r}, and {better} is better by pyiqa; leave it out.')
+        raise OptionError(
+            f'{where}.better is {options["better"]!r}, but {better} is better by pyiqa; remove the key `better`.'
+        )
 
 
-# What is asked before and beside measuring: by the check of option files, and by `models.evaluation`.
+# Functions about a metric that the check of option files and `models.evaluation` call.
 _asked: Any = pyiqa
 _asked.check_options = check_options
 _asked.direction = lambda entry: direction(entry['name'])

@@ -12,27 +12,27 @@ from torch import Tensor
 
 @runtime_checkable
 class SetMetric(Protocol):
-    """What a validation loop needs of a metric that no single image has.
+    """The interface of a metric of a set of images, for validation loops.
 
     A registered *class* is a set metric, a registered function a metric of one image. One instance serves one
     validation of one data set: `update` per image, `merge` once if there are several processes, then `compute`.
     """
 
     def update(self, img: np.ndarray, img2: np.ndarray | None = None) -> None:
-        """Takes in one result and its reference: (H, W, 3) BGR, uint8, as `calculate_metric` gets them."""
+        """Adds one result and its reference: (H, W, 3) BGR, uint8, as for `calculate_metric`."""
 
     def state(self) -> dict[str, Tensor]:
-        """Returns what has been gathered: CPU tensors of names and shapes that are the same on every process."""
+        """Returns the state after all updates: CPU tensors, with the same names and shapes on every process."""
 
     def merge(self, states: Iterable[Mapping[str, Tensor]]) -> None:
-        """Replaces what has been gathered by the union of `states`: one of each process, this one's included."""
+        """Replaces the state by the union of `states`: one of each process, this one's included."""
 
     def compute(self) -> float:
-        """Returns the metric, or NaN, with the reason logged, if it cannot be computed."""
+        """Returns the metric; NaN if it cannot be computed, with the reason in the log."""
 
 
 class SummedSetMetric:
-    """A set metric whose whole state is a set of sums, so that the union of several states is their sum."""
+    """A set metric whose state consists of sums, so that the union of several states is their sum."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""SSIM of the luminance."""
+"""SSIM metric of the luminance."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def calculate_ssim_y(
     """Structural similarity (Wang et al. 2004) of the BT.601 luminance, -1 to 1; higher is better.
 
     BasicSR's `calculate_ssim` with ``test_y_channel``: Gaussian window of 11 pixels, σ = 1.5, without padding. Images
-    that do not match, or are smaller than the window, are a missing value.
+    of different sizes, or smaller than the window, give NaN.
 
     Args:
         img, img2: result and reference, (H, W, 3) BGR or (H, W), uint8.
         crop_border: pixels left out at each border.
-        better: for BasicSR's record of the best result.
+        better: ``higher`` or ``lower``, read by BasicSR's record of the best result.
 
     Returns:
-        The value, or NaN, with the reason logged.
+        The value; NaN if it cannot be measured, with the reason in the log.
     """
     first, second = checked_pair(img, img2, crop_border)
     if min(first.shape[:2]) < 11:

@@ -15,6 +15,7 @@ from metaf2n_arch.report.published import FAMILIES, Family
 from metaf2n_arch.report.runs import Run, read_run
 from metaf2n_arch.report.spectra import mean_spectrum
 from metaf2n_arch.utils.checks import DataError, make_folder
+from metaf2n_arch.utils.numbers import rounded
 
 LABELS = {
     'psnr': 'PSNR ↑', 'ssim': 'SSIM ↑', 'lpips': 'LPIPS ↓', 'dists': 'DISTS ↓', 'fid': 'FID ↓', 'niqe': 'NIQE ↓',
@@ -127,7 +128,7 @@ def _label(run: Run, dataset: str, variant: str) -> str:
 
 def _number(metric: str, value: float) -> str:
     digits = DIGITS.get(metric, 4)
-    return f'{round(value, digits) + 0.0:.{digits}f}'  # never -0.00
+    return f'{rounded(value, digits):.{digits}f}'
 
 
 def _how(runs: list[Run]) -> list[Block]:

@@ -111,7 +111,7 @@ def test_bad_options_and_images_are_named(images) -> None:
         SSDDiscriminator(UNET, spatial_weight=1.5)
     with pytest.raises(OptionError, match='bins is 1'):
         SSDDiscriminator(UNET, bins=1)
-    with pytest.raises(ValueError, match='frequencies for 9 bins, asked for 33'):
+    with pytest.raises(ValueError, match='frequencies for 9 bins, got 33 bins'):
         SSDDiscriminator(UNET)(images[..., :16, :16])
 
     for wrong, found in (((images * 255).byte(), 'uint8'), (torch.complex(images, images), 'complex')):

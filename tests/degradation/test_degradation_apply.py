@@ -181,7 +181,7 @@ def test_a_batch_is_degraded_item_by_item(astronaut_tensor):
         torch.testing.assert_close(out[i : i + 1], apply(images[i : i + 1], draw), rtol=0, atol=0)
     tasks = images[:, None].expand(-1, 2, -1, -1, -1)
     torch.testing.assert_close(apply_batch(tasks, tensors, 1)[2], apply(tasks[2], draws[2], 1), rtol=0, atol=0)
-    with pytest.raises(ValueError, match='2 images came with 3'):
+    with pytest.raises(ValueError, match='2 images and 3 degradation draws'):
         apply_batch(images[:2], tensors)
 
 

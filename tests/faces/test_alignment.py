@@ -63,9 +63,9 @@ def test_a_face_without_landmarks_keeps_upright_and_centred():
 
 def test_landmarks_that_are_one_point_are_refused():
     point = np.ones((5, 2))
-    with pytest.raises(ValueError, match='one point'):
+    with pytest.raises(ValueError, match='the same point'):
         similarity(point, template(512))
-    with pytest.raises(ValueError, match='one point'):
+    with pytest.raises(ValueError, match='the same point'):
         ffhq_square(point)
 
 

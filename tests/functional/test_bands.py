@@ -72,5 +72,5 @@ def test_gradients_match_finite_differences() -> None:
 
 
 def test_images_smaller_than_the_kernel_are_named() -> None:
-    with pytest.raises(ValueError, match=r'A kernel of side 21 needs images of 11x11 or more, got \(10, 64\)'):
+    with pytest.raises(ValueError, match=r'A kernel of 21x21 needs images of 11x11 or more, got \(10, 64\)'):
         sinc_low_pass(torch.rand(1, 3, 10, 64), 0.5)

@@ -212,5 +212,5 @@ def test_descending_the_spectral_distance_restores_the_spectrum(astronaut_tensor
 
 
 def test_sides_that_cannot_be_cut_are_named() -> None:
-    with pytest.raises(ValueError, match='Sides 8x9 cannot be cut into 2'):
+    with pytest.raises(ValueError, match='Images are 8x9, expected multiples of patch_factor=2'):
         focal_frequency_distance(*images((8, 9)), patch_factor=2)

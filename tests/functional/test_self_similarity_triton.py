@@ -155,7 +155,7 @@ def test_missing_kernels_fall_back_to_plain_torch_with_one_warning(monkeypatch, 
     ('answer', 'reason'),
     [
         (RuntimeError('Failed to find C compiler. Please specify via CC.\nMore.'), r'Failed to find C compiler'),
-        (GPUTarget('cuda', 61, 32), r'the GPU has compute capability 6\.1, triton wants 7\.0'),
+        (GPUTarget('cuda', 61, 32), r'the GPU has compute capability 6\.1, triton needs 7\.0'),
         (GPUTarget('cuda', 90, 32), None),
         (GPUTarget('hip', 'gfx90a', 64), None),
     ],

@@ -75,7 +75,7 @@ def test_an_adversarial_term_without_a_critic_is_an_error(images):
         ([], 'is empty'),
         ([{'loss_weight': 1.0}], r'train\.losses\.0.*`type`'),
         ([{'type': 'L1Loss', 'target': 'gt_ums'}], "Did you mean 'gt_usm'"),
-        ([{'type': 'L1Loss'}, {'type': 'L1Loss'}], 'second term'),
+        ([{'type': 'L1Loss'}, {'type': 'L1Loss'}], 'another term already has the name'),
         ([{'type': 'L1Loss', 'start_iter': -1}], 'greater than or equal to 0'),
         ([{'type': 'FFTLoss', 'loss_weight': 'a'}], r"^train\.losses\.0: FFTLoss cannot be built with .*'a'"),
         ([{'type': 'FFTLoss', 'ordr': 1}], r"^train\.losses\.0: FFTLoss cannot be built with .*'ordr'"),

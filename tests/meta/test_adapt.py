@@ -175,7 +175,7 @@ def test_wrong_arguments_are_named_and_the_remedy_given() -> None:
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             meta_gradient(theta, {}, loss, loss, **{'inner_lr': 0.1, **options})
-    with pytest.raises(ValueError, match='there is no gradient'):
+    with pytest.raises(ValueError, match='it has no gradient'):
         meta_gradient(theta, {}, loss, lambda t, p, k: torch.tensor(1.0), inner_lr=0.1)
     with pytest.raises(ValueError, match='list of losses is empty'):
         adapt(theta, {}, [], inner_lr=0.1)

@@ -40,7 +40,7 @@ ENOUGH = 1 - 2 * LEAST_GAIN
         ({1: 1 - LEAST_GAIN / 2}, set(), None, [], 'no gain on the faces'),
         ({1: 1.1}, set(), None, [], 'no gain on the faces'),
         ({1: ENOUGH}, {1}, None, [1], 'adaptation would shift the tones of the photo'),
-        ({1: math.nan}, set(), None, [], 'the step size is far too large'),
+        ({1: math.nan}, set(), None, [], 'the loss diverged: lower inner_lr'),
         ({1: math.nan, 0.1: ENOUGH}, set(), 0.1, [0.1], None),
     ],
 )

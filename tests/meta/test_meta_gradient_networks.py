@@ -177,7 +177,7 @@ def test_convolutional_generators_go_the_forward_route(case, build) -> None:
 def test_normalisation_is_refused_on_the_forward_route(case, build) -> None:
     """Autograd would give a wrong second derivative there without a word."""
     task = case(build)
-    with pytest.raises(RuntimeError, match=r"autograd cannot differentiate that of Native.*Norm: take 'reverse'"):
+    with pytest.raises(RuntimeError, match=r"derivative of Native.*Norm cannot be differentiated; use 'reverse'"):
         meta_gradient(task.theta, task.phi, task.inner, task.outer, inner_lr=1e-2, curvature='forward')
 
 

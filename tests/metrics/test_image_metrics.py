@@ -111,7 +111,7 @@ def test_images_that_do_not_match_are_a_missing_value(name, hub, pair, reasons) 
         'they must be equal',
         'no reference',
         'float32, expected an array of uint8',
-        'inside a border of 104',
+        'a crop_border of 104',
     ):
         assert part in told
 

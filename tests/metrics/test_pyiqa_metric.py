@@ -64,8 +64,8 @@ def test_those_without_a_reference_need_none_and_the_others_are_missing(pair):
     ('options', 'message'),
     [
         ({'name': 'topiqnr'}, "val.metrics.a.name: pyiqa has no metric 'topiqnr'. Did you mean 'topiq_nr'?"),
-        ({'name': 'fid'}, "val.metrics.a.name: pyiqa's fid measures folders, not images; take {type: FID}."),
-        ({'name': 'musiq', 'better': 'lower'}, "better is 'lower', and higher is better by pyiqa"),
+        ({'name': 'fid'}, "val.metrics.a.name: pyiqa's fid measures folders, not images; use {type: FID}."),
+        ({'name': 'musiq', 'better': 'lower'}, "better is 'lower', but higher is better by pyiqa"),
     ],
 )
 def test_a_wrong_name_or_direction_is_one_line(options, message):
@@ -89,4 +89,4 @@ def test_weights_that_are_missing_are_tried_once_and_named(pair, monkeypatch, ca
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
     names, message = without_weights({'psnr': {'type': 'calculate_psnr_y'}, 'topiq': entry})
     assert names == ['topiq']
-    assert message.startswith('the metric topiq: no route to the host (pyiqa fetches the weights of topiq_nr by itself')
+    assert message.startswith('the metric topiq: no route to the host (pyiqa itself downloads the weights of topiq_nr')

@@ -124,5 +124,5 @@ def test_srresnet_enlarges_and_its_gradient_reaches_every_weight(scale):
 
 
 def test_srresnet_refuses_another_scale():
-    with pytest.raises(ValueError, match='2, 3 or 4, got upscale 8'):
+    with pytest.raises(ValueError, match='upscale is 8, expected 2, 3 or 4'):
         SRResNet(upscale=8)

@@ -13,15 +13,15 @@ from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights, 
 from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry, accumulation_dtype
 from metaf2n_arch.utils.padding import reflect_pad
 
-# Numbers that one block of shifts may hold: large enough to be one worthwhile operation, small enough to stay in cache.
+# Most numbers in one block of shifts: enough for an operation to be efficient, few enough to stay in cache.
 BLOCK_NUMEL = 1 << 22
 
 
 def box_graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool = True) -> Tensor:
     """Computes the graph of the masked pixels with one separable box filter per block of shifts.
 
-    For one shift δ the whole image's d² is a P × P box filter of |I(x) - I(x + δ)|²; a block of shifts is one
-    operation. Blocks are recomputed in the backward, so that only the graph itself is kept.
+    For one shift δ, d² of the whole image is a P × P box filter of |I(x) - I(x + δ)|². A block of shifts is one
+    operation. Blocks are recomputed in the backward, so that only the graph itself is kept in memory.
 
     Args:
         image: (B, C, H, W) in [0, 1].
@@ -69,7 +69,7 @@ def _similarity(image: Tensor, mask: Tensor, geometry: Geometry, h: float, norma
     """S or S̄ of one (C, H, W) image."""
     y, x = mask.nonzero(as_tuple=True)
     padded = reflect_pad(image, geometry.pad)
-    # With border='window' the shifted view runs past the padding at offsets whose weight is zero.
+    # With border='window' the shifted view reaches beyond the padding, at offsets whose weight is zero.
     beyond = geometry.radius + geometry.patch_radius - geometry.pad
     padded = F.pad(padded, (beyond, beyond))
     make = partial(checkpoint, _block, use_reentrant=False, preserve_rng_state=False) if _may_recompute() else _block
@@ -84,7 +84,7 @@ def _similarity(image: Tensor, mask: Tensor, geometry: Geometry, h: float, norma
 
 
 def _may_recompute() -> bool:
-    """Whether a backward pass may recompute what it needs: inside the transforms of `torch.func` it may not."""
+    """Whether blocks may be recomputed in the backward: inside the transforms of `torch.func` they may not."""
     try:
         with torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
             return True
@@ -121,7 +121,7 @@ def _block(padded: Tensor, y: Tensor, x: Tensor, geometry: Geometry, dy: int, fi
 
 
 def _rest(padded: Tensor, y: Tensor, x: Tensor, geometry: Geometry, dy: int, first: int, count: int) -> Tensor:
-    """The centre patch's own squares at the offsets that fall outside the search window: (M, count)."""
+    """Sums of squares of the patch around p at the offsets outside the search window: (M, count)."""
     top, bottom = geometry.extent(dy)
     reach, size = geometry.patch_radius, geometry.patch_size
     energy = padded.square().sum(0)

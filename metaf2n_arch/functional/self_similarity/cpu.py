@@ -12,11 +12,11 @@ from metaf2n_arch.functional.self_similarity.geometry import Geometry
 
 
 def require() -> None:
-    """Raises `ImportError` where numba will not compile."""
+    """Raises `ImportError` if numba's compiler is switched off."""
     import numba
 
     if vars(numba.config)['DISABLE_JIT']:
-        raise ImportError('NUMBA_DISABLE_JIT is set, and the kernels run only compiled')
+        raise ImportError('NUMBA_DISABLE_JIT is set, but the kernels must be compiled')
 
 
 def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:
@@ -37,7 +37,7 @@ def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: 
 def graph_gradient(
     image: Tensor, mask: Tensor, graph: Tensor, upstream: Tensor, geometry: Geometry, h: float, normalize: bool
 ) -> Tensor:
-    """The batch's gradient for a gradient `upstream` of its graph, both (K², M)."""
+    """The gradient of the batch (B, C, H, W) from `graph` and the gradient `upstream` of it, both (K², M)."""
     images, s, g = (x.detach().numpy() for x in (image, graph, upstream))
     out = np.empty(images.shape, images.dtype)
     first = 0

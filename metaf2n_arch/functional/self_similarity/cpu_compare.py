@@ -19,7 +19,7 @@ EPSILON = 1e-10
 
 
 def primitive(build: Callable[..., Any]) -> Any:
-    """A function that compiled code alone can call, given by the instructions it stands for."""
+    """Makes a function that only compiled code can call; `build` writes its instructions."""
     return intrinsic(build)
 
 
@@ -193,7 +193,7 @@ def upstream(pred, target, first, last, kl, l1, least, factor, of_target, out):
             else:
                 for m in range(g.shape[0]):
                     g[m] = factor * s[m] * (g[m] - mean[m])
-                # Only now, and by way of g: a loop that reads and writes the same row is not vectorised.
+                # A separate loop copies g, because a loop that reads and writes the same row is not vectorised.
                 row = out[q, first:last]
                 for m in range(g.shape[0]):
                     row[m] = g[m]
@@ -201,7 +201,7 @@ def upstream(pred, target, first, last, kl, l1, least, factor, of_target, out):
 
 @jit
 def graph_upstream(graph, gradient, first, last, factor, normalize, out):
-    """The same for any gradient of the graph: factor · S̄ (g - Σ_q g S̄), or factor · S · g if it is not normalised."""
+    """Writes factor · S̄ (g - Σ_q g S̄), or factor · S · g if not `normalize`, for any gradient g of the graph."""
     mean = np.zeros(last - first, graph.dtype)
     if normalize:
         for q in range(graph.shape[0]):

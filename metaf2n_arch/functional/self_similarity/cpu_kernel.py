@@ -1,7 +1,7 @@
 """Numba kernels of the CPU path: box sums of one shift after another, and their adjoint.
 
 Imported only when the CPU path runs, because importing numba costs a second. Every function is single-threaded and
-releases the interpreter lock; `cpu_work.py` shares them out among threads. README.md derives them.
+releases the interpreter lock; `cpu_work.py` runs them in several threads. README.md derives them.
 
 Conventions. `image` is (C, L): each reflect-padded channel flattened, rows `stride` numbers apart. A neighbour one row
 down is then `stride` further on, and every loop is one long vector loop over whole rows; what it computes in the margin
@@ -23,7 +23,7 @@ ADJACENT = np.int64(1)
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compiles `function`, keeping the result on disk wherever numba finds a place it may write to."""
+    """Compiles `function`, and caches the result on disk where numba finds a folder that it may write to."""
     options: dict[str, Any] = {'nogil': True, 'fastmath': {'contract'}, 'error_model': 'numpy'}
     try:
         return njit(cache=True, **options)(function)
@@ -33,7 +33,7 @@ def jit(function: Callable[..., Any]) -> Any:
 
 @jit
 def boxes(dy, dx, radius, reach, window):
-    """Size of a pair's box; where the boxes of δ and -δ start relative to their pixel, by rows, then by columns."""
+    """Height and width of a pair's box; first row of the boxes of δ and -δ relative to their pixel; first columns."""
     height = width = 2 * reach + 1
     if window:
         height = reach + min(reach, radius - dy) + 1
@@ -86,9 +86,9 @@ def add_to(values, out):
 
 @jit
 def box_sums(values, spare, out, n, size, step):
-    """out[i] = Σ_{b < size} values[i + b · step] for i < n; uses up `values` and `spare`.
+    """out[i] = Σ_{b < size} values[i + b · step] for i < n; overwrites `values` and `spare`.
 
-    A tree of sums: nothing is subtracted, so no rounding error stays behind when a strong edge leaves the window.
+    A tree of sums. Nothing is subtracted, so no rounding error stays in the sum when a strong edge leaves the window.
     """
     if 4 <= size <= 9 and size != 8:
         # Two passes: groups of two or three neighbours, then groups of groups and what is left over.
@@ -137,7 +137,7 @@ def distances(image, stride, pad, positions, origin, rows, pairs, first, last, r
         apart = top_plus - top_minus
         n = (rows + apart) * stride
         start = origin + (pad + top_minus) * stride
-        # Sums down the columns first, and as many more of them as the sums along the rows will reach for.
+        # Sums along columns first, of as many more columns as the sums along rows need.
         down = n + width - 1
         squared_differences(image, start, dy * stride + dx, one[: down + (height - 1) * stride])
         box_sums(one, two, three, down, height, stride)
@@ -161,7 +161,8 @@ def distances_adjoint(
 
     For a pair, t holds upstream at the corners of the boxes of δ and of -δ; v = box(t), so that
     dL/dI[x] = Σ v[x] (I[x] - I[x + δ]) goes into `ahead`, dL/dI[x + δ] = -Σ v[x] (I[x] - I[x + δ]) into `behind`.
-    Both are (C, l), from padded row y0 on; two buffers, because one that is written at two places is not vectorised.
+    Both are (C, l), from padded row y0 on. There are two buffers, because a loop that writes one buffer at two places
+    is not vectorised.
     """
     side = 2 * radius + 1
     one, two, three = scratch[0], scratch[1], scratch[2]

@@ -1,7 +1,7 @@
-"""Driver of the numba kernels: one image at a time, one band of rows at a time, each phase shared out among threads.
+"""Driver of the numba kernels: one image at a time, one band of rows at a time, each phase in several threads.
 
-A band's graphs are the only large buffers, and its gradient is finished before the next band begins. NumPy rather than
-torch does the small things in between: torch would spread some of them over threads, which stall when others are busy.
+A band's graphs are the only large buffers, and its gradient is finished before the next band begins. The small steps in
+between use NumPy, not torch: torch would run some of them in several threads, which stall when the cores are busy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import torch
 from metaf2n_arch.functional.self_similarity.criterion import CriterionWeights
 from metaf2n_arch.functional.self_similarity.geometry import EPSILON, Geometry
 
-# Pixels of a band of rows: its graphs and the images it reads stay near the processor.
+# Most pixels of a band of rows: few, so that its graphs and images stay in the processor's cache.
 BAND_PIXELS = 12288
-# Masked pixels that are compared at a time, and the groups of shifts that threads share out.
+# Masked pixels in one item of work, and the number of groups of shifts, one item each; see `cpu_work`.
 CHUNK = 256
 GROUPS = 8
-# Numbers to a vector register: rows start on a multiple of it.
+# Numbers in a vector register: rows start on a multiple of it.
 VECTOR = 16
 
 Run = Callable[..., None]
@@ -32,7 +32,7 @@ Run = Callable[..., None]
 
 @contextmanager
 def threads() -> Iterator[Run]:
-    """Gives ``run(work, *arguments)``: it calls ``work(ticket, *arguments)`` on as many threads as torch would use."""
+    """Yields ``run(work, *arguments)``: it calls ``work(ticket, *arguments)`` in as many threads as torch would use."""
     count = min(torch.get_num_threads(), 2 * GROUPS)
     with ThreadPoolExecutor(max(count - 1, 1)) as pool:
 
@@ -47,7 +47,7 @@ def threads() -> Iterator[Run]:
 
 
 class Stream:
-    """N images of one size and one mask, flattened for the kernels, and the work done on them band by band."""
+    """N images of one size with one mask, flattened for the kernels, and the computations on them, band by band."""
 
     def __init__(self, run: Run, images: list[np.ndarray], mask: np.ndarray, geometry: Geometry, h: float) -> None:
         """Takes N (C, H, W) images and an (H, W) mask."""
@@ -56,7 +56,7 @@ class Stream:
         channels, height, width = images[0].shape
         self.height, self.width = height + 2 * geometry.pad, width + 2 * geometry.pad
         self.stride = -(-self.width // VECTOR) * VECTOR
-        # Loops run over whole rows, and past the last one by as much as a shift and a patch reach to the side.
+        # Loops run over whole rows, and behind the last row as far as a shift and a patch reach to the side.
         self.margin = geometry.search_size + geometry.patch_size + VECTOR
         self.images = np.zeros((len(images), channels, self.height * self.stride + self.margin), images[0].dtype)
         pad = [(0, 0), (geometry.pad, geometry.pad), (geometry.pad, geometry.pad)]
@@ -77,13 +77,13 @@ class Stream:
         return graphs[0]
 
     def back(self, band: Band, graph: np.ndarray, upstream: np.ndarray, normalize: bool) -> None:
-        """Adds the first image's gradient for a gradient `upstream` of its graph, both (K², M)."""
+        """Adds the first image's gradient, from its `graph` and the gradient `upstream` of it, both (K², M)."""
         out = np.empty_like(graph)
         self.run(_work().upstream_items, graph, upstream, CHUNK, self.number(2 * self.scale), normalize, out)
         self._adjoint(band, 0, out)
 
     def difference(self, band: Band, weights: CriterionWeights, factor: float, wanted: tuple[bool, bool]) -> float:
-        """Sum of differences of the two images' graphs; adds `factor` times its gradients where `wanted`."""
+        """Returns the sum of differences of both images' graphs; adds `factor` times its gradients where `wanted`."""
         graphs = self._distances(band)
         target_out = np.empty_like(graphs[1]) if wanted[1] else graphs[1]
         sums = np.zeros(-(-len(band.positions) // CHUNK))
@@ -97,7 +97,7 @@ class Stream:
         return float(sums.sum())
 
     def gradient(self, which: int) -> np.ndarray:
-        """Gradient of an image, (C, H, W): that of the padded one, folded back."""
+        """Gradient of an image, (C, H, W): that of the padded image, with the padding added to the pixels it copies."""
         folded = self._rows(self.gradients[which])[:, :, : self.width]
         for axis in (2, 1):
             folded = _fold(np.moveaxis(folded, axis, 0), self.geometry.pad)
@@ -139,7 +139,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Band:
-    """Rows y0 .. y0 + rows - 1 of an image, the masked pixels in them, and the number of the first of these."""
+    """Rows y0 .. y0 + rows - 1 of an image, the masked pixels in them, and the number of the first masked pixel."""
 
     y0: int
     rows: int
@@ -152,7 +152,7 @@ class Band:
 
 
 def _bands(mask: np.ndarray, stride: int) -> Iterator[Band]:
-    """Cuts an image into bands of equal height, and leaves out the rows without masked pixels at both their ends."""
+    """Cuts an image into bands of equal height, and removes rows without masked pixels from the ends of each band."""
     y, x = mask.nonzero()
     height, width = mask.shape
     pieces = -(-height // max(1, BAND_PIXELS // width))
@@ -180,7 +180,7 @@ def _fold(gradient: np.ndarray, pad: int) -> np.ndarray:
 
 
 def _work() -> ModuleType:
-    """The compiled kernels; importing numba costs a second, so it waits until they are wanted."""
+    """The compiled kernels, imported when they are needed, because importing numba costs a second."""
     from metaf2n_arch.functional.self_similarity import cpu_work
 
     return cpu_work

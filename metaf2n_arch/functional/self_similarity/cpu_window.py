@@ -1,4 +1,4 @@
-"""Numba kernels for the 'window' border: a patch's own squares at the offsets that leave the search window.
+"""Numba kernels for the 'window' border: squares of the patch around p at the offsets outside the search window.
 
 The offsets that fall outside depend only on how many rows and columns of the patch are cut, and on which side:
 (2r + 1)² kinds of cut for all K² shifts. Sums over rectangles come from a summed-area table in double precision.
@@ -39,7 +39,10 @@ def rectangle(table, top, bottom, left, right):
 
 @jit
 def kind(shift, radius, reach):
-    """First and last shift whose patches are cut as this one's; empty for all but one of the uncut ones."""
+    """First and last shift whose patches are cut as those of `shift`.
+
+    Shift 0 stands for all shifts that cut nothing; for the others of these the range is empty.
+    """
     uncut = radius - reach
     if shift == 0:
         return -uncut, uncut

@@ -1,8 +1,8 @@
-"""Numba kernels that threads share out: each call draws items from a common ticket until none are left.
+"""Numba kernels that several threads run: each call takes items from a common counter (`ticket`) until none are left.
 
-What an item is depends on the problem alone and each writes to a place of its own, so the result has the same bits
-whatever the number of threads. Drawing, rather than dealing out, leaves fewer items to a core that others keep busy,
-and a thread enters the interpreter once per phase, so that it seldom waits for the interpreter lock.
+How the work is split into items does not depend on the number of threads, and each item writes to its own place. So the
+result has the same bits for any number of threads. A core that other programs keep busy takes fewer items. A thread
+enters the interpreter once per phase, so that it seldom waits for the interpreter lock.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def graph_items(ticket, place, positions, chunk, shape, tables, scale, normalize
 def compare_items(
     ticket, place, positions, chunk, shape, tables, scale, weights, factor, wanted, graphs, target_out, sums
 ):
-    """From two images' distances to their difference and its derivatives; an item is a chunk of pixels.
+    """Computes the difference of two images' graphs, and its derivatives, from distances; an item is a chunk of pixels.
 
-    The derivative with respect to pred's distances replaces them, that with respect to target's goes to `target_out`,
-    each only if `wanted`.
+    The derivative with respect to the distances of pred replaces these distances. The derivative with respect to those
+    of target goes to `target_out`. Each is computed only if `wanted`.
     """
     stride, pad, _, _ = place
     radius, reach, window = shape
@@ -106,7 +106,7 @@ def compare_items(
                 add_rest(tables[which], stride, pad, positions, radius, reach, first, last, graphs[which])
             similarities(graphs[which], first, last, scale, True)
         sums[item] = difference(pred, target, first, last, kl, l1, least)
-        # Both derivatives read both graphs, so the one that replaces its graph comes last.
+        # Both derivatives read both graphs, so the derivative that replaces its graph comes last.
         if wanted[1]:
             upstream(pred, target, first, last, kl, l1, least, factor, True, target_out)
         if wanted[0]:
@@ -115,7 +115,7 @@ def compare_items(
 
 @jit
 def upstream_items(ticket, graph, gradient, chunk, factor, normalize, out):
-    """From a graph's gradient to that of the distances; an item is a chunk of pixels."""
+    """Computes the gradient of the distances from that of the graph; an item is a chunk of pixels."""
     count = graph.shape[1]
     while True:
         first = fetch_and_add(ticket) * chunk
@@ -126,7 +126,7 @@ def upstream_items(ticket, graph, gradient, chunk, factor, normalize, out):
 
 @jit
 def adjoint_items(ticket, image, place, positions, pairs, groups, shape, upstream_of_distances, parts):
-    """Writes the image gradient of each group of shifts to its own parts[group], (2, C, l), which must be zero."""
+    """Writes the image gradient of each group of shifts to parts[group], (2, C, l), which must be zero before."""
     stride, pad, origin, rows = place
     radius, reach, window = shape
     scratch = aligned(3, (rows + radius + 8 * reach + 3) * stride, image)

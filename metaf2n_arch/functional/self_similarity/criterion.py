@@ -12,7 +12,7 @@ from metaf2n_arch.utils.checks import require_choice, require_number
 CRITERIA = ('l1', 'kl', 'kl+l1')
 REDUCTIONS = ('mean', 'window')
 
-# Of pred and of target: whether a gradient is asked for, and the gradient.
+# One entry for pred and one for target: whether a gradient is asked for; the gradient.
 Wanted = tuple[bool, bool]
 Gradients = tuple[Tensor | None, Tensor | None]
 

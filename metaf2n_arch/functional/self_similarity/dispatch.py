@@ -1,4 +1,4 @@
-"""The public functions: each picks the fastest path for the device at hand."""
+"""Self-similarity graph and loss, the public functions: each picks the fastest path for the device."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Arguments = ParamSpec('Arguments')
 
 
 def outside_compiled_graphs(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
-    """Keeps `torch.compile` from tracing a function: it would follow numba's compiler, and fail inside it."""
+    """Keeps `torch.compile` from tracing a function: it would trace numba's compiler, and fail."""
 
     @functools.wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
-        # Not decorated beforehand: that imports the compiler, which costs more than a second.
+        # Not decorated at import: that imports the compiler of torch, which costs more than a second.
         if torch.compiler.is_compiling():
             return torch.compiler.disable(function)(*args, **kwargs)
         return function(*args, **kwargs)
@@ -48,7 +48,7 @@ def self_similarity_graph(
     """Computes the self-similarity graph of the masked pixels of a batch.
 
     d²(p, q) = 1/(C P²) Σ_c Σ_j (I_c[p + j] - I_c[q + j])²,  S = exp(-d²/h),  S̄ = S / (Σ_q S + 1e-10)
-    for every q of the K × K window round p (Chen et al., ACM MM 2024, arXiv 2408.05713, eq. 3-5).
+    for every q of the K × K window around p (Chen et al., ACM MM 2024, arXiv 2408.05713, eq. 3-5).
 
     Args:
         image: (B, C, H, W) in [0, 1], any floating-point dtype; half precision is computed in float32.
@@ -56,8 +56,8 @@ def self_similarity_graph(
         search_size: K, odd.
         patch_size: P, odd.
         h: scale of the squared distance.
-        border: 'image' reads the patch round q from the reflect-padded image; 'window' (the authors' program) counts
-            what lies outside p's search window as 0 on q's side.
+        border: 'image' reads the patch around q from the reflect-padded image; 'window' (the authors' program) counts
+            its pixels outside p's search window as 0.
         normalize: return S̄ rather than S.
 
     Returns:
@@ -66,7 +66,7 @@ def self_similarity_graph(
 
     Raises:
         ValueError: wrong shapes or dtypes, or an image smaller than its reflect padding.
-        OptionError: a wrong option.
+        OptionError: an option has a value that is not allowed.
 
     >>> import torch
     >>> mask = torch.zeros(1, 1, 8, 8)
@@ -110,15 +110,15 @@ def self_similarity_loss(
         patch_size: P, odd.
         h: scale of the squared distance.
         border: 'image' or 'window', see `self_similarity_graph`.
-        reduction: over the K² pixels q of a search window: 'mean' (the authors' program), or 'window', their sum, which
-            reads |S̄_SR - S̄_HR| as a norm and is K² times as large. Over the pixels p it is the mean.
+        reduction: over the K² pixels q of a search window: 'mean' (the authors' program), or 'window', the sum, which
+            takes |S̄_SR - S̄_HR| as a norm and is K² times as large. Over the pixels p it is always the mean.
 
     Returns:
         A scalar, float32 (float64 for float64 images); 0 with a zero gradient if nothing is masked.
 
     Raises:
         ValueError: wrong shapes or dtypes, or an image smaller than its reflect padding.
-        OptionError: a wrong option.
+        OptionError: an option has a value that is not allowed.
 
     >>> import torch
     >>> x = torch.rand(1, 3, 16, 16)
@@ -167,7 +167,10 @@ _KERNELS = {'cpu': _Kernels('cpu', 'numba'), 'cuda': _Kernels('gpu', 'triton')}
 
 @functools.cache
 def fastest_path(device: str) -> Implementation:
-    """Returns the fused kernels for a type of device, or box filters in plain PyTorch, with one warning if need be."""
+    """Returns the fused kernels for a type of device, or else box filters in plain PyTorch.
+
+    Warns once if the device has kernels but they cannot be used.
+    """
     if device not in _KERNELS:
         return Implementation(box_graph, box_loss)
     needed = _KERNELS[device].needs

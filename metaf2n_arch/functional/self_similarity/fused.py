@@ -1,7 +1,7 @@
-"""The fused paths as autograd sees them, whichever device's kernels do the work.
+"""Autograd functions of the fused paths, for the kernels of any device.
 
-The loss computes its gradient along with its value, so that nothing but the image's gradient is kept for the backward;
-`_Scaled` lets that gradient be differentiated again. A graph's gradient that is to be differentiated in its turn
+The loss computes its gradient together with its value, so that only the image's gradient is kept for the backward.
+`_Scaled` lets that gradient be differentiated again. For the graph, a gradient that is to be differentiated again
 (``create_graph=True``) comes from the box filters.
 """
 
@@ -21,7 +21,7 @@ LossOptions: TypeAlias = tuple[Geometry, float, CriterionWeights]
 
 
 class Kernels(Protocol):
-    """What a device has to offer; images are (B, C, H, W) in float32 or float64, masks (B, H, W), graphs (K², M)."""
+    """Kernels of a device. Images are (B, C, H, W) in float32 or float64, masks (B, H, W), graphs (K², M)."""
 
     def graph(self, image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: bool) -> Tensor:
         """S or S̄ of the masked pixels."""
@@ -75,7 +75,7 @@ def fused_loss(
 def one_after_the_other(
     apply: Callable[..., tuple[Tensor, ...]], info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """The rule of `torch.func.vmap`: a call for each element, as each has a number of masked pixels of its own."""
+    """The rule for `torch.func.vmap`: one call for each element, because their numbers of masked pixels differ."""
     calls = [
         apply(*(a.select(d, i) if isinstance(d, int) else a for a, d in zip(args, in_dims)))
         for i in range(info.batch_size)
@@ -99,7 +99,7 @@ class _Graph(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         image, mask, graph = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated in its turn
+        if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated again
             again = box_graph(image, mask, *ctx.options)
             (gradient,) = torch.autograd.grad(again, image, upstream, create_graph=True)
         else:
@@ -109,7 +109,7 @@ class _Graph(torch.autograd.Function):
 
 
 class _Loss(torch.autograd.Function):
-    """The loss, and its gradient with respect to both images, empty where it is not wanted."""
+    """The loss and its gradients with respect to both images; a gradient that is not wanted is empty."""
 
     @staticmethod
     def forward(
@@ -144,10 +144,10 @@ class _Loss(torch.autograd.Function):
 
 
 class _Scaled(torch.autograd.Function):
-    """The gradients u ∇L of both images, of which ∇L is known; differentiated again by the box filters.
+    """The gradients u ∇L of both images, given ∇L. Their own derivative is computed by the box filters.
 
-    An operation of its own, so that a graph of the first derivative, which ``create_graph=True`` and `torch.func.grad`
-    make, costs nothing until it is used.
+    This is a separate operation, so that the graph of the first derivative, which ``create_graph=True`` and
+    `torch.func.grad` record, costs nothing until it is used.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Geometry that every path of the self-similarity graph shares: sizes, borders, padding, positions and input checks."""
+"""Geometry of the self-similarity graph, shared by all paths: sizes, borders, padding, positions and input checks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EPSILON = 1e-10
 
 @dataclass(frozen=True)
 class Geometry:
-    """Search window K × K, patch P × P, and what a patch sees beyond its search window.
+    """Search window K × K, patch P × P, and the values of a patch outside the search window.
 
-    `border='image'`: the patch round q is read from the reflect-padded image, as the equation says.
-    `border='window'`: what lies outside p's own search window counts as 0 on q's side (the authors' program).
+    `border='image'`: the patch around q is read from the reflect-padded image, as the equation says.
+    `border='window'`: pixels of the patch around q outside p's search window count as 0 (the authors' program).
     """
 
     search_size: int
@@ -90,5 +90,5 @@ def require_scale(h: float) -> None:
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """float64 stays, everything narrower is computed in float32."""
+    """The dtype to compute in: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32

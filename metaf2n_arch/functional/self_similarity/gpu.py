@@ -18,7 +18,7 @@ from metaf2n_arch.utils.padding import reflect_pad, reflect_pad_adjoint
 
 BLOCK = 128
 STRIP = 8
-# Numbers of scratch: planes of as many pairs of shifts as fit are in flight at once.
+# Size of the scratch buffer, in numbers: it holds one plane for each pair of shifts that is computed at once.
 SCRATCH_NUMEL = 1 << 25
 # CUDA's limit on the second axis of a grid.
 GRID = 65535
@@ -31,7 +31,7 @@ R = TypeVar('R')
 
 
 def on_its_device(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """Makes the device of the first argument current, where Triton launches whatever it is given."""
+    """Makes the device of the first argument current, because Triton launches kernels on the current device."""
 
     @functools.wraps(function)
     def run(image: Tensor, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -42,13 +42,13 @@ def on_its_device(function: Callable[Concatenate[Tensor, P], R]) -> Callable[Con
 
 
 def require() -> None:
-    """Raises `ImportError` where Triton cannot run: it builds its launcher with a C compiler, and for no old GPU."""
+    """Raises `ImportError` if Triton cannot run: without a C compiler, which builds its launcher, or on an old GPU."""
     try:
         target = driver.active.get_current_target()
-    except Exception as error:  # whatever its driver, the compiler or the linker said
+    except Exception as error:  # any error of the driver, the compiler or the linker
         raise ImportError(str(error).strip().split('\n')[0]) from error
     if target.backend == 'cuda' and target.arch < VOLTA:
-        raise ImportError(f'the GPU has compute capability {target.arch / 10}, triton wants {VOLTA / 10}')
+        raise ImportError(f'the GPU has compute capability {target.arch / 10}, triton needs {VOLTA / 10} or more')
 
 
 @on_its_device
@@ -63,7 +63,7 @@ def graph(image: Tensor, mask: Tensor, geometry: Geometry, h: float, normalize: 
 def graph_gradient(
     image: Tensor, mask: Tensor, graph: Tensor, upstream: Tensor, geometry: Geometry, h: float, normalize: bool
 ) -> Tensor:
-    """The batch's gradient for a gradient `upstream` of its graph, both (K², M)."""
+    """The gradient of the batch (B, C, H, W) from `graph` and the gradient `upstream` of it, both (K², M)."""
     batch = Batch(mask, geometry)
     numbers = _numbers(geometry, h, CriterionWeights(0.0, 0.0), image.shape[1], image.dtype, image.device)
     graph, upstream = graph.contiguous(), upstream.contiguous()
@@ -89,7 +89,7 @@ def loss(
     size = (batch.count, geometry.search_size)
     sums = pred.new_empty(batch.grid[0])
     triton_kernel.compare[batch.grid](*graphs, numbers, sums, *size, BLOCK=BLOCK)
-    # Both derivatives read both graphs, so the one that replaces its graph comes last.
+    # Both derivatives read both graphs, so the derivative that replaces its graph comes last.
     outs = [graphs[0], torch.empty_like(graphs[1]) if wanted[1] else graphs[1]]
     for which in (1, 0):
         if wanted[which]:
@@ -100,15 +100,15 @@ def loss(
 
 
 def _pad(image: Tensor, geometry: Geometry) -> Tensor:
-    """The reflect-padded images as the kernels address them: contiguous, also if the images are channels_last."""
+    """The reflect-padded images, contiguous as the kernels expect them, also if the images are channels_last."""
     return reflect_pad(image, geometry.pad).contiguous()
 
 
 class Tables(NamedTuple):
-    """What the kernels look up about shifts: a row for each pair, and how the search window cuts patches.
+    """Tables about shifts that the kernels read: a row for each pair, and how the search window cuts patches.
 
-    `pairs`: see `triton_kernel`; `extents`: what is left of the patch for each kind of cut; `kinds`: each shift's kind
-    (-1: whole).
+    `pairs`: see `triton_kernel`; `extents`: first and last offset (top, bottom, left, right) that each kind of cut
+    leaves; `kinds`: the kind of cut of each shift, -1 for an uncut patch.
     """
 
     pairs: Tensor
@@ -132,13 +132,13 @@ def _tables(geometry: Geometry, device: torch.device) -> Tables:
 def _numbers(
     geometry: Geometry, h: float, weights: CriterionWeights, channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """What the kernels multiply with, which as arguments would lose precision: scale, its double, kl, l1, 1e-10."""
+    """Factors of the kernels: scale, 2 · scale, kl, l1, 1e-10. As plain arguments they would lose precision."""
     scale = -1 / (h * channels * geometry.patch_size**2)
     return torch.tensor([scale, 2 * scale, weights.kl, weights.l1, EPSILON], dtype=dtype, device=device)
 
 
 class Batch:
-    """Where the masked pixels of a batch are, and the work done on its padded images (B, C, Hp, Wp)."""
+    """The masked pixels of a batch, and the computations on its padded images (B, C, Hp, Wp)."""
 
     def __init__(self, mask: Tensor, geometry: Geometry) -> None:
         self.geometry = geometry
@@ -173,7 +173,7 @@ class Batch:
         return out
 
     def gradient(self, padded: Tensor, upstream: Tensor) -> Tensor:
-        """The images' gradient, (B, C, H, W), for half the gradient of the distances, (K², M)."""
+        """The images' gradient, (B, C, H, W); `upstream` is twice the gradient of the distances, (K², M)."""
         batch, height, width = self.size
         channels, pad = padded.shape[1], self.geometry.pad
         if self.window and self.count:
@@ -238,7 +238,7 @@ def _pair_table(geometry: Geometry) -> Tensor:
     rows = []
     for dy, dx in ((dy, dx) for dy in shifts for dx in shifts if (dy, dx) > (0, 0)):
         (top, bottom), (left, right) = geometry.extent(dy), geometry.extent(dx)
-        # -δ's patch round p - δ covers the same pairs of pixels as δ's patch would, mirrored.
+        # The patch around p - δ covers the same pairs of pixels as the patch around p + δ, mirrored.
         minus_top, minus_left = geometry.extent(-dy)[0] - dy, geometry.extent(-dx)[0] - dx
         plus, minus = ((s * dy + geometry.radius) * side + s * dx + geometry.radius for s in (1, -1))
         size = (bottom - top + 1, right - left + 1)

@@ -1,4 +1,4 @@
-"""The self-similarity graph exactly as the equation reads, one pair of patches at a time: every other path's oracle."""
+"""Self-similarity graph by loops over pixels, exactly as the equation: the reference that tests compare paths with."""
 
 from __future__ import annotations
 

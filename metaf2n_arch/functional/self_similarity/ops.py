@@ -1,4 +1,4 @@
-"""The loss as an operator that `torch.compile` takes as a whole: it would else follow numba's or Triton's compiler."""
+"""Operator of the loss for `torch.compile`, which calls it as a whole and does not trace numba or Triton."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def register(loss: Loss) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
             wide = [next(found).to(value.dtype) if x.requires_grad else value.new_empty(0) for x in images]
             return value.detach().clone(), wide[0].contiguous(), wide[1].contiguous()
 
-        with ThreadPoolExecutor(1) as pool:  # autograd is off inside an operator, and per thread
+        with ThreadPoolExecutor(1) as pool:  # autograd is switched off inside an operator, for its thread only
             return pool.submit(work).result()
 
     operator = torch.library.custom_op('metaf2n::self_similarity_loss', compute, mutates_args=(), schema=_SCHEMA)
@@ -59,7 +59,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 
 def _backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     pred, target, mask, *gradients = ctx.saved_tensors
-    if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated in its turn
+    if torch.is_grad_enabled():  # create_graph=True: this gradient will be differentiated again
         search, patch, border, h, kl, l1 = ctx.options
         again = box_loss(pred, target, mask, Geometry(search, patch, border), h, CriterionWeights(kl, l1))
         asked = [x for x, want in zip((pred, target), ctx.wanted) if want]

@@ -1,4 +1,4 @@
-"""Triton kernels of the GPU path's backward and of what the 'window' border adds; see `triton_kernel.py`."""
+"""Triton kernels of the GPU path's backward, and of the terms that the 'window' border adds; see `triton_kernel.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metaf2n_arch.functional.self_similarity.triton_kernel import pixel
 
 @triton.jit
 def value_at(values, numbering, b, y, x, height, width, valid):
-    """values[number of the masked pixel (b, y, x)], 0 where the pixel is not masked or not in the image."""
+    """values[number of the masked pixel (b, y, x)]; 0 if the pixel is not masked or outside the image."""
     inside = valid & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     m = tl.load(numbering + (b * height + y) * width + x, inside, -1)
     return tl.load(values + m, inside & (m >= 0), 0.0)
@@ -78,7 +78,7 @@ def gather_gradient(
 
 @triton.jit
 def outside_energy(energy, pixels, cuts, rest, count, height, width, pad, reach, BLOCK: tl.constexpr):
-    """rest[kind, m] = Σ energy[p + j] over the offsets j that this kind of cut leaves outside the window."""
+    """rest[kind, m] = Σ energy[p + j] over the offsets j that lie outside the search window for this kind of cut."""
     kind = tl.program_id(1)
     top, bottom = tl.load(cuts + 4 * kind), tl.load(cuts + 4 * kind + 1)
     left, right = tl.load(cuts + 4 * kind + 2), tl.load(cuts + 4 * kind + 3)

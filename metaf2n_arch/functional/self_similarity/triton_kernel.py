@@ -29,7 +29,8 @@ def squared_difference(image, plane, channels, y, x, dy, dx, height, width, insi
 def column_sums(image, table, scratch, channels, height, width, pairs, STRIP: tl.constexpr, BLOCK: tl.constexpr):
     """scratch[b, pair, y, x] = Σ_{a < box height} D(y + a, x), D the squared difference of the pair's shift.
 
-    A program keeps running sums down a strip of rows, short enough that what subtraction leaves behind does not matter.
+    A program keeps running sums down a strip of rows. The strip is so short that the rounding errors of the
+    subtractions do not matter.
     """
     pair, b = tl.program_id(1) % pairs, tl.program_id(1) // pairs
     row = table + pair * 10
@@ -89,7 +90,7 @@ def distances(
 
 @triton.jit
 def similarities(graph, numbers, count, side, NORMALIZE: tl.constexpr, BLOCK: tl.constexpr):
-    """Distances become S = exp(scale · distance), or S̄, in place."""
+    """Turns distances into S = exp(scale · distance), or S̄, in place."""
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = m < count
     scale, epsilon = tl.load(numbers), tl.load(numbers + 4)
@@ -157,7 +158,7 @@ def upstream(pred, target, numbers, out, count, side, OF_TARGET: tl.constexpr, B
 
 @triton.jit
 def graph_upstream(graph, gradient, numbers, out, count, side, NORMALIZE: tl.constexpr, BLOCK: tl.constexpr):
-    """The same for any gradient g of the graph: 2 scale · S̄ (g - Σ_q g S̄), or 2 scale · S · g if not normalised."""
+    """out = 2 scale · S̄ (g - Σ_q g S̄), or 2 scale · S · g if not `NORMALIZE`, for any gradient g of the graph."""
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = m < count
     factor = tl.load(numbers + 1)
