@@ -142,10 +142,10 @@ class Detector:
             faces += [face.scaled(x, y) for face in inner]
         return faces
 
-    def limited(self, max_faces: int) -> Detector:
-        """The same detector, which finds no more than the `max_faces` largest faces."""
+    def with_options(self, **options: Any) -> Detector:
+        """The same network under other options, such as `max_faces` or `confidence`."""
         other = copy(self)
-        other.options = self.options.model_copy(update={'max_faces': max_faces})
+        other.options = self.options.model_copy(update=options)
         return other
 
     def to(self, device: Any) -> Detector:

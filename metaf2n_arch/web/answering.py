@@ -33,6 +33,7 @@ class Wishes:
         step: ``auto``; ``fixed``, of the size `inner_lr`; ``none``.
         inner_lr: step size.
         faces: ``all`` or ``largest``.
+        min_confidence: minimum score of a face; None leaves it to the detector.
         skip_faces: numbers with commas between them.
         paste_faces: see `RestoreOptions`.
     """
@@ -41,6 +42,7 @@ class Wishes:
     step: str = 'auto'
     inner_lr: float = 0.01
     faces: str = 'all'
+    min_confidence: float | None = None
     skip_faces: str = ''
     paste_faces: float = 0.0
 
@@ -106,7 +108,8 @@ def answer(
     path = Path(upload)
     try:
         if wishes is not None:
-            sr = sr.with_options(max_faces=1 if wishes.faces == 'largest' else None, **wishes.options())
+            most = 1 if wishes.faces == 'largest' else None
+            sr = sr.with_options(max_faces=most, min_confidence=wishes.min_confidence, **wishes.options())
         height, width = image_size(path, path.name)
         if height * width > max_pixels * 1e6:
             size = f'{width} x {height}'
