@@ -194,13 +194,14 @@ def restore(
             **options.model_dump(exclude_unset=True),
         )
         typer.echo(sr.about)
-        if (expected := estimate(sr, todo)) is not None:
+        register = _register(out, settings, again)
+        if (expected := estimate(sr, register.left(todo))) is not None:
             typer.echo(str(expected))
         _run(
             sr,
             todo,
             report,
-            _register(out, settings, again),
+            register,
             compare,
             require_face,
             outscale,

@@ -142,10 +142,10 @@ class Detector:
             faces += [face.scaled(x, y) for face in inner]
         return faces
 
-    def limited(self, max_faces: int) -> Detector:
-        """Returns a copy of the detector that finds the `max_faces` largest faces at most; it shares the network."""
+    def with_options(self, **options: Any) -> Detector:
+        """Returns a copy of the detector with other options, such as `max_faces` or `confidence`; it shares the network."""
         other = copy(self)
-        other.options = self.options.model_copy(update={'max_faces': max_faces})
+        other.options = self.options.model_copy(update=options)
         return other
 
     def to(self, device: Any) -> Detector:

@@ -43,6 +43,7 @@ class YuNetDetector(Detector):
     def _search(self, image: np.ndarray) -> list[Face]:
         with self.lock:
             self.network.setInputSize((image.shape[1], image.shape[0]))
+            self.network.setScoreThreshold(self.confidence)  # `with_options` shares the network
             rows = self.network.detect(np.ascontiguousarray(image[:, :, ::-1]))[1]
         return [_face(row.astype(np.float64)) for row in ([] if rows is None else rows)]
 

@@ -176,11 +176,14 @@ class MetaF2N:
 
         return cls.load(download(repo, file, revision), **arguments)
 
-    def with_options(self, *, max_faces: int | None = None, **options: Any) -> MetaF2N:
+    def with_options(
+        self, *, max_faces: int | None = None, min_confidence: float | None = None, **options: Any
+    ) -> MetaF2N:
         """Returns a restorer with the same networks and other options; options that are not named keep their values.
 
         Args:
             max_faces: largest number of faces, the largest faces first; None does not change the detector.
+            min_confidence: minimum score of a face, 0 to 1; None does not change the detector.
             options: fields of `RestoreOptions`.
 
         Raises:
@@ -188,7 +191,9 @@ class MetaF2N:
         """
         given = {name: getattr(self._given, name) for name in self._given.model_fields_set}
         parsed = parse_block(RestoreOptions, {**given, **options}, '')
-        detector = self.detector if max_faces is None or self.detector is None else self.detector.limited(max_faces)
+        wanted = {'max_faces': max_faces, 'confidence': min_confidence}
+        changed = {name: value for name, value in wanted.items() if value is not None}
+        detector = None if self.detector is None else self.detector.with_options(**changed)
         parts = self.generator, self.mask, detector, self.restorer
         return MetaF2N(*parts, self.device, parsed, self._learned)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class Register:
         self._read()
         if again:
             self._done = {name: (source, 0) for name, (source, _) in self._done.items()}
+
+    def left(self, jobs: Sequence[Job]) -> list[Job]:
+        """The photos that are not done."""
+        return [job for job in jobs if not self._holds(job)]
 
     def take(self, job: Job) -> str | None:
         """Claims a photo for this process. Returns None, or `DONE` or `TAKEN` if it must not be restored."""

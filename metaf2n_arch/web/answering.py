@@ -34,6 +34,7 @@ class Wishes:
         step: ``auto``, ``fixed`` (with the step size `inner_lr`) or ``none``.
         inner_lr: step size of a fixed step.
         faces: faces to adapt to: ``all`` or ``largest``.
+        min_confidence: minimum score of a face, 0 to 1; None does not change the detector.
         skip_faces: numbers of faces to leave out, separated by commas.
         paste_faces: see `RestoreOptions`.
     """
@@ -42,6 +43,7 @@ class Wishes:
     step: str = 'auto'
     inner_lr: float = 0.01
     faces: str = 'all'
+    min_confidence: float | None = None
     skip_faces: str = ''
     paste_faces: float = 0.0
 
@@ -110,7 +112,8 @@ def answer(
     path = Path(upload)
     try:
         if wishes is not None:
-            sr = sr.with_options(max_faces=1 if wishes.faces == 'largest' else None, **wishes.options())
+            most = 1 if wishes.faces == 'largest' else None
+            sr = sr.with_options(max_faces=most, min_confidence=wishes.min_confidence, **wishes.options())
         height, width = image_size(path, path.name)
         if height * width > max_pixels * 1e6:
             size = f'{width} x {height}'

@@ -119,11 +119,11 @@ def build_page(sr: MetaF2N, place: str | Path, max_pixels: float) -> gr.Blocks:
                     again = gr.Button('Restore', variant='primary', min_width=80)
                     clear = gr.Button('Clear', min_width=80)
             with gr.Column(scale=3, min_width=480):
-                text = gr.Textbox(label='result', interactive=False, max_lines=3)
+                text = gr.Textbox(label='result', interactive=False, max_lines=12)
                 slider = gr.ImageSlider(label='photo | result', interactive=False, visible=False)
                 steps = gr.ImageSlider(label='not adapted | adapted', interactive=False, visible=False)
                 columns = 6 if sr.mask is not None else 4  # two faces a row
-                faces = gr.Gallery(label='faces', columns=columns, object_fit='contain', height=250, visible=False)
+                faces = gr.Gallery(label='faces', columns=columns, object_fit='contain', height='auto', visible=False)
                 file = gr.File(label='restored photo', interactive=False, visible=False)
         outputs = [text, slider, steps, faces, file]
         _wire(page, blocks, upload, controls, outputs, again, clear)
@@ -141,15 +141,17 @@ def _controls(sr: MetaF2N) -> list[Any]:
     fixed = options.inner_lr if isinstance(options.inner_lr, float) else 0.01
     start = 'none' if not options.adapts else 'auto' if options.inner_lr == 'auto' else 'fixed'
     able = sr.detector is not None and sr.restorer is not None
+    least = 0.0 if sr.detector is None else sr.detector.confidence  # the cascade has no scores
     color_fix = gr.Radio(list(get_args(ColorFixName)), value=options.color_fix, label='colour fix')
     step = gr.Radio(STEPS if able else STEPS[-1:], value=start, label='step of adaptation')
     rate = gr.Number(value=fixed, minimum=0, step=0.001, label='step size', visible=start == 'fixed')
     step.change(lambda kind: gr.update(visible=kind == 'fixed'), step, rate, api_name=False, show_progress='hidden')
     with gr.Accordion('faces', open=False, visible=able):
         which = gr.Radio(['all', 'largest'], value='all', label='faces to adapt to')
+        sure = gr.Slider(0, 1, value=least, step=0.01, label='minimum score of a face', visible=least > 0)
         skip = gr.Textbox(value='', label='leave out', placeholder='numbers, such as 0,2', max_lines=1)
         paste = gr.Slider(0, 1, value=options.paste_faces, step=0.05, label="paste the restorer's faces")
-    return [color_fix, step, rate, which, skip, paste]
+    return [color_fix, step, rate, which, sure, skip, paste]
 
 
 def _wire(
@@ -168,12 +170,13 @@ def _wire(
         step: str,
         rate: float,
         which: str,
+        sure: float,
         skip: str,
         paste: float,
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008  (gradio requires this default)
     ) -> list[Any]:
-        wishes = color_fix, step, rate, which, skip, paste
+        wishes = color_fix, step, rate, which, sure, skip, paste
         return page.first(file, *wishes, request=request, progress=progress)
 
     def restore_again(
@@ -181,12 +184,13 @@ def _wire(
         step: str,
         rate: float,
         which: str,
+        sure: float,
         skip: str,
         paste: float,
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008  (gradio requires this default)
     ) -> list[Any]:
-        return page.again(color_fix, step, rate, which, skip, paste, request=request, progress=progress)
+        return page.again(color_fix, step, rate, which, sure, skip, paste, request=request, progress=progress)
 
     one = {'concurrency_limit': 1, 'concurrency_id': 'restore'}
     upload.upload(restore, [upload, *controls], list(outputs), api_name='restore', **one)

@@ -38,6 +38,7 @@ def test_what_is_done_is_told_from_what_has_changed(folder):
     jobs[0].target.unlink()
     write_photo(jobs[1].source, Photo(np.zeros((9, 9, 3), np.uint8)))
     again = Register(folder / 'out', {'seed': 0})
+    assert again.left(jobs) == jobs[:2]
     assert [again.take(job) for job in jobs] == [None, None, DONE, DONE]
     assert [Register(folder / 'out', {'seed': 1}).take(job) for job in jobs[2:]] == [None, None]
     other = Register(folder / 'out', {'seed': 0}, again=True)

@@ -96,7 +96,8 @@ def kept(place: Path) -> list[str]:
 
 
 def wishes(**changes: object) -> list[object]:
-    controls = {'color_fix': 'lowfreq', 'step': 'fixed', 'rate': 0.1, 'which': 'all', 'skip': '', 'paste': 0.0}
+    controls = {'color_fix': 'lowfreq', 'step': 'fixed', 'rate': 0.1}
+    controls |= {'which': 'all', 'sure': 0.0, 'skip': '', 'paste': 0.0}
     return list({**controls, **changes}.values())
 
 
@@ -117,7 +118,9 @@ def test_the_page_restores_an_upload_again_and_clears_everything(page, place, sr
     assert (len(slider), len(steps), len(faces)) == (2, 2, 3)
     assert np.array_equal(read_photo(file).pixels, sr(photo).image)
     assert kept(place).count('photo.png') == 1
-    # Other controls, without another upload.
+    # Other controls, without another upload; the face has a score of 0.75.
+    text = value(client.predict(*wishes(sure=0.8), api_name='/again')[0])
+    assert text == 'No face found: restored without adaptation.'
     text, _, steps, faces, file = map(value, client.predict(*wishes(color_fix='none', step='none'), api_name='/again'))
     assert text == 'Restored without adaptation.'
     assert np.array_equal(read_photo(file).pixels, sr.with_options(color_fix='none', inner_steps=0)(photo).image)
