@@ -143,7 +143,7 @@ class Detector:
         return faces
 
     def with_options(self, **options: Any) -> Detector:
-        """Returns a copy of the detector with other options, such as `max_faces` or `confidence`; it shares the network."""
+        """Returns a copy of the detector with other options, for example `max_faces`; both share the network."""
         other = copy(self)
         other.options = self.options.model_copy(update=options)
         return other
