@@ -1,4 +1,4 @@
-"""Colour under alpha: where a picture is transparent its colour means nothing, and must not leak into what is seen."""
+"""Alpha channel: colours for transparent pixels, so that resizing does not mix a hidden colour into a visible edge."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch.nn.functional as F
 
 
 def bleed(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours whose fully transparent pixels continue what is visible next to them.
+    """Returns the colours with fully transparent pixels filled from the visible pixels near them.
 
-    An enlarged rim mixes colours of both sides; without this, a shape before black that nobody sees gets a dark rim.
-    Means over 2x2, 4x4, ... pixels, weighted by alpha, fill what is transparent, the finest that sees anything first
-    (pull-push; Gortler et al., The Lumigraph, SIGGRAPH 1996).
+    Resizing mixes the colours on both sides of an edge. Without the fill, a shape on transparent black gets a dark rim.
+    The fill is a pull-push pyramid (Gortler et al., The Lumigraph, SIGGRAPH 1996): means over 2x2, 4x4, ... pixels,
+    weighted by alpha. A transparent pixel takes its value from the finest level with a visible pixel.
 
     Args:
         colours: (H, W, 3).
@@ -32,7 +32,7 @@ def bleed(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _filled(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(1, 3, H, W) values, each without weight taken from the level above."""
+    """(1, 3, H, W) values; those of weight 0 are taken from the next coarser level."""
     if weight.shape[-2:] == (1, 1) or bool((weight > 0).all()):
         return values
     share = _halved(weight)

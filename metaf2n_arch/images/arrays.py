@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # what reads and writes files needs no torch
+if TYPE_CHECKING:  # reading and writing files works without torch
     from torch import Tensor
 
 
@@ -43,7 +43,10 @@ def bicubic_up(images: Tensor, scale: int) -> Tensor:
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Returns (B, C, H, W) images reflected (edge repeated where too small) at bottom and right to whole multiples."""
+    """Returns (B, C, H, W) images padded at bottom and right to multiples of `multiple`.
+
+    The padding reflects the image; where the image is too small for that, it repeats the edge.
+    """
     height, width = images.shape[-2:]
     down, right = -height % multiple, -width % multiple
     mode = 'reflect' if down < height and right < width else 'replicate'
@@ -53,10 +56,10 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
 
 def gradient_energy(image: np.ndarray) -> float:
-    """Returns the log of the mean squared gradient, the authors' measure of how much there is to see in a patch.
+    """Returns the log of the mean squared gradient, the MetaF2N authors' measure of texture in a patch.
 
-    ``log mean((I[y,x] - I[y+1,x])² + (I[y,x] - I[y,x+1])²)`` over pixels and channels, I in [0, 1]; a flat patch has
-    minus infinity. Patches under -6 teach nothing.
+    ``log mean((I[y,x] - I[y+1,x])² + (I[y,x] - I[y,x+1])²)`` over pixels and channels, I in [0, 1]. A flat patch has
+    minus infinity. The authors draw patches below -6 again.
 
     Args:
         image: (H, W, C) float in [0, 1], at least 2x2.

@@ -1,4 +1,4 @@
-"""Pixels of 16 bits: decoded once with all their bits, and compared with what another decoder makes of 8 of them."""
+"""16-bit images: decoded with all 16 bits, and compared with the 8-bit pixels that Pillow decodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EIGHT_OF_SIXTEEN = 'read with 8 of its 16 bits'
 
 
 def is_deep(image: Any, data: bytes, name: str) -> bool:
-    """Whether a channel has 16 bits; Pillow silently drops half of them where there is more than one channel.
+    """Whether a channel has 16 bits. Pillow silently reads only 8 of them from images of several channels.
 
     Raises:
         DataError: a TIFF file of more than 16 bits, of floating-point numbers or of signed integers.
@@ -39,17 +39,18 @@ def is_deep(image: Any, data: bytes, name: str) -> bool:
 def deep_pixels(
     image: Any, data: bytes, shallow: np.ndarray, turned: int, name: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """All 16 bits of an image, turned upright, and what a user should know.
+    """The pixels of an image with all 16 bits, turned upright, and notes for the user.
 
     Args:
         image: opened by Pillow.
-        data: the file.
-        shallow: what Pillow makes of it: (H, W) or (H, W, C), upright; uint8, or uint16 where that is all of it.
+        data: content of the file.
+        shallow: the pixels as Pillow decodes them: (H, W) or (H, W, C), upright; uint8, or uint16 if Pillow keeps all
+            bits.
         turned: EXIF orientation.
-        name: the file as an error should call it.
+        name: name of the file in errors.
 
     Raises:
-        DataError: two decoders see two pictures in it.
+        DataError: two decoders read different pixels from the file.
     """
     if image.format == 'TIFF':
         read, sure = _tiff(data), _others_err(image)
@@ -58,7 +59,7 @@ def deep_pixels(
     else:
         read, sure = _opencv(data), False
     if read is None and image.format == 'TIFF':
-        read = _opencv(data)  # a compression that tifffile does not bring along
+        read = _opencv(data)  # a compression that tifffile cannot decode alone
     deep = None if read is None else _like(upright(read, turned), shallow)
     if deep is None:
         if sure:
@@ -70,7 +71,7 @@ def deep_pixels(
 
 
 def plain_png(data: bytes) -> bytes:
-    """A PNG file without what is no pixel of its still picture: animation, orientation, profile.
+    """A PNG file with only those chunks that hold the pixels of its still picture; no animation, orientation, profile.
 
     >>> plain_png(b'no PNG')
     b'no PNG'
@@ -106,7 +107,7 @@ def _tiff(data: bytes) -> np.ndarray | None:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page: Any = file.pages[0]
             read = page.asarray()
-    except Exception:  # a compression without its package, or a file that only libtiff forgives
+    except Exception:  # the package for a compression is missing, or only libtiff tolerates a fault of the file
         return None
     if read.dtype != np.uint16 or page.photometric not in (0, 1, 2):
         return None
@@ -122,13 +123,13 @@ def _tiff(data: bytes) -> np.ndarray | None:
 
 
 def _others_err(image: Any) -> bool:
-    """Whether OpenCV and Pillow are known to misread such TIFF files: separate planes, white as zero."""
+    """Whether OpenCV and Pillow are known to misread this TIFF file: separate planes, or 0 means white."""
     tags = image.tag_v2
     return tags.get(284, 1) == 2 or tags.get(262) == 0
 
 
 def _like(read: np.ndarray, shallow: np.ndarray) -> np.ndarray | None:
-    """The channels that `shallow` has; None if they are not there."""
+    """The channels of `read` that `shallow` has; None if `read` lacks one or has another size."""
     wanted = shallow.shape[2] if shallow.ndim == 3 else 1
     if read.shape[:2] != shallow.shape[:2]:
         return None
@@ -142,7 +143,7 @@ def _like(read: np.ndarray, shallow: np.ndarray) -> np.ndarray | None:
 
 
 def _agree(deep: np.ndarray, shallow: np.ndarray) -> bool:
-    """Whether both show one picture: 999 of 1000 pixels within two levels, colours weighted by their alpha."""
+    """Whether both show the same picture: 999 of 1000 values differ by at most two of 255 levels, weighted by alpha."""
     eight = deep / 257.0
     other = shallow / (257.0 if shallow.dtype == np.uint16 else 1.0)
     if deep.ndim == 3 and deep.shape[2] in (2, 4):
@@ -152,7 +153,7 @@ def _agree(deep: np.ndarray, shallow: np.ndarray) -> bool:
 
 
 def _ppm_maximum(data: bytes) -> int:
-    """The largest value that a PGM or PPM file names in its header; 0 if it names none."""
+    """The largest value by the header of a PGM or PPM file; 0 if the header has none."""
     import re
 
     header = re.sub(rb'#[^\n]*', b' ', data[:4096])

@@ -1,4 +1,4 @@
-"""Image file formats: by which suffix each is known, what reads it, what a file of it can hold."""
+"""Image file formats: their suffixes, what reads and writes them, and what their files can hold."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Format:
     Attributes:
         name: as ``--format`` spells it, and as messages do.
         suffixes: of its files, in lower case.
-        readers: Pillow's names of it.
-        written: whether photos are written in it.
-        alpha, deep: whether it is written with transparency, with 16 bits.
-        longest: most pixels of a side that it is written with.
-        keeps: what is written beside the pixels: ``icc exif xmp iptc dpi gamma``.
-        plugin: module that teaches Pillow to read it; comes with the extra ``formats``.
+        readers: Pillow's names for the format.
+        written: whether photos can be written in this format; otherwise it is only read.
+        alpha, deep: whether transparency and 16 bits can be written.
+        longest: longest side that can be written, in pixels.
+        keeps: metadata that is written: ``icc exif xmp iptc dpi gamma``.
+        plugin: module with which Pillow reads the format; comes with the extra ``formats``.
     """
 
     name: str
@@ -63,7 +63,7 @@ FORMATS = (
     Format('jxl', ('.jxl',), ('JXL',), plugin='pillow_jxl'),
 )
 SUFFIXES = tuple(suffix for each in FORMATS for suffix in each.suffixes)
-"""What a file's name must end in, in any case, to count as an image."""
+"""Suffixes of image files, in lower case; names are compared without regard to case."""
 
 WRITTEN = tuple(suffix for each in FORMATS if each.written for suffix in each.suffixes)
 """Suffixes of the formats that photos are written in."""
@@ -77,7 +77,7 @@ def is_image_name(name: str | os.PathLike[str]) -> bool:
 
 
 def format_of(name: str | os.PathLike[str]) -> Format | None:
-    """The format that a file's name promises; None if it is no image's.
+    """The format by the suffix of a file's name; None if the suffix belongs to no image format.
 
     >>> format_of('a/b.JPE').name
     'jpg'
@@ -86,10 +86,10 @@ def format_of(name: str | os.PathLike[str]) -> Format | None:
 
 
 def written_suffix(name: str) -> str:
-    """The suffix of results that a user has asked for by name, ``jpeg`` or ``.TIFF``.
+    """The suffix of results for a format that a user names, such as ``jpeg`` or ``.TIFF``.
 
     Raises:
-        OptionError: photos are not written so.
+        OptionError: photos cannot be written in this format.
     """
     suffix = '.' + name.lower().removeprefix('.')
     if suffix not in WRITTEN:
@@ -100,7 +100,7 @@ def written_suffix(name: str) -> str:
 
 @cache
 def readers() -> tuple[str, ...]:
-    """Pillow's names of all formats that can be read here; plug-ins that are installed are set up by the first call."""
+    """Pillow's names for all formats that can be read here. The first call registers the installed plug-ins."""
     from PIL import Image
 
     Image.init()
@@ -128,18 +128,18 @@ def lacking_plugin(name: str | os.PathLike[str]) -> str | None:
 
 
 def allow_pixels(megapixels: float | None) -> None:
-    """Sets, for this whole process, the largest image that is read; None leaves Pillow's limit, 179 megapixels.
+    """Sets the largest image that this process reads; None keeps Pillow's limit of 179 megapixels.
 
-    Pillow refuses larger ones, because a file of a few kilobytes can hold them.
+    Pillow refuses larger images, because a file of a few kilobytes can expand to gigabytes of pixels.
     """
     if megapixels is not None:
         from PIL import Image
 
-        Image.MAX_IMAGE_PIXELS = max(1, int(megapixels * 1e6 / 2))  # it refuses what is twice as large
+        Image.MAX_IMAGE_PIXELS = max(1, int(megapixels * 1e6 / 2))  # Pillow refuses images of twice this size
 
 
 def name_too_long(path: Path) -> str | None:
-    """Why the file system cannot hold a file of this name; None if it can."""
+    """Why a file's name is too long for its file system; None if it is not."""
     length = len(os.fsencode(path.name))
     try:
         most = os.pathconf(next(p for p in path.absolute().parents if p.exists()), 'PC_NAME_MAX')

@@ -1,4 +1,4 @@
-"""Images of all kinds as arrays: grey, alpha, 8 and 16 bits, floats. From a kind to RGB, and back to the same kind."""
+"""Kinds of image arrays (grey or RGB, with or without alpha, 8 or 16 bits or floats): to RGB, and back to the kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metaf2n_arch.images.resize import resized_rows
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """The colours of an image as (H, W, 3): uint8, uint16, or float32 clamped to [0, 1].
 
-    Where alpha is 0 they continue what is visible, see `bleed`.
+    Pixels with alpha 0 get the colours of visible pixels near them, see `bleed`.
 
     Args:
         image: (H, W) or (H, W, 1) grey, (H, W, 3) RGB; with alpha (H, W, 2) or (H, W, 4). uint8, uint16, or floats.
@@ -42,19 +42,19 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(1, C, H, W) in [0, 1] at another size, bicubic, antialiased where it shrinks."""
+    """(1, C, H, W) images in [0, 1], resized to (height, width): bicubic, antialiased when shrinking."""
     if tuple(images.shape[-2:]) == size:
         return images
     return F.interpolate(images, size=size, mode='bicubic', align_corners=False, antialias=True).clamp(0, 1)
 
 
 def like_input(result: Tensor, image: np.ndarray, first: int = 0, height: int | None = None) -> np.ndarray:
-    """A restored photo, or a strip of it, in the kind of `image`, whose alpha is enlarged beside it.
+    """A restored photo, or a strip of it, as the same kind of array as `image`; the alpha of `image` is enlarged.
 
     Args:
         result: (1, 3, h', W) RGB in [0, 1].
         image: (h, w) or (h, w, C) with 1 to 4 channels; channels 2 and 4 are alpha.
-        first: row of the restored photo with which `result` begins.
+        first: first row of `result` in the restored photo.
         height: of the whole restored photo; that of `result` if not given.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Folders searched for images, whatever is linked into them; and names of a pattern."""
+"""Listing of image files: below a folder, with links followed, or by a file name pattern."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from metaf2n_arch.images.formats import is_image_name
 
 
 def scan_images(folder: Path, without: Path | None = None) -> tuple[list[str], list[str]]:
-    """Returns sorted relative paths of the images below `folder`, and of the other files; hidden ones are left out.
+    """Returns sorted relative paths of the images below `folder`, and those of the other files, without hidden files.
 
-    Linked folders are searched too, save those that lead back to a folder they are reached through.
+    Links to folders are followed, except those that would lead into a cycle.
 
     Args:
         folder: where to search.
-        without: a folder, perhaps below, that is left out.
+        without: a folder that is not searched, for example that of the results.
     """
     images: list[str] = []
     others: list[str] = []
@@ -40,10 +40,10 @@ def scan_images(folder: Path, without: Path | None = None) -> tuple[list[str], l
 
 
 def files_of_pattern(pattern: str) -> list[str]:
-    """Sorted paths that fit a pattern (``*``, ``?``, ``[ab]``, ``**``).
+    """Sorted paths that match a pattern (``*``, ``?``, ``[ab]``, ``**``).
 
-    Folders at its start that are there by that very name, ``x [2020]``, are no pattern; and its suffix fits in any
-    case, so that ``*.j*`` finds ``A.JPG``.
+    Leading folders that exist under exactly that name, such as ``x [2020]``, are not read as patterns. The suffix
+    matches in any case: ``*.j*`` finds ``A.JPG``.
     """
     parts = Path(pattern).parts
     start = 0

@@ -35,7 +35,7 @@ def _luma(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 class _Luminance(torch.autograd.Function):
-    """A weighted sum without an array of weighted channels; its derivative without an array for each of them."""
+    """The weighted sum with less memory: neither value nor gradient needs a weighted copy of the image."""
 
     generate_vmap_rule = True
 

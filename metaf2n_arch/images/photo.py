@@ -1,4 +1,4 @@
-"""A photo in memory: its pixels, and what its file says about them."""
+"""A photo in memory: its pixels and its metadata."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
-# Description, maker, model, software, date, artist, copyright, camera settings, place. The others describe the file
-# that was read, and would be wrong in the one that is written.
+# Description, maker, model, software, date, artist, copyright, camera settings, GPS place. The other tags describe the
+# file that was read, and would be wrong in the file that is written.
 KEPT_EXIF = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
 _SIZES = (0xA002, 0xA003)  # width and height of the file that was read, among the camera settings
 _IPTC_RESOURCE = 0x0404
@@ -23,17 +23,17 @@ _TURNED = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]')
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo as it should be looked at: turned upright.
+    """A photo, turned upright.
 
     Attributes:
         pixels: (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB, (H, W, 4) RGB and alpha; uint8 or uint16.
         icc: colour profile of the pixels.
-        exif: what the camera noted, without the orientation, which has been applied.
-        notes: what a user should know, for example that further pages were left out.
-        xmp: XMP packet, upright too.
+        exif: EXIF, without the orientation, which has been applied to the pixels.
+        notes: notes for the user, for example that further pages of the file were left out.
+        xmp: XMP packet, its orientation set to upright.
         iptc: IPTC-NAA records.
-        dpi: pixels per inch across and down.
-        gamma: of the encoding, as PNG notes it: 0.45455 for sRGB.
+        dpi: pixels per inch, horizontal and vertical.
+        gamma: exponent of the encoding, as in PNG's gAMA chunk: 0.45455 for sRGB.
     """
 
     pixels: np.ndarray
@@ -57,24 +57,24 @@ class Photo:
 
     @property
     def is_opaque(self) -> bool:
-        """Whether nothing shows through."""
+        """Whether there is no alpha, or alpha is at its maximum everywhere."""
         return not self.has_alpha or bool((self.pixels[..., -1] == np.iinfo(self.pixels.dtype).max).all())
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8 of an opened image; 1 where there is none, or something else: text, 0, 9.
+    """EXIF orientation 1 to 8 of an opened image; 1 where it is absent or invalid.
 
-    Reads the header only, except of a PNG file whose header has no EXIF.
+    Reads only the header. A PNG file whose header has no EXIF is read as a whole.
     """
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF raises what it likes, and must not cost the picture
+    except Exception:  # damaged EXIF can raise any exception; the pixels can still be read
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns (H, W, ...) pixels as the EXIF orientation 1 to 8 asks."""
+    """Turns (H, W, ...) pixels upright, by their EXIF orientation 1 to 8."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -83,7 +83,7 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def exif_of(image: Image.Image) -> bytes | None:
-    """EXIF of an opened image, of `KEPT_EXIF` only; None if it has none, or it cannot be written again."""
+    """EXIF of an opened image, reduced to the tags `KEPT_EXIF`; None if none of them is there."""
     exif = image.getexif()
     for tag in [tag for tag in exif if tag not in KEPT_EXIF]:
         del exif[tag]
@@ -95,7 +95,7 @@ def exif_of(image: Image.Image) -> bytes | None:
 
 
 def xmp_of(image: Image.Image) -> bytes | None:
-    """XMP packet of an opened image, whose orientation has been applied."""
+    """XMP packet of an opened image, with its orientation set to 1, as the pixels are turned upright."""
     xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
     if isinstance(xmp, tuple):
         xmp = xmp[0]
@@ -118,7 +118,7 @@ def iptc_of(image: Image.Image) -> bytes | None:
 
 
 def dpi_of(image: Image.Image) -> tuple[float, float] | None:
-    """Pixels per inch across and down, where the file names an absolute unit."""
+    """Pixels per inch, horizontal and vertical; None where the file has no resolution in an absolute unit."""
     dpi = image.info.get('dpi')
     try:
         across, down = (float(value) for value in dpi or ())

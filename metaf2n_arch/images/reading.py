@@ -1,4 +1,4 @@
-"""The one reader of image files: photos with all they hold, or plain RGB for training, preparation and evaluation."""
+"""Reader of image files: photos with their metadata, or plain RGB for training, preparation and evaluation."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from metaf2n_arch.utils.checks import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-# Colour spaces that are not RGB: their profile does not describe what comes out of converting them.
+# Colour spaces that are converted to RGB: the profile of the file does not fit the converted pixels.
 _CONVERTED = ('CMYK', 'YCbCr', 'LAB', 'HSV')
 _REPLACE = 'replace or remove it'
 
 
 def read_photo(path: str | os.PathLike[str]) -> Photo:
-    """Reads an image file of `FORMATS`, of several pictures the first; see `Photo`.
+    """Reads an image file in one of `FORMATS`; from a file of several pictures, the first.
 
-    What cannot be kept beside the pixels is left out and noted, never at the picture's cost.
+    Metadata that cannot be read is left out, with a note in the result. The pixels are read all the same.
 
     Raises:
-        DataError: it cannot be opened, is cut off, or is no such image of 8 or 16 bits.
+        DataError: the file cannot be opened, is cut off, or is no image of 8 or 16 bits per channel.
     """
     data = _content(path)
     name = str(path)
@@ -63,13 +63,13 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
     Args:
         data: content of the file.
-        name: the file as an error should call it.
+        name: name of the file in errors.
 
     Returns:
         (H, W, 3) RGB, uint8 or uint16.
 
     Raises:
-        DataError: the bytes are no complete picture of 8 or 16 bits per channel.
+        DataError: the bytes are not a complete image of 8 or 16 bits per channel.
     """
     with _opened(data, name) as image:
         pixels, _ = _pixels(image, data, is_deep(image, data, name), name)
@@ -88,7 +88,7 @@ def read_8bit(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
-    """Returns (height, width) of the picture, turned upright, from the header alone: a hundredth of the time.
+    """Returns (height, width) of the picture, turned upright. Reads only the header, not the pixels.
 
     Raises:
         DataError: there is no image header.
@@ -96,7 +96,7 @@ def image_size(source: str | os.PathLike[str] | bytes, name: str | None = None) 
     name = name or ('the image' if isinstance(source, bytes) else str(source))
     with _opened(source, name) as image:
         width, height = image.size
-        if image.format == 'TIFF':  # whose size Pillow turns by its own tag, but not by what XMP says
+        if image.format == 'TIFF':  # Pillow swaps the size by the TIFF tag, but not by XMP
             swapped = 274 not in getattr(image, 'tag_v2', {}) and orientation(image) >= 5
         elif image.format == 'PNG' and 'exif' not in image.info:
             swapped = _says_more(image) and orientation(image) >= 5
@@ -114,22 +114,22 @@ def _content(path: str | os.PathLike[str]) -> bytes:
 
 
 def _require_file(path: str | os.PathLike[str]) -> None:
-    """Raises `DataError` for a pipe, a socket or a device: opening one waits for ever, or reads without end."""
+    """Raises `DataError` for a pipe, a socket or a device: opening it could wait, or reading it go on, for ever."""
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # said when it is opened
+    except (OSError, ValueError):  # reported when the file is opened
         return
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder the system says so itself
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder reports itself
         raise DataError(f'{path} cannot be opened: it is a pipe or a device, not a file.')
 
 
 @contextmanager
 def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
-    """An image opened by Pillow; whatever goes wrong with it in the block is one line."""
+    """An image opened by Pillow. Errors of the file inside the block become a `DataError` of one line."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(source, bytes) and not source:
-        source = b' '  # told as what it is no less: no image
+        source = b' '  # so that Pillow reports "no image" instead of "no data"
     if not isinstance(source, bytes):
         _require_file(source)
     try:
@@ -137,7 +137,7 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image
             yield image
     except UnidentifiedImageError:
         kinds = ', '.join(each.name.upper() for each in FORMATS if set(each.readers) & set(readers()))
-        reason = lacking_plugin(name) or f'it is no {kinds} file, whatever its name says'
+        reason = lacking_plugin(name) or f'it is not a {kinds} file by its content'
         raise DataError(f'{name} cannot be read as an image: {reason}; {_REPLACE}.') from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
@@ -162,12 +162,12 @@ def _fault(error: Exception) -> str:
 
 def _further(image: Image.Image) -> tuple[str, ...]:
     frames = getattr(image, 'n_frames', 1)
-    # Phones put previews and depth maps behind the photo.
+    # MPO files of phones hold previews and depth maps after the photo: no note for these.
     return (f'the first of {frames} images in the file',) if frames > 1 and image.format != 'MPO' else ()
 
 
 def _kept(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
-    """What stands beside the pixels, and what of it cannot be read."""
+    """Metadata of an image, and the names of the kinds that cannot be read."""
     kept: dict[str, Any] = {}
     dropped = []
     if image.mode not in _CONVERTED:
@@ -175,7 +175,7 @@ def _kept(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
     for name, read in (('exif', exif_of), ('xmp', xmp_of), ('iptc', iptc_of), ('dpi', dpi_of)):
         try:
             kept[name] = read(image)
-        except Exception:  # it is others' programs that wrote this, and no picture is worth losing over it
+        except Exception:  # faulty metadata can raise any exception; the pixels can still be read
             dropped.append(name.upper())
     gamma = image.info.get('gamma')
     kept['gamma'] = gamma if isinstance(gamma, float) and gamma > 0 else None
@@ -183,10 +183,10 @@ def _kept(image: Image.Image) -> tuple[dict[str, Any], list[str]]:
 
 
 def _pixels(image: Image.Image, data: bytes, deep: bool, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pixels as in `Photo`, and what a user should know about them."""
-    turned = orientation(image)  # before Pillow turns a TIFF and forgets about it
+    """Pixels as in `Photo`, and notes for the user."""
+    turned = orientation(image)  # before `load`, which turns a TIFF upright and removes its orientation
     image.load()
-    # Pillow shows grey with alpha of 16 bits as RGBA.
+    # Pillow opens a 16-bit PNG of grey with alpha as RGBA.
     pixels = _shallow(image, name, grey=image.format == 'PNG' and data[25] == 4)
     if image.format != 'TIFF':
         pixels = upright(pixels, turned)
@@ -203,7 +203,7 @@ def _shallow(image: Image.Image, name: str, grey: bool) -> np.ndarray:
             return np.dstack([deep, np.where(deep == clear, 0, 65535).astype(np.uint16)])
         return deep << _unused_bits(image)
     if image.mode in ('I', 'F'):
-        raise DataError(f'{name} is of the kind {image.mode}, expected 8 or 16 bits per channel; convert it.')
+        raise DataError(f'{name} has 32 bits per channel (mode {image.mode}), expected 8 or 16; convert it.')
     see_through = 'transparency' in image.info or image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa')
     is_grey = image.mode in ('1', 'L', 'LA', 'La') or grey
     if image.mode in ('CMYK', 'LAB'):
@@ -215,13 +215,13 @@ def _shallow(image: Image.Image, name: str, grey: bool) -> np.ndarray:
 
 
 def _unused_bits(image: Image.Image) -> int:
-    """Bits that a grey TIFF of 9 to 15 bits leaves empty at the top."""
+    """Number of highest bits that a grey TIFF of 9 to 15 bits leaves zero; otherwise 0."""
     bits = max(getattr(image, 'tag_v2', {}).get(258, (16,)))
     return 16 - bits if 8 < bits < 16 else 0
 
 
 def _managed(image: Image.Image) -> Image.Image:
-    """CMYK and Lab as sRGB, by the file's own profile where there is one: the plain formula gives wrong colours."""
+    """A CMYK or Lab image as sRGB, CMYK by the profile of its file if there is one: the plain formula is inexact."""
     from PIL import ImageCms
 
     profile: Any = image.info.get('icc_profile')
@@ -238,7 +238,7 @@ def _managed(image: Image.Image) -> Image.Image:
 
 
 def _says_more(image: Image.Image) -> bool:
-    """Whether a PNG file may have an orientation that its header does not show: text, XMP, or chunks behind it."""
+    """Whether a PNG file may have its orientation outside the header: in text, XMP, or chunks after the pixels."""
     if 'Raw profile type exif' in image.info or 'XML:com.adobe.xmp' in image.info:
         return True
     file = getattr(image, 'fp', None)

@@ -1,4 +1,4 @@
-"""Bicubic resizing of some rows of a picture, or of a picture that comes in strips: exactly as of the whole."""
+"""Bicubic resizing of some rows of a picture, or strip by strip, with the values that resizing the whole would give."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 def resized_rows(image: Tensor, size: Size, first: int, last: int) -> Tensor:
-    """Rows `first` to `last` (excluded) of an image resized to `size`, bicubic, antialiased where it shrinks.
+    """Rows `first` to `last` (excluded) of an image resized to `size`: bicubic, antialiased when shrinking.
 
     Args:
         image: (1, C, H, W) in [0, 1].
@@ -30,7 +30,15 @@ def resized_rows(image: Tensor, size: Size, first: int, last: int) -> Tensor:
 
 
 def resized_strips(strips: Iterable[Tensor], old: Size, new: Size) -> Iterator[Tensor]:
-    """The strips of a picture of size `old`, from top to bottom, as strips of it resized to `new`."""
+    """Resizes a picture that comes in strips, from size `old` to `new`.
+
+    Args:
+        strips: (1, C, h, W), from top to bottom, of any heights.
+        old, new: height and width of the whole picture before and after.
+
+    Yields:
+        (1, C, h', W') strips of the resized picture, from top to bottom.
+    """
     if old == new:
         yield from strips
         return
@@ -59,7 +67,7 @@ def _wider(rows: Tensor, width: int) -> Tensor:
 
 
 def _mixed(rows: Tensor, top: int, old: int, new: int, first: int, last: int) -> Tensor:
-    """Output rows `first` to `last` from the input rows that begin with row `top`."""
+    """Output rows `first` to `last` (excluded), from input rows of which the first is row `top`."""
     starts, weights, taps = _taps(old, new)
     places = torch.tensor(starts[first:last]) - top
     result = rows.new_zeros(*rows.shape[:-2], last - first, rows.shape[-1])
@@ -74,8 +82,8 @@ def _mixed(rows: Tensor, top: int, old: int, new: int, first: int, last: int) ->
 def _taps(old: int, new: int) -> tuple[list[int], Tensor, int]:
     """First input row of each output row, the weights (new, taps), and the number of taps.
 
-    Keys' cubic with a = -0.5, widened by the factor where it shrinks, cut off at the border and normed: what
-    `torch.nn.functional.interpolate` does with ``antialias=True``.
+    Keys' cubic kernel with a = -0.5, widened by the factor when shrinking, cut off at the border, normalised to sum 1:
+    as `torch.nn.functional.interpolate` with ``antialias=True``.
     """
     factor = max(1.0, old / new)
     support = 2 * factor

@@ -1,4 +1,4 @@
-"""Sizes of results and of tiles: checked before anything is loaded, so without torch."""
+"""Sizes of results and of tiles, checked without torch, so that a wrong option is reported before anything loads."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def output_size(image: np.ndarray, factor: float) -> tuple[int, int]:
 
 
 def check_outscale(factor: float | None) -> None:
-    """Raises `OptionError` unless `factor` is a size, or None."""
+    """Raises `OptionError` unless `factor` is None or in (0, 64]."""
     if factor is not None and not 0 < factor <= 64:
         raise OptionError(f'outscale is {factor}, expected a positive number up to 64.')
 
 
 def fitting_overlap(tile: int, overlap: int) -> int:
-    """`overlap`, or as much of it as a tile of this side has room for.
+    """`overlap`, reduced to a fifth of the tile's side where it is more than that.
 
     >>> fitting_overlap(100, 24), fitting_overlap(512, 24), fitting_overlap(0, 24)
     (20, 24, 24)
@@ -29,17 +29,17 @@ def fitting_overlap(tile: int, overlap: int) -> int:
 
 
 def check_tile(tile: int, overlap: int) -> None:
-    """Raises `OptionError` unless a tile of this side has something left inside its surroundings."""
+    """Raises `OptionError` if a tile of this side is too small for the overlap."""
     least = 2 * shared_by_tiles(overlap)
     if tile and tile < least:
         raise OptionError(f'tile is {tile}, expected at least {least} for an overlap of {overlap}, or 0 for no tiles.')
 
 
 def shared_by_tiles(overlap: int) -> int:
-    """Pixels that two neighbours share: the surroundings of both, and the zone in which they are mixed."""
+    """Pixels that two neighbouring tiles share: the overlap of both, and the zone in which they are blended."""
     return 2 * overlap + mixed_by_tiles(overlap)
 
 
 def mixed_by_tiles(overlap: int) -> int:
-    """Pixels over which two neighbours pass into each other."""
+    """Width of the zone, in pixels, in which two neighbouring tiles are blended."""
     return max(1, overlap // 2)

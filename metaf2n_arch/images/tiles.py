@@ -1,4 +1,4 @@
-"""Large images in tiles: bounded memory, no visible seams."""
+"""Tiles: runs a network on a large image part by part, in bounded memory and without visible seams."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from metaf2n_arch.utils.progress import Progress, silent
 
 
 def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, tile: int, overlap: int) -> Tensor:
-    """Runs an enlarging network tile by tile; where the network looks no further than `overlap`, nothing changes.
+    """Runs an enlarging network tile by tile.
 
-    What a tile contributes lies at least `overlap` pixels away from those of its borders that are not the image's, so
-    a receptive field of that radius sees the same as in the whole image. Two neighbours pass into each other linearly
-    over another half of `overlap`, which hides what a network that looks further makes of the missing surroundings.
+    Each tile contributes only pixels that are at least `overlap` pixels away from its inner borders. A network whose
+    receptive field has a radius of at most `overlap` therefore gives the same as on the whole image. Neighbouring tiles
+    are blended linearly over another half of `overlap`, which hides the seams of networks with a larger field.
 
     Args:
         run: (B, C, h, w) -> (B, C', s·h, s·w).
         image: (B, C, H, W).
         scale: s, of `run`.
-        tile: longest side, in pixels of `image`, of what `run` is given; 0 runs the whole image at once.
-        overlap: pixels of surroundings.
+        tile: side of a tile, in pixels of `image`; 0 runs the whole image at once.
+        overlap: surroundings that each tile includes on each side, in pixels of `image`.
 
     Returns:
         (B, C', s·H, s·W).
 
     Raises:
-        OptionError: the tile is too small for its surroundings.
+        OptionError: the tile is too small for the overlap.
 
     >>> run_tiled(lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), torch.rand(1, 3, 50, 40),
     ...           scale=2, tile=32, overlap=4).shape
@@ -50,7 +50,7 @@ def tiled_strips(
     overlap: int,
     progress: Progress = silent,
 ) -> Iterator[Tensor]:
-    """The same as `run_tiled`, in strips of the result from top to bottom: one row of tiles is in memory at a time.
+    """Yields the result of `run_tiled` in strips from top to bottom; one row of tiles is in memory at a time.
 
     `progress` counts ``tiles``.
     """
@@ -65,7 +65,7 @@ def tiled_strips(
     rows, columns = _windows(height, tile, overlap, scale), _windows(width, tile, overlap, scale)
     done, total = 0, len(rows) * len(columns)
     progress('tiles', done, total)
-    kept = None  # what earlier tiles contribute to the rows that the next ones contribute to as well
+    kept = None  # rows that the next row of tiles adds to
     for number, (top, row_weight) in enumerate(rows):
         band = None
         for left, column_weight in columns:
@@ -85,7 +85,10 @@ def tiled_strips(
 
 
 def _windows(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int, Tensor]]:
-    """First pixel of each tile along one axis, spread evenly, and its weights (scale · side,), which sum to 1."""
+    """First pixel of each tile along one axis, spread evenly, and its weights (scale · side,).
+
+    The weights of all tiles at one pixel sum to 1.
+    """
     side, shared = min(tile, length), shared_by_tiles(overlap)
     count = 1 if length <= tile else math.ceil((length - shared) / (tile - shared))
     starts = [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
@@ -103,5 +106,5 @@ def _windows(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int
 
 
 def _rise(position: Tensor, seam: float, width: int) -> Tensor:
-    """From 0 to 1 over `width` round `seam`."""
+    """Linear ramp from 0 to 1, `width` wide, centred at `seam`."""
     return ((position - seam) / width + 0.5).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The one writer of image files: all of a photo or nothing, strip by strip where the format allows it."""
+"""Writer of image files: a file appears only when it is complete; written strip by strip where the format allows it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _SRGB_GAMMA = 0.45455
 
 
 def write_photo(path: str | os.PathLike[str], photo: Photo) -> tuple[str, ...]:
-    """Writes a photo in the format of the path's suffix, all of it or nothing.
+    """Writes a photo in the format of the path's suffix. After an error no partial file is left.
 
-    PNG and TIFF keep 16 bits, other formats get 8. JPEG and WebP are written at quality 95, JPEG without subsampling
-    of its colours. Alpha that hides nothing is dropped where the format holds none.
+    PNG and TIFF keep 16 bits, other formats get 8. JPEG and WebP are written at quality 95, JPEG without chroma
+    subsampling, AVIF at quality 90. A fully opaque alpha channel is dropped where the format has no alpha.
 
     Returns:
-        What could not be kept beside the pixels, as a note for the user; mostly nothing.
+        Notes for the user: metadata that the format cannot hold. Empty if all was written.
 
     Raises:
         DataError: the format cannot hold the photo, or the file cannot be written.
@@ -69,8 +69,8 @@ def write_strips(
         strips: (h, W) or (h, W, C), uint8 or uint16, of any heights.
         shape: of the whole picture: (H, W) or (H, W, C).
         dtype: of the strips.
-        beside: its profile, EXIF and so on are written; its pixels are not looked at.
-        opaque: alpha, if there is any, hides nothing.
+        beside: photo whose metadata is written; its pixels are not used.
+        opaque: whether the alpha channel, if there is one, is fully opaque.
 
     Returns, Raises:
         As `write_photo`.
@@ -82,7 +82,7 @@ def write_strips(
     channels = shape[2] if len(shape) == 3 else 1
     drop = channels in (2, 4) and not found.alpha
     bits = 16 if dtype == np.uint16 and found.deep else 8
-    # No other program reads 16-bit grey with alpha from a TIFF file; all read it as colours.
+    # Other programs do not read a TIFF file of 16-bit grey with alpha; they read RGB with alpha.
     written = 4 if (found.name, channels, bits) == ('tiff', 2, 16) else channels - drop
     layout = Layout(shape[0], shape[1], written, bits)
     kept, notes = _kept(found, layout, beside)
@@ -96,10 +96,10 @@ def write_strips(
 
 
 def check_target(path: str | os.PathLike[str], shape: tuple[int, ...], opaque: bool = False) -> None:
-    """Asks, before anything is computed, whether a file can hold a picture of this shape.
+    """Checks, before anything is computed, that a picture of this shape can be written to `path`.
 
     Raises:
-        DataError: it cannot: its format, its size, its transparency, or the length of its name.
+        DataError: it cannot, because of the format, the size, the transparency, or the length of the name.
     """
     path = Path(path)
     found = format_of(path)
@@ -110,7 +110,7 @@ def check_target(path: str | os.PathLike[str], shape: tuple[int, ...], opaque: b
         reason = f'{path.suffix[1:]} files are read, but not written; choose png'
     elif max(shape[:2]) > found.longest:
         size = f'{shape[1]} x {shape[0]}'
-        reason = f'{found.name} holds at most {found.longest} pixels a side, not {size}; choose png or tiff'
+        reason = f'{found.name} holds at most {found.longest} pixels per side, not {size}; choose png or tiff'
     elif len(shape) == 3 and shape[2] in (2, 4) and not found.alpha and not opaque:
         reason = f'{found.name} holds no transparency; choose png, webp or tiff'
     else:
@@ -131,7 +131,7 @@ def _fitting(strips: Iterable[np.ndarray], layout: Layout) -> Iterator[np.ndarra
 
 
 def _kept(found: Format, layout: Layout, beside: Photo) -> tuple[Beside, tuple[str, ...]]:
-    """What the format can hold of what stands beside the pixels, tried on a tiny picture, and a note on the rest."""
+    """The metadata that the format can hold, tried on a tiny picture, and a note about the rest."""
     wanted = {key: value for key in _NAMES if (value := getattr(beside, key)) is not None}
     if wanted.get('icc', b'')[16:20] == b'GRAY' and (layout.channels >= 3 or found.name in ('webp', 'avif')):
         kept = {key: wanted[key] for key in wanted if key != 'icc' and key in found.keeps}
@@ -148,6 +148,6 @@ def _holds(found: Format, layout: Layout, beside: Beside) -> bool:
     tiny = np.zeros(shape[:2] if layout.channels == 1 else shape, np.uint16 if layout.bits == 16 else np.uint8)
     try:
         _ENCODERS[found.name](io.BytesIO(), repeat(tiny, 1), Layout(8, 8, layout.channels, layout.bits), beside)
-    except Exception:  # encoders raise what they like at what others have written; the picture must not pay for it
+    except Exception:  # faulty metadata can raise any exception; the photo is written without it
         return False
     return True

@@ -74,7 +74,7 @@ def test_a_folder_is_done_but_for_what_cannot_be_read(sr, folder, tmp_path):
     jobs = collect([folder], tmp_path / 'out')
     outcomes = {outcome.job.source.name: outcome for outcome in restore_photos(sr, jobs, compare=True)}
     assert files(tmp_path / 'out') == ['a.png', 'compare/a.png', 'compare/sub/b.png', 'sub/b.tif']
-    assert 'it is no PNG' in outcomes['broken.jpg'].failed
+    assert 'it is not a PNG' in outcomes['broken.jpg'].failed
     assert (outcomes['a.png'].faces, outcomes['a.png'].adapted, outcomes['a.png'].psnr > 0) == (1, True, True)
     assert (outcomes['b.tif'].faces, outcomes['b.tif'].adapted) == (0, False)
     for name, dtype in (('a.png', np.uint8), ('sub/b.tif', np.uint16)):
@@ -283,7 +283,7 @@ def test_the_command_ends_with_1_where_a_photo_failed(data_dir, real, tmp_path):
     result = CliRunner().invoke(app, command(data_dir, real, '-o', tmp_path / 'out', '--require-face', '--bf16'))
     assert result.exit_code == 1
     assert 'grey.png: no face found.' in result.output
-    assert 'broken.png: cannot be read as an image: it is no PNG' in result.output
+    assert 'broken.png: cannot be read as an image: it is not a PNG' in result.output
     assert [name for name in files(tmp_path / 'out') if not name.startswith('.')] == ['face.jpg']
 
 

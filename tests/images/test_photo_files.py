@@ -152,7 +152,7 @@ def broken_files(small: np.ndarray, folder: Path) -> dict[str, str]:
     Image.fromarray(small.astype(np.float32)[..., 0]).save(folder / 'float.tif')
     (folder / 'folder.png').mkdir()
     cut = {f'cut_{kind}.png': 'cannot be read' for kind in buffers if kind != 'webp'}
-    return {**cut, 'empty.jpg': 'is no PNG', 'text.jpg': 'is no PNG', 'float.tif': 'bit', 'folder.png': 'opened'}
+    return {**cut, 'empty.jpg': 'is not a PNG', 'text.jpg': 'is not a PNG', 'float.tif': 'bit', 'folder.png': 'opened'}
 
 
 def test_what_cannot_be_read_is_named_in_one_line(small, tmp_path):
@@ -174,7 +174,7 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(small, tmp_path):
     }.items():
         with pytest.raises(DataError, match=reason):
             write_photo(tmp_path / name, alpha)
-    with pytest.raises(DataError, match='webp holds at most 16383 pixels a side'):
+    with pytest.raises(DataError, match='webp holds at most 16383 pixels per side'):
         write_photo(tmp_path / 'wide.webp', Photo(np.zeros((2, 20000, 3), np.uint8)))
     (tmp_path / 'a.png').mkdir()
     with pytest.raises(DataError, match='cannot be written'):

@@ -1,1 +1,1 @@
-"""Encoders of image files that take a picture strip by strip, from top to bottom."""
+"""Encoders of image files, which are given a picture strip by strip, from top to bottom."""

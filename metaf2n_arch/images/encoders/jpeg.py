@@ -1,9 +1,9 @@
-"""JPEG files, written strip by strip: each strip is encoded by itself, and their scans are joined.
+"""JPEG encoder that writes strip by strip: each strip is encoded by itself, and the scans are joined.
 
-A JPEG decoder starts afresh at each restart marker, and an encoder does so at the start of a picture. Scans of strips
-that hold a multiple of eight rows of blocks, with a marker after each row of blocks, therefore follow one another in
-one scan with one more marker between them, to the bit as if the whole picture had been encoded at once
-(ITU-T T.81, sections E.1.4 and F.1.1.5).
+A JPEG decoder resets its state at each restart marker, as an encoder does at the start of a picture. Each strip has a
+multiple of eight rows of blocks and a restart marker after each row of blocks; there are eight different markers. So
+the scans can follow one another with one more marker between them. The result is bit for bit that of encoding the whole
+picture at once (ITU-T T.81, sections E.1.4 and F.1.1.5).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _APP13 = 0xED
 
 
 def encode_jpeg(file: BinaryIO, strips: Iterable[np.ndarray], layout: Layout, beside: Beside) -> None:
-    """Writes a JPEG file of 8 bits, grey or RGB, at quality 95, its colours not subsampled; see `Encoder`."""
+    """Writes a JPEG file of 8 bits, grey or RGB, at quality 95, without chroma subsampling; see `Encoder`."""
     for number, strip in enumerate(recut(strips, _ROWS)):
         data = _encoded(strip, beside if number == 0 else {})
         start, frame = _places(data)
         if number == 0:
-            # The frame's height stands behind its length (2 bytes) and precision (1 byte).
+            # In the frame header, the height follows the length (2 bytes) and the precision (1 byte).
             file.write(data[: frame + 3] + struct.pack('>H', layout.height) + data[frame + 5 : start])
         else:
             file.write(_LAST_MARKER)
@@ -53,14 +53,14 @@ def _encoded(strip: np.ndarray, beside: Beside) -> bytes:
 
 
 def _photoshop(iptc: bytes) -> bytes:
-    """An APP13 segment that holds IPTC-NAA records as an image resource of Photoshop's, padded to an even length."""
+    """An APP13 segment with IPTC-NAA records as a Photoshop image resource, padded to an even length."""
     resource = b'8BIM\x04\x04\0\0' + struct.pack('>I', len(iptc)) + iptc + b'\0' * (len(iptc) % 2)
     content = b'Photoshop 3.0\0' + resource
     return bytes((0xFF, _APP13)) + struct.pack('>H', len(content) + 2) + content
 
 
 def _places(data: bytes) -> tuple[int, int]:
-    """Where the scan's data starts, and where the frame header's length stands."""
+    """Byte offsets of the scan's data and of the length in the frame header."""
     place, frame = 2, 0
     while True:
         kind, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], 'big')

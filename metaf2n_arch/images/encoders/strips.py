@@ -1,4 +1,4 @@
-"""Strips of a picture: what all of them have in common, and cutting them to the heights that an encoder wants."""
+"""Strips of a picture: the layout that encoders are given, and cutting strips to the height that an encoder needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Layout:
 
 
 Beside = dict[str, Any]
-"""What is written beside the pixels: ``icc exif xmp iptc`` (bytes), ``dpi`` (two floats), ``gamma`` (a float)."""
+"""Metadata to write: ``icc exif xmp iptc`` (bytes), ``dpi`` (two floats), ``gamma`` (a float)."""
 
 
 class Encoder(Protocol):
@@ -33,12 +33,12 @@ class Encoder(Protocol):
             file: open for reading and writing, empty.
             strips: (h, W) or (h, W, C), uint8 or uint16, from top to bottom, of any heights.
             layout: of the whole picture.
-            beside: what the format keeps beside the pixels.
+            beside: metadata, of the kinds that the format holds.
         """
 
 
 def recut(strips: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
-    """The same picture in strips of `rows`; the last may be lower.
+    """The same picture in strips of `rows` rows; the last may have fewer.
 
     >>> [len(strip) for strip in recut([np.zeros((5, 2)), np.zeros((4, 2))], 3)]
     [3, 3, 3]
@@ -59,7 +59,7 @@ def recut(strips: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
 
 
 def gathered(strips: Iterable[np.ndarray], layout: Layout) -> np.ndarray:
-    """The whole picture, (H, W) or (H, W, C)."""
+    """The whole picture, (H, W) or (H, W, C), joined from its strips."""
     shape = (layout.height, layout.width, layout.channels)
     whole = np.empty(shape[:2] if layout.channels == 1 else shape, np.uint16 if layout.bits == 16 else np.uint8)
     top = 0

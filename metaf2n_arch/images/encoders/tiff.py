@@ -1,4 +1,4 @@
-"""TIFF files of 8 and 16 bits, written strip by strip, with EXIF directories."""
+"""TIFF encoder for 8 and 16 bits that writes strip by strip, with EXIF directories."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def encode_tiff(file: BinaryIO, strips: Iterable[np.ndarray], layout: Layout, be
 
 
 def _tags(beside: Beside) -> tuple[dict[str, Any], dict[int, dict[int, Any]]]:
-    """Arguments of `TiffWriter.write`, and the directories that follow the picture."""
+    """Arguments of `TiffWriter.write`, and the EXIF directories to append after the picture."""
     options: dict[str, Any] = {'iccprofile': beside.get('icc'), 'software': False}
     if 'dpi' in beside:
         options |= {'resolution': beside['dpi'], 'resolutionunit': 'INCH'}
@@ -74,7 +74,7 @@ def _tags(beside: Beside) -> tuple[dict[str, Any], dict[int, dict[int, Any]]]:
 
 
 def _add_directories(file: BinaryIO, directories: dict[int, dict[int, Any]]) -> None:
-    """Writes directories behind everything else, and the picture's own directory anew, with their places in it."""
+    """Appends the EXIF directories to the file, then the picture's directory again, now with their offsets."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     file.seek(0)
@@ -101,7 +101,7 @@ def _add_directories(file: BinaryIO, directories: dict[int, dict[int, Any]]) -> 
 
 
 def _even_end(file: BinaryIO) -> int:
-    """Moves to the end of the file, which becomes even, and returns it."""
+    """Pads the file to an even length, moves to its end, and returns that offset."""
     place = file.seek(0, os.SEEK_END)
     if place % 2:
         file.write(b'\0')

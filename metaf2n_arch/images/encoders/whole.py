@@ -1,4 +1,4 @@
-"""Formats that Pillow writes from a whole picture: WebP and BMP, whose sides are limited, and AVIF."""
+"""Encoders of Pillow, which need the whole picture in memory: WebP, AVIF and BMP, whose sides are limited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metaf2n_arch.images.encoders.strips import Beside, Encoder, Layout, gathere
 
 
 def with_pillow(name: str, **fixed: Any) -> Encoder:
-    """The encoder of the format that Pillow calls `name`, with these options; see `Encoder`."""
+    """An `Encoder` for the format that Pillow calls `name`; `fixed` are options of Pillow's ``save``."""
 
     def encode(file: BinaryIO, strips: Iterable[np.ndarray], layout: Layout, beside: Beside) -> None:
         from PIL import Image
