@@ -1,6 +1,6 @@
-"""Floor 4: one photo restored: the networks and their options, the inner step, and what came of it.
+"""Floor 4: restoration of one photo: networks, options, adaptation, result.
 
-The options are importable without torch, so that a wrong one is told before anything is loaded.
+The options can be imported without torch, so that a wrong option is reported before anything is loaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MetaF2N on photos: one object, loaded once, called on images, from as many threads as one likes."""
+"""MetaF2N on photos: an object that is loaded once and called on images, from any number of threads."""
 
 from __future__ import annotations
 
@@ -40,19 +40,23 @@ from metaf2n_arch.weights.search import is_here, locate, locate_all
 
 
 class MetaF2N:
-    """Restores photos with a generator that adapts to each from the faces in it (Yin et al., ICCV 2023).
+    """Restores photos with a generator that adapts to each photo from the faces in it (Yin et al., ICCV 2023).
 
-    The weights are never changed: what a photo taught is gone with its result. Calls may run in several threads at
-    once. Build it with `load`, or from parts.
+    The loaded weights never change: each photo starts from them again. Calls may run in several threads at once. Build
+    it with `load`, or from parts.
 
     Args:
-        generator: what restores.
-        mask: MaskNet, or None: W = 1, every pixel of a restored face is trusted alike.
-        detector: finds faces; None where nothing is adapted.
-        restorer: restores them; None where nothing is adapted.
+        generator: the generator, which restores photos.
+        mask: MaskNet; None means W = 1, the same confidence for every pixel of a restored face.
+        detector: finds faces; may be None without adaptation and pasted faces.
+        restorer: restores faces; may be None without adaptation and pasted faces.
         device: where the networks run.
-        options: of `RestoreOptions`; what they leave open is as in the generator's training, where its file says so.
-        learned: a step size for each tensor, where training has learned them.
+        options: see `RestoreOptions`. Options that are not given are taken from the training record in the generator's
+            file, if it has one.
+        learned: step size for each tensor of the generator, from training with ``inner_lr: learned``.
+
+    Raises:
+        OptionError: an option needs a part that is not given, or a GPU.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class MetaF2N:
         if options.finds_faces and (detector is None or restorer is None):
             raise OptionError('adaptation needs a detector and a restorer; give both, or inner_steps 0.')
         if options.learned_rates and learned is None:
-            raise OptionError('learned_rates needs the rates themselves; give `learned`, or use MetaF2N.load.')
+            raise OptionError('learned_rates needs the learned step sizes; give `learned`, or use MetaF2N.load.')
         self.detector = None if detector is None else detector.to(device)
         self.restorer = None if restorer is None else restorer.to(device)
         self.networks = SharedNetworks(generator, mask, device)
@@ -91,7 +95,7 @@ class MetaF2N:
             self.rates = options.inner_lr
         elif isinstance(trained_with, float):
             self.rates = trained_with
-        # Inside the generator only where training had it there, and nothing else is asked for.
+        # The colour fix is part of the generator in the inner loop only if it was so in training, with the same method.
         self._fix_inside = record is not None and record.color_fix == options.color_fix
         self._fix_sigma = record.color_fix_sigma if record is not None and self._fix_inside else None
 
@@ -109,22 +113,24 @@ class MetaF2N:
         device: str | torch.device | None = None,
         **options: Any,
     ) -> MetaF2N:
-        """Reads all networks from files that are on this machine; downloads nothing.
+        """Loads all networks from files on this machine; downloads nothing.
 
         Args:
-            weights: of the generator: a file, or a name of ``metaf2n weights list``.
-            architecture: the generator as option files spell it, ``{type: RRDBNet, ...}``; None recognises it.
-            param_key: where the generator lies in its file, if there are several networks in it.
-            mask_weights: of MaskNet; without them W = 1, every pixel of a restored face is trusted alike.
-            mask_architecture: of MaskNet, ``{upsample: authors}``, where its file does not record it.
-            detector: its type or option block, see `DetectorOptions`.
-            restorer: its type or option block, see `RestorerOptions`; None takes that of the training, else GPEN.
-            device: ``cuda``, ``cuda:1``, ``cpu``, ...; None takes a GPU where there is one.
+            weights: file of the generator's weights, or a name from ``metaf2n weights list``.
+            architecture: option block of the generator, ``{type: RRDBNet, ...}``; None recognises it from the file.
+            param_key: key of the generator in its file, if the file holds several networks, such as ``params_ema``.
+            mask_weights: file of MaskNet's weights; None means W = 1, the same confidence for every pixel of a restored
+                face.
+            mask_architecture: option block of MaskNet, ``{upsample: authors}``, if its file does not record it.
+            detector: type or option block of the face detector, see `DetectorOptions`.
+            restorer: type or option block of the face restorer, see `RestorerOptions`; None takes that of the
+                generator's training if its file records it, otherwise GPEN.
+            device: ``cuda``, ``cuda:1``, ``cpu``, ...; None takes a GPU if there is one.
             options: fields of `RestoreOptions`.
 
         Raises:
-            OptionError: a wrong option, with the nearest known one.
-            DataError: weights that are missing (with how to get them) or of another network.
+            OptionError: an option is wrong.
+            DataError: weights are missing (the message says how to get them) or belong to another network.
         """
         parsed = parse_block(RestoreOptions, options, '')
         place = pick_device(device)
@@ -155,13 +161,13 @@ class MetaF2N:
     def from_pretrained(
         cls, repo: str, *, file: str = 'model.safetensors', revision: str | None = None, **arguments: Any
     ) -> MetaF2N:
-        """Reads the generator from a repository of the Hugging Face hub, fetched if it is not in its cache.
+        """Loads the generator from a repository of the Hugging Face hub, which is downloaded unless it is in the cache.
 
         Args:
-            repo: ``owner/name``.
-            file: its name in the repository.
+            repo: the repository, ``owner/name``.
+            file: name of the file in the repository.
             revision: branch, tag or commit.
-            arguments: of `load`.
+            arguments: further arguments of `load`.
 
         Raises:
             OptionError, DataError: as `load`; or the hub cannot be reached, or has no such file.
@@ -171,14 +177,14 @@ class MetaF2N:
         return cls.load(download(repo, file, revision), **arguments)
 
     def with_options(self, *, max_faces: int | None = None, **options: Any) -> MetaF2N:
-        """The same networks under other options; what is not named stays as it was given.
+        """Returns a restorer with the same networks and other options; options that are not named keep their values.
 
         Args:
-            max_faces: most faces that are found, the largest ones; None leaves the detector as it is.
+            max_faces: largest number of faces, the largest faces first; None does not change the detector.
             options: fields of `RestoreOptions`.
 
         Raises:
-            OptionError: a wrong option, or one that needs what was not loaded.
+            OptionError: an option is wrong, or needs a network that was not loaded.
         """
         given = {name: getattr(self._given, name) for name in self._given.model_fields_set}
         parsed = parse_block(RestoreOptions, {**given, **options}, '')
@@ -188,7 +194,7 @@ class MetaF2N:
 
     @property
     def about(self) -> str:
-        """Whether the weights were trained to be adapted, and what that means for the step, in one line."""
+        """One line for the user: whether the weights are meta-trained, and the step size and number of steps."""
         if not self.options.adapts:
             return 'adaptation is off'
         rate = 'learned' if isinstance(self.rates, dict) else f'{self.rates:g}'
@@ -198,11 +204,11 @@ class MetaF2N:
         step += f', colour fix {self.options.color_fix} inside the generator' if self._fix_inside else ''
         if self.meta_trained:
             return f'the weights are meta-trained; {step}'
-        return f'the weights are not meta-trained (or do not say so), adaptation gains little; {step}'
+        return f'the weights are not meta-trained (or have no training record), adaptation gains little; {step}'
 
     @property
     def scale(self) -> int:
-        """How many times larger a restored photo is."""
+        """Upscaling factor s of the generator."""
         return self.generator.scale
 
     def __call__(
@@ -219,16 +225,17 @@ class MetaF2N:
 
         Args:
             image: (H, W, 3) RGB or (H, W) grey; with alpha (H, W, 4) or (H, W, 2). uint8, uint16, or floats in
-                [0, 1]. Alpha is enlarged on its own, bicubically.
-            unadapted: also restores the photo without adaptation, at the cost of another pass.
-            require_face: a photo without a face is an error.
-            outscale: upscaling factor of the result, instead of the generator's own.
-            seed: instead of that of the options.
+                [0, 1]. Alpha is enlarged separately, bicubic.
+            unadapted: whether to restore the photo without adaptation, too; needs a second pass.
+            require_face: whether a photo without a face is an error.
+            outscale: upscaling factor of the result; None takes that of the generator.
+            seed: seed of the patches; None takes that of the options.
             progress: called now and then with what is counted, how many are done, and of how many, see `Progress`.
 
         Raises:
-            DataError: no face in it, if one is required.
-            ValueError: another shape, dtype, or values that are not finite.
+            DataError: no face is found, with `require_face`; or the generator's output is not finite.
+            OptionError: `require_face` without adaptation, or a wrong `outscale`.
+            ValueError: `image` has another shape or dtype, or values that are not finite.
         """
         opened = self.open(image, require_face=require_face, outscale=outscale, seed=seed, progress=progress)
         plain, result = opened.images() if unadapted else (None, opened.image())
@@ -252,14 +259,14 @@ class MetaF2N:
         seed: int | None = None,
         progress: Progress = silent,
     ) -> Opened:
-        """Finds the faces and adapts to them; what it returns restores the photo, strip by strip.
+        """Finds the faces and adapts to them; the returned object then restores the photo, strip by strip.
 
         Args, Raises:
             As `__call__`.
         """
         photo = as_rgb(image)
         if require_face and not self.options.finds_faces:
-            raise OptionError('a face is required, but nothing adapts to it; let the inner loop take a step.')
+            raise OptionError('require_face is set, but adaptation is off; give inner_lr and inner_steps above 0.')
         faces = self.find_faces(photo, progress)
         if require_face and not faces:
             raise DataError('no face found.')
@@ -293,7 +300,7 @@ class MetaF2N:
         )
 
     def find_faces(self, photo: np.ndarray, progress: Progress = silent) -> list[FacePair]:
-        """The face pairs of an (H, W, 3) photo; none where nothing asks for them."""
+        """The face pairs of an (H, W, 3) RGB photo; an empty list without adaptation and pasted faces."""
         if self.detector is None or self.restorer is None or not self.options.finds_faces:
             return []
         skipped, paste = self.options.skip_faces, self.options.paste_faces
@@ -314,13 +321,13 @@ class MetaF2N:
         probed: Probed | None = None,
         fix: ColorFix | None = None,
     ) -> FaceAdaptation | None:
-        """The generator's parameters after the inner loop on these faces; None if there is nothing to adapt to.
+        """The generator's parameters after the inner loop on these faces; None without faces or without adaptation.
 
         Args:
             faces: from `find_faces`.
-            seed: decides where patches lie.
-            probed: patches from all over the photo, on which tones are looked at.
-            fix: what becomes of the generator's output.
+            seed: seed of the patches' positions.
+            probed: patches from all over the photo, on which the change of tones is measured; None skips this check.
+            fix: colour fix of the generator's output; None applies none.
         """
         options = self.options
         if not faces or not options.adapts:
@@ -354,4 +361,4 @@ def _shown(strips: Iterator[Tensor]) -> Iterator[Tensor]:
     """Strips clamped to [0, 1]."""
     for strip in strips:
         yield strip.clamp(0, 1)
-        del strip  # it may be a view of many more rows, which must go before the next ones are computed
+        del strip  # it may be a view of a larger tensor, which must be freed before the next one is computed

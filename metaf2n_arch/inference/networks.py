@@ -1,4 +1,4 @@
-"""Generator and MaskNet as photos are restored with them: shared by threads, whole photos, probes, confidence."""
+"""Generator and MaskNet for restoring photos: shared by threads; whole photos in strips, probes, confidence maps."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from metaf2n_arch.utils.rng import numpy_generator
 from metaf2n_arch.weights.loading import AnySize, Generator
 
 PROBES = (2, 12)
-"""Minimum and maximum number of patches, all over the photo, that are restored first."""
+"""Minimum and maximum number of probes: patches from all over the photo that are restored first."""
 PROBED = 1 / 25
-"""Share of the photo that they cover, between these."""
+"""Share of the photo's area that the probes cover, within the limits `PROBES`."""
 
 _REMEDIES = {
     'float32': 'its weights are damaged or do not belong to it: give other --weights',
     'bfloat16': 'restore in float32, without --bf16',
-    'float16': 'it does not take float16: restore without --half, or with --bf16',
+    'float16': 'it does not work in float16: restore without --half, or with --bf16',
 }
 
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 class Probed:
-    """Patches from all over a photo, (N, 3, h, w), as they are and restored with the weights as they are."""
+    """Probes of a photo: patches (N, 3, h, w) RGB in [0, 1], and their restorations without adaptation."""
 
     def __init__(self, patches: Tensor, restored: Tensor) -> None:
         self.patches, self.restored = patches, restored
@@ -52,31 +52,31 @@ class SharedNetworks:
     """Generator and MaskNet on their device; any number of threads may use them at once.
 
     Args:
-        generator: what restores.
-        mask: MaskNet, or None: W = 1.
+        generator: the generator, which restores photos.
+        mask: MaskNet; None means W = 1.
         device: where both run.
     """
 
     def __init__(self, generator: Generator, mask: nn.Module | None, device: torch.device) -> None:
         self.generator, self.mask, self.device = generator, mask, device
-        # Convolutions of many channels are faster so, by a third on CPUs.
+        # Convolutions of many channels are faster in this memory format, by a third on CPUs.
         for net in (generator.net, mask):
             if net is not None:
                 net.to(device).to(memory_format=torch.channels_last)
-        # A wrapped network's tensors are still called as in its file.
+        # The wrapper `AnySize` adds this prefix to the names of the tensors in the file.
         self.prefix = 'net.' if isinstance(generator.net, AnySize) else ''
         self._own = threading.local()
 
     def names(self, patterns: tuple[str, ...] | None) -> list[str]:
-        """Names of the generator's tensors that fit `patterns`, as `adapt` wants them."""
+        """Names of the generator's tensors that match `patterns`, with the prefix that `adapt` needs."""
         names = [name.removeprefix(self.prefix) for name, _ in self.generator.net.named_parameters()]
         return [self.prefix + name for name in select(names, patterns)]
 
     def own(self) -> tuple[nn.Module, nn.Module | None]:
-        """This thread's own shells of the networks, round the shared weights.
+        """This thread's own copies of the module structures, with the shared weights.
 
-        Calling a module with other parameters puts them in its place for the time of the call: another thread that used
-        the same module meanwhile would run with them, and might leave them there.
+        A call with other parameters swaps them into the module while it runs. If threads shared the module, another
+        thread would compute with these parameters, and could leave them in the module.
         """
         if not hasattr(self._own, 'networks'):
             self._own.networks = shell(self.generator.net), None if self.mask is None else shell(self.mask)
@@ -84,7 +84,7 @@ class SharedNetworks:
 
     @torch.no_grad()
     def probe(self, x: Tensor) -> Probed:
-        """Restores patches from all over a photo (1, 3, H, W) with the weights as they are."""
+        """Restores patches from all over a photo (1, 3, H, W) without adaptation."""
         count = min(max(round(PROBED * x.shape[-2] * x.shape[-1] / PROBE**2), PROBES[0]), PROBES[1])
         patches = probes_of(x, PROBE, count, numpy_generator(0))
         output = functional(self.own()[0], torch.channels_last)({}, patches)
@@ -98,17 +98,17 @@ class SharedNetworks:
         tile: int | None = None,
         progress: Progress = silent,
     ) -> Iterator[Tensor]:
-        """The whole photo through the generator; (1, 3, H, W) -> strips (1, 3, h, s·W), float32 in [0, 1], in place.
+        """Yields the whole photo through the generator in strips (1, 3, h, s·W), float32 in [0, 1].
 
         Args:
             params: the generator's parameters; None for those of its file.
-            image: the photo.
-            options: tiles and arithmetic.
-            tile: instead of that of the options; its surroundings are made to fit.
+            image: the photo, (1, 3, H, W) RGB in [0, 1].
+            options: `tile`, `overlap` and `precision` are used.
+            tile: side of the tiles instead of that of the options; the overlap is reduced to fit.
             progress: counts the ``tiles``.
 
         Raises:
-            DataError: the generator's values are not finite.
+            DataError: the generator's output is not finite.
         """
         net, _ = self.own()
         dtype = PRECISIONS[options.precision]
@@ -118,7 +118,8 @@ class SharedNetworks:
             state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
         call = functional(net, torch.channels_last)
 
-        # Here, and not round the generator: torch would hold each strip until the next one is there.
+        # Not around the whole loop: as a decorator of a function that yields, torch would keep each strip in memory
+        # until the next one is computed.
         @torch.no_grad()
         def run(x: Tensor) -> Tensor:
             return call(state, x.to(dtype)).float()
@@ -128,15 +129,15 @@ class SharedNetworks:
             side, overlap = tile, fitting_overlap(tile, options.overlap)
         scale, photo = self.generator.scale, image.to(self.device)
         for strip in tiled_strips(run, photo, scale=scale, tile=side, overlap=overlap, progress=progress):
-            # In parts, and in place: a strip of a large photo takes half a gigabyte.
+            # Checked in parts and clamped in place: a strip of a large photo takes half a gigabyte.
             if not all(bool(torch.isfinite(part).all()) for part in strip.split(STRIP, -2)):
-                raise DataError(f'the generator gives values that are not finite; {_REMEDIES[options.precision]}.')
+                raise DataError(f'the output of the generator is not finite; {_REMEDIES[options.precision]}.')
             yield strip.clamp_(0, 1)
-            del strip  # before the next one is computed
+            del strip  # freed before the next one is computed
 
     @torch.no_grad()
     def confidence(self, face: FacePair) -> np.ndarray:
-        """How far a restored face is trusted, W per pixel, (s·h, s·w) float32."""
+        """Confidence W in each pixel of a restored face, (s·h, s·w) float32; 1 everywhere without MaskNet."""
         if self.mask is None:
             return np.ones(face.hq.shape[-2:], np.float32)
         mask = self.own()[1]

@@ -1,4 +1,4 @@
-"""What a generator's file says of its training beyond plain options: learned step sizes, and the face restorer."""
+"""Training record in a generator's file: the learned step sizes and the face restorer that restoring takes from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metaf2n_arch.weights.loading import AnySize, Generator
 from metaf2n_arch.weights.records import TrainingRecord
 
 RESTORER = 'gpen'
-"""The face restorer where a file names none: the paper's."""
+"""The face restorer if the file records none: that of the paper."""
 
 
 def recorded_restorer(record: TrainingRecord | None) -> Any:
@@ -31,15 +31,17 @@ def recorded_restorer(record: TrainingRecord | None) -> Any:
 
 
 def learned_rates(generator: Generator, path: Path, options: RestoreOptions) -> Params | None:
-    """The step size of each tensor that training has learned, by the tensor's name; None where none are wanted.
+    """The learned step size of each tensor, by the tensor's name; None if the options do not use them.
+
+    They are used with `learned_rates`, and with ``inner_lr: auto`` if the file records training with learned rates.
 
     Args:
         generator: read from `path`.
-        path: a .pth file.
-        options: ask for them, or leave the choice to the file.
+        path: file of the generator's weights (.pth).
+        options: `learned_rates`, `inner_lr` and `adapt_only` are used.
 
     Raises:
-        DataError: the file holds none, or those of other tensors.
+        DataError: the file holds no step sizes, or those of other tensors.
     """
     record = generator.record
     recorded = record is not None and record.meta_trained and record.inner_lr == 'learned'

@@ -1,4 +1,4 @@
-"""What came of a photo: whole, or to be had strip by strip."""
+"""Restoration of a photo: the result as a whole image, or strip by strip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metaf2n_arch.meta.photo import Gain
 from metaf2n_arch.utils.progress import Progress, silent, together
 
 STRIP = 256
-"""Rows of a result that are converted at once."""
+"""Rows of a result that are converted to an array at once."""
 
 
 @dataclass(eq=False)
@@ -23,14 +23,14 @@ class Restoration:
     """A restored photo.
 
     Attributes:
-        image: the photo, s times as large, of the kind that was given.
+        image: the restored photo, with the channels and dtype of the given photo.
         faces: its faces, from left to right: LQ and HQ crops (RGB in [0, 1]), boxes in the photo, landmarks, scores.
-        gain: what adaptation gained, or would have, on patches of the faces that took no part in it; None where there
-            was none to adapt to.
-        adapted: whether `image` comes from adapted weights: there was a face, and a step from which it gained.
+        gain: gain of adaptation on held-out patches of the faces, also if the photo was restored unadapted; None
+            without faces or without adaptation.
+        adapted: whether `image` was restored with adapted weights.
         inner_lr: the step size that was taken; None without adaptation, and with learned rates.
-        reason: why the photo was restored unadapted although there was a face; None if it was not.
-        unadapted: the photo restored with the weights as they are, if it was asked for.
+        reason: why the photo was restored unadapted although it has a face; otherwise None.
+        unadapted: the photo restored without adaptation, if it was asked for.
     """
 
     image: np.ndarray
@@ -44,13 +44,13 @@ class Restoration:
 
     @cached_property
     def confidence(self) -> list[np.ndarray]:
-        """How far each restored face is trusted, W per pixel, (s·h, s·w) float32; computed when first asked for."""
+        """Confidence W in each pixel of each restored face, (s·h, s·w) float32; computed at the first access."""
         return [self._confide(face) for face in self.faces]
 
 
 @dataclass(eq=False)
 class Opened:
-    """A photo whose faces are found and adapted to, and which is restored strip by strip.
+    """A photo after face detection and adaptation, ready to be restored strip by strip.
 
     Attributes:
         source: the photo, as it was given.
@@ -74,19 +74,21 @@ class Opened:
         return (*self.size, *self.source.shape[2:])
 
     def strips(self, adapted: bool = True, tile: int | None = None) -> Iterator[np.ndarray]:
-        """The result in strips from top to bottom, of the kind of the photo; memory for one row of tiles is needed.
+        """Yields the result in strips from top to bottom, with the channels and dtype of the photo.
+
+        Needs memory for one row of tiles.
 
         Args:
-            adapted: with what the faces have taught, if there is anything; else with the weights as they are.
-            tile: instead of that of the options; its surroundings are made to fit.
+            adapted: whether to use the adapted weights, if there are any; otherwise those of the file.
+            tile: side of the tiles instead of that of the options; the overlap is reduced to fit.
 
         Raises:
-            DataError: the generator's values are not finite.
+            DataError: the output of the generator is not finite.
         """
         return self._strips(adapted, tile, self._progress)
 
     def pairs(self, tile: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Strips without and with adaptation, as `strips` gives them; one for both where nothing is adapted."""
+        """Yields pairs of strips, without and with adaptation, see `strips`; the same strip twice if not adapted."""
         if not self.adapted:
             yield from ((strip, strip) for strip in self.strips(True, tile))
             return
@@ -98,7 +100,7 @@ class Opened:
         return np.concatenate(list(self.strips(adapted)))
 
     def images(self) -> tuple[np.ndarray, np.ndarray]:
-        """The whole result without and with adaptation; the same array where nothing is adapted."""
+        """The whole result without and with adaptation; the same array twice if not adapted."""
         if not self.adapted:
             whole = self.image()
             return whole, whole

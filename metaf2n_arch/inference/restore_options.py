@@ -1,4 +1,4 @@
-"""Options of restoring photos: the step, the faces, the tones, the tiles, the arithmetic."""
+"""Options of restoring photos: inner loop, faces, colour fix, tiles, precision."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ if TYPE_CHECKING:
 
 
 class RestoreOptions(Strict):
-    """How photos are adapted to and restored.
+    """Options of adapting to photos and restoring them.
 
-    What is not given is that with which the weights were trained, where their file says so (`completed`).
+    Options that are not given are taken from the training record in the generator's file, if it has one (`completed`).
     """
 
     renamed = {'adapted': 'adapt_only'}
 
     inner_lr: float | Literal['auto'] = 'auto'
-    """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries a few on patches that take no
-    part in the step, and does not adapt where nothing is gained.
+    """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries several step sizes on held-out
+    patches of the faces, and does not adapt if none of them gains.
     """
     force_adapt: bool = False
-    """Whether a given step size is kept although the loss grows on patches that take no part in the step."""
+    """Whether to take the step although it fails the checks on other patches of the photo."""
     color_fix: ColorFixName = 'lowfreq'
-    """How the result gets the photo's own tones back: ``lowfreq`` (`low_frequency_fix`), ``wavelet`` (StableSR's), or
-    ``none``.
+    """Colour fix, which gives the result the tones of the photo: ``lowfreq`` (`low_frequency_fix`), ``wavelet``
+    (StableSR's), or ``none``.
     """
     learned_rates: bool = False
-    """Whether to take, instead of `inner_lr`, the rate of each tensor that training with ``inner_lr: learned`` has left
-    in the generator's file.
+    """Whether to use, instead of `inner_lr`, the learned step size of each tensor in the generator's file, from
+    training with ``inner_lr: learned``.
     """
     inner_steps: int = Field(1, ge=0)
     """Steps of the inner loop; 1 in the paper, 0 does not adapt."""
     skip_faces: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Numbers of faces that are left out, counted from 0 from left to right, as `metaf2n restore --list-faces` shows
+    """Numbers of faces to leave out, counted from 0 from left to right, as `metaf2n restore --list-faces` shows
     them.
     """
     paste_faces: float = Field(0, ge=0, le=1)
-    """How much of the restorer's faces is blended into the result: 0 nothing, 1 all."""
+    """Weight with which the restored faces are blended into the result, from 0 (not at all) to 1 (fully)."""
     patches: int = Field(16, ge=1)
     """Random patches per face; 16 in the authors' program. At most 32 in all, spread over the faces."""
     patch_size: int = Field(64, ge=4)
     """Side of these patches, in pixels of the restored photo; 64 in the authors' program."""
     adapt_only: tuple[str, ...] | None = None
-    """Name patterns of the generator's tensors that may move; all if None."""
+    """Patterns of the names of the generator's tensors that adaptation may change; None changes all."""
     seed: int = Field(0, ge=0)
-    """Seed of the patches' places."""
+    """Seed of the patches' positions."""
     tile: int = Field(512, ge=0)
-    """Longest side, in pixels of the photo, of what the generator is given at once; 0 gives it the whole photo."""
+    """Side of the tiles in which the generator restores the photo, in pixels of the photo; 0 restores it at once."""
     overlap: int = Field(24, ge=0)
-    """Pixels of surroundings that a tile sees beyond what it contributes."""
+    """Surroundings that each tile includes on each side, in pixels of the photo."""
     precision: Literal['float32', 'bfloat16', 'float16'] = 'float32'
-    """Arithmetic of the photo's pass through the generator; the inner loop always runs in float32, because its steps
-    are smaller than what half precision resolves.
+    """Number format of the photo's pass through the generator. The inner loop always runs in float32, because half
+    precision would round its small steps away.
     """
 
     @field_validator('inner_lr', mode='before')
@@ -66,26 +66,26 @@ class RestoreOptions(Strict):
     def _a_rate(cls, value: object) -> object:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value != 'auto' and not (number and 0 <= value < math.inf):  # type: ignore[operator]  # a number by now
-            raise ValueError('expected a number from 0 on, or auto')
+            raise ValueError('expected a number of at least 0, or auto')
         return value
 
     @property
     def adapts(self) -> bool:
-        """Whether there is an inner loop at all."""
+        """Whether the inner loop takes a step."""
         return self.inner_steps > 0 and (self.learned_rates or self.inner_lr != 0)
 
     @property
     def finds_faces(self) -> bool:
-        """Whether faces are looked for and restored: to adapt to them, or to paste them."""
+        """Whether faces are detected and restored: to adapt to them, or to paste them."""
         return self.adapts or self.paste_faces > 0
 
     def completed(self, record: TrainingRecord | None) -> RestoreOptions:
-        """With what the weights were trained with, wherever nothing is given.
+        """Returns these options with those that are not given taken from a training record.
 
-        ``inner_lr: auto`` stays, and begins at the recorded rate.
+        ``inner_lr: auto`` stays, and begins at the recorded step size.
 
         Args:
-            record: from the file of the weights; None leaves everything as it is.
+            record: training record from the generator's file; None changes nothing.
         """
         known: dict[str, Any] = {}
         if record is not None and record.color_fix in get_args(ColorFixName):

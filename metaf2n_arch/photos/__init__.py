@@ -1,1 +1,1 @@
-"""Floor 4: many photos: which file goes where, restoring one after the other, and what came of each."""
+"""Floor 4: batches of photos: names of the results, restoring one after the other, outcomes and reports."""

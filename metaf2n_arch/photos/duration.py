@@ -1,4 +1,4 @@
-"""Duration of a restoration on a CPU, estimated before it begins: a patch is timed, and headers give the sizes."""
+"""Duration of a restoration on a CPU, estimated in advance from the time of one patch and the sizes of the photos."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ if TYPE_CHECKING:
 PATCH = 64
 """Side of the patch that is timed, in pixels."""
 WORTHWHILE = 12 * PATCH**2
-"""Fewer pixels than this are restored without an estimate, which would take as long as a twelfth of them."""
+"""Least number of pixels for an estimate. The estimate takes as long as `PATCH`² pixels, a twelfth of this number."""
 MENTIONED = 60.0
-"""Seconds from which on a duration is said."""
+"""Least duration that is reported, in seconds."""
 LONG = 600.0
-"""Seconds from which on a faster way is named, too."""
+"""Least duration, in seconds, with which faster ways are named."""
 HEADERS = 1000
-"""Most photos whose headers are read; more are assumed to be like these on average."""
+"""Largest number of photos whose headers are read. The others are assumed to have the same mean size."""
 
 
 @dataclass(frozen=True)
 class Duration:
-    """Photos of this many pixels, and seconds that a pixel takes."""
+    """Estimated duration.
+
+    Attributes:
+        pixels: of all photos together.
+        per_pixel: seconds that one pixel takes.
+    """
 
     pixels: float
     per_pixel: float
 
     @property
     def seconds(self) -> float:
-        """Seconds for all photos, without those that faces take."""
+        """Seconds for all photos, without the time for faces."""
         return self.pixels * self.per_pixel
 
     def __str__(self) -> str:
@@ -47,12 +52,12 @@ class Duration:
 
 
 def estimate(sr: MetaF2N, jobs: Sequence[Job], clock: Callable[[], float] = time.perf_counter) -> Duration | None:
-    """How long the generator will take for these photos; None on a GPU, and where it is not worth a word.
+    """Estimates how long the generator will take for these photos; None on a GPU, and if it is less than `MENTIONED`.
 
     Args:
-        sr: restores.
-        jobs: the photos; those that cannot be read count as nothing.
-        clock: tells seconds.
+        sr: the restorer of photos, whose generator is timed.
+        jobs: the photos; those that cannot be read count 0 pixels.
+        clock: returns seconds.
     """
     if sr.device.type != 'cpu':
         return None
@@ -60,7 +65,7 @@ def estimate(sr: MetaF2N, jobs: Sequence[Job], clock: Callable[[], float] = time
     pixels = sum(known) * len(jobs) / max(1, len(known))
     if pixels < WORTHWHILE:
         return None
-    _restore(sr, PATCH // 4)  # the first call prepares more than it computes
+    _restore(sr, PATCH // 4)  # the first call spends most of its time on preparation
     begun = clock()
     _restore(sr, PATCH)
     found = Duration(pixels, (clock() - begun) / PATCH**2)
@@ -68,7 +73,7 @@ def estimate(sr: MetaF2N, jobs: Sequence[Job], clock: Callable[[], float] = time
 
 
 def in_words(seconds: float) -> str:
-    """A duration in a unit that people use.
+    """A duration in seconds, minutes or hours.
 
     >>> in_words(50), in_words(290), in_words(9000)
     ('50 seconds', '5 minutes', '2.5 hours')

@@ -1,4 +1,4 @@
-"""Faces of photos: boxes, numbers and scores drawn on copies, and the crops that adaptation sees, saved as files."""
+"""Faces of photos: copies with boxes, numbers and scores (``--list-faces``), and face crops (``--save-faces``)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from metaf2n_arch.photos.outcomes import Outcome
 from metaf2n_arch.photos.sheet import shown
 
 FACES = 'faces'
-"""Folder, below that of the results, of saved face crops."""
+"""Folder of saved face crops, inside the folder of the results."""
 
 
 def list_faces(detector: Detector, jobs: Sequence[Job], skipped: Sequence[int] = ()) -> Iterator[Outcome]:
-    """Writes a copy of each photo on which its faces are framed, instead of restoring it.
+    """Writes a copy of each photo with its faces framed, instead of restoring it.
 
     Args:
         detector: finds the faces.
         jobs: the photos, and where their copies go.
-        skipped: numbers of faces that would be left out; they are framed in grey.
+        skipped: numbers of faces that ``--skip-faces`` leaves out; they are framed in grey.
+
+    Yields:
+        The outcome of each photo, with a note for each face. A photo that cannot be read is a failed outcome.
     """
     for job in jobs:
         try:
@@ -37,7 +40,7 @@ def list_faces(detector: Detector, jobs: Sequence[Job], skipped: Sequence[int] =
             image = to_8bit(shown(photo.pixels))
             faces = detector.detect(image)
             write_photo(job.target, Photo(framed(image, faces, skipped)))
-        except Exception as error:  # whatever is wrong with this photo, the others are to be done
+        except Exception as error:  # an error of one photo must not stop the others
             text = (str(error).splitlines() or [type(error).__name__])[0]
             yield Outcome(job, text.removeprefix(str(job.source)).lstrip(': '))
             continue
@@ -59,14 +62,14 @@ def framed(image: np.ndarray, faces: Sequence[Face], skipped: Sequence[int] = ()
         draw.rectangle(face.box, outline=colour, width=width)
         label = f'{number}: {face.score:.2f}'
         height = draw.textbbox((0, 0), label, font)[3] + 2
-        place = max(0.0, face.box[0]), max(0.0, face.box[1] - height)  # above the face, which stays to be seen
+        place = max(0.0, face.box[0]), max(0.0, face.box[1] - height)  # above the face, not on it
         draw.rectangle((*place, place[0] + draw.textlength(label, font) + 4, place[1] + height), fill='black')
         draw.text((place[0] + 2, place[1]), label, colour, font)
     return np.array(sheet)
 
 
 def save_faces(faces: Sequence[FacePair], out: Path, job: Job) -> None:
-    """Writes the crops of a photo, as they are and restored, below `FACES` in the folder of the results."""
+    """Writes the low-quality and restored face crops of a photo into the folder `FACES` inside `out`."""
     save_pairs(faces, out / FACES, job.target.relative_to(out).as_posix())
 
 

@@ -1,4 +1,4 @@
-"""Which photos are restored, and where the result of each goes: decided, and refused, before anything starts."""
+"""Jobs: which photos are restored and where each result goes. Conflicts are errors before anything is restored."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from metaf2n_arch.images.listing import files_of_pattern, scan_images
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 COMPARE = 'compare'
-"""Folder, below that of the results, of the strips LQ | not adapted | adapted."""
+"""Folder of the comparisons LQ | not adapted | adapted, inside the folder of the results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A photo to be restored. Plain texts, as there may be a hundred thousand of them.
+    """A photo to be restored. Paths are strings, which need less memory: there may be a hundred thousand photos.
 
     Attributes:
-        file: the photo.
+        file: path of the photo.
         out: folder of the results.
-        name: of the result, below `out`.
-        sheet: of the comparison, below `out`.
+        name: path of the result, relative to `out`.
+        sheet: path of the comparison, relative to `out`.
     """
 
     file: str
@@ -35,17 +35,17 @@ class Job:
 
     @property
     def source(self) -> Path:
-        """The photo."""
+        """Path of the photo."""
         return Path(self.file)
 
     @property
     def target(self) -> Path:
-        """Where the result goes."""
+        """Path of the result."""
         return Path(self.out, self.name)
 
     @property
     def compare(self) -> Path:
-        """Where the comparison goes."""
+        """Path of the comparison."""
         return Path(self.out, self.sheet)
 
 
@@ -60,17 +60,18 @@ def collect(
 
     Args:
         paths: files; folders, searched with their subfolders, which the results keep; patterns (``*``, ``?``, ``**``).
-        out: folder of the results; where it lies inside a folder of photos, or fits a pattern, it is left out.
-        suffix: of the results (``png``); None keeps that of each photo, and takes png for formats that are only read.
-        compare: comparisons are written too.
-        passed: takes the files that are no photos, and why.
+        out: folder of the results; photos inside it are not searched, also if it is part of a folder or pattern.
+        suffix: suffix of the results, for example ``png``. None keeps the suffix of each photo, and takes png for
+            formats that are only read.
+        compare: whether comparisons are written, too; their names are checked then.
+        passed: dictionary that is filled with the files that are not photos, and the reason for each.
 
     Raises:
-        DataError: nothing is found.
-        OptionError: a result would overwrite its photo or another file of this run, an unknown suffix, an empty path,
-            or `out` is a file.
+        DataError: no photo is found.
+        OptionError: a result would overwrite its photo or another file of this run, the suffix is unknown, a path is
+            empty, or `out` is a file.
     """
-    if not all(str(path) for path in paths):  # an unset variable of a shell; to pathlib, the current folder
+    if not all(str(path) for path in paths):  # an unset shell variable; pathlib reads '' as the current folder
         raise OptionError('one of the photos is given without a name; name files, folders or patterns.')
     out = Path(out).expanduser()
     if not out.is_dir() and (out.exists() or out.suffix.lower() in SUFFIXES):
@@ -89,12 +90,12 @@ def collect(
 
 
 class _Plan:
-    """Names of results and comparisons, each given once."""
+    """Plan of the names of results and comparisons; no name is given twice."""
 
     def __init__(self, out: str, suffix: str | None) -> None:
         self.out, self.suffix = out, suffix
         self.sources: dict[str, str] = {}  # name of the result -> photo
-        self.names: dict[str, str] = {}  # photo -> its name below its folder
+        self.names: dict[str, str] = {}  # photo -> its path relative to the given folder
 
     def add(self, source: str, below: str) -> None:
         name = self._name(below)
@@ -134,7 +135,7 @@ class _Plan:
 
 
 def _spelling(key: str, below: str, plain: str) -> str:
-    """A result's name as it is written, from what it is looked up by."""
+    """The name of a result as it is written; `key` is that name after `os.path.normcase`."""
     return plain if os.path.normcase(plain) == key else below + '.png'
 
 
@@ -146,23 +147,23 @@ def _same(target: str, source: str) -> bool:
 
 
 def _find(path: str | Path, out: Path, passed: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Files and their names below the folder of the results."""
+    """Photos, each with the name of its result relative to the folder of the results (before its suffix is chosen)."""
     path = Path(path).expanduser()
     if path.is_dir():
-        images, others = scan_images(path, out)  # results of an earlier run inside the folder are not its photos
+        images, others = scan_images(path, out)  # without the results of an earlier run
         passed.update({str(path / name): _why_not(name) for name in others})
         if not images:
             raise DataError(f'{path} holds no photo ({", ".join(suffix[1:] for suffix in SUFFIXES)}).')
         yield from ((os.path.join(path, name), name) for name in images)
     elif path.exists() or not glob.has_magic(str(path)):
-        yield str(path), path.name  # one that cannot be read is reported with the others
+        yield str(path), path.name  # a file that cannot be read is reported later, as a failed outcome
     else:
         place = os.path.realpath(out)
         files = [file for file in files_of_pattern(str(path)) if not os.path.realpath(file).startswith(place + os.sep)]
         fitting = [file for file in files if is_image_name(file) and os.path.isfile(file)]
         passed.update({file: _why_not(file) for file in files if file not in set(fitting)})
         if not fitting:
-            raise DataError(f'no photo fits {path}.')
+            raise DataError(f'no photo matches {path}.')
         yield from ((file, os.path.basename(file)) for file in fitting)
 
 
@@ -170,11 +171,11 @@ def _why_not(name: str) -> str:
     ending = os.path.splitext(name)[1]
     if not ending and os.path.isdir(name):
         return 'a folder; name it without a pattern'
-    return f'{ending} is no suffix of an image' if ending else 'it has no suffix of an image'
+    return f'{ending} is not an image suffix' if ending else 'the name has no image suffix'
 
 
 def why_none_opens(jobs: Sequence[Job]) -> list[str]:
-    """Why each photo cannot be opened; empty as soon as one can, and the reason of the others is found on the way."""
+    """Why each photo cannot be opened; an empty list as soon as one of them can be."""
     reasons = []
     for job in jobs:
         try:
@@ -186,5 +187,5 @@ def why_none_opens(jobs: Sequence[Job]) -> list[str]:
 
 
 def remove_done(jobs: Sequence[Job]) -> list[Job]:
-    """The photos whose result is not there yet."""
+    """The photos whose result does not exist yet."""
     return [job for job in jobs if not os.path.exists(job.target)]

@@ -1,4 +1,4 @@
-"""Lack of memory: how it shows, and what is tried then."""
+"""Out of memory: how to recognise it among errors, and which smaller tiles to try then."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _SIGNS = ('out of memory', "can't allocate memory", 'cannot allocate memory', 'n
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of the machine or of a device, has run out."""
+    """Whether an error means that the memory of the machine or of a GPU was not enough."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, (RuntimeError, OSError)) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 def smaller_tiles(tile: int, shape: tuple[int, ...]) -> list[int | None]:
-    """What is tried one after the other: the tile of the options (None), then halves of it down to `SMALLEST`.
+    """Tile sides to try one after the other: that of the options (None), then halves of it, at least `SMALLEST`.
 
     >>> smaller_tiles(512, (3000, 4000))
     [None, 256, 128, 64]

@@ -1,4 +1,4 @@
-"""What came of each photo, and of all of them."""
+"""Outcome of each photo, and the summary of all outcomes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ RESTORED, REFUSED, PASSED = 'restored', 'refused', 'passed over'
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a photo.
+    """The outcome of a photo: restored, failed or passed over.
 
     Attributes:
         job: the photo.
-        failed: why there is no result; None if there is one.
-        passed: why nothing was tried, for example that its result is there; None if something was.
+        failed: why restoring failed; None if it did not.
+        passed: why the photo was passed over, for example because its result exists; None if it was not.
         faces: number of faces found.
         adapted: whether the weights were adapted.
         size: width and height of the result.
-        loss, psnr: share of the inner loss that adaptation removed on the faces, and the PSNR it added there, in dB.
-        notes: what else a user should know.
-        listed: whether faces were only listed, not restored.
+        loss, psnr: share of the inner loss that adaptation removed, and gain of PSNR in dB, on held-out face patches.
+        notes: notes for the user.
+        listed: whether faces were only listed (``--list-faces``), not restored.
     """
 
     job: Job
@@ -54,7 +54,7 @@ class Outcome:
         return REFUSED if self.failed is not None else PASSED if self.passed is not None else RESTORED
 
     def record(self) -> dict[str, Any]:
-        """Plain values for a line of ``--results``."""
+        """The outcome as a dictionary, for a line of ``--results``."""
         line: dict[str, Any] = {'input': self.job.file, 'status': self.status}
         if self.status != RESTORED:
             return {**line, 'reason': self.failed or self.passed}
@@ -67,7 +67,18 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """Counts of outcomes."""
+    """Counts of outcomes.
+
+    Attributes:
+        restored, listed: photos restored, photos whose faces were listed.
+        adapted: photos restored with adapted weights.
+        faces: faces in all photos.
+        without: photos restored that have no face.
+        skipped: photos left out because their results exist.
+        gained: sum of the gains of PSNR in dB over the adapted photos.
+        failed: outcomes of the photos that failed.
+        passed: reason for passing photos over -> number of photos.
+    """
 
     restored: int = 0
     listed: int = 0
@@ -96,12 +107,12 @@ class Summary:
                 self.gained += outcome.psnr
 
     def __str__(self) -> str:
-        gain = f' ({decibels(self.gained / self.adapted)} on the faces in the mean)' if self.adapted else ''
+        gain = f' ({decibels(self.gained / self.adapted)} on the faces on average)' if self.adapted else ''
         parts = [
             f'{_count(self.restored, "photo")} restored, {_count(self.faces, "face")}, {self.adapted} adapted{gain}'
         ]
         if self.listed:
-            parts = [f'{_count(self.listed, "photo")} looked at, {_count(self.faces, "face")} found']
+            parts = [f'{_count(self.listed, "photo")} searched, {_count(self.faces, "face")} found']
         parts += [f'{self.without} without a face, restored unadapted'] if self.without else []
         parts += [f'{self.skipped} skipped'] if self.skipped else []
         parts += [f'{number} passed over ({reason})' for reason, number in self.passed.items()]
@@ -110,7 +121,7 @@ class Summary:
 
 
 def decibels(value: float) -> str:
-    """A gain as it is told, never as -0.00 dB.
+    """A gain as text; a value that rounds to zero has no minus sign.
 
     >>> decibels(-0.001), decibels(1.2345)
     ('+0.00 dB', '+1.23 dB')
@@ -123,5 +134,5 @@ def _count(number: int, what: str) -> str:
 
 
 def _one_line(path: object) -> str:
-    """A path on one line, whatever is in its name: no line break, nothing that a terminal obeys."""
+    """A path on one line; line breaks and control characters of a terminal are escaped."""
     return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))

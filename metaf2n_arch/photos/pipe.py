@@ -1,4 +1,4 @@
-"""Strips on their way from the thread that computes them to the thread that writes them; few wait at a time."""
+"""Pipe of strips from the thread that computes them to the thread that writes them, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ import numpy as np
 
 
 class Aborted(Exception):
-    """The strips end before the picture does."""
+    """Raised to the reader of a `Pipe` when the strips end before the picture is complete."""
 
 
 class Pipe:
-    """Filled by one thread, read by another."""
+    """A queue of strips, filled by one thread and read by another.
+
+    Args:
+        waiting: most strips in the queue; `put` waits while it is full.
+    """
 
     def __init__(self, waiting: int = 4) -> None:
         self._strips: queue.Queue[np.ndarray | Aborted | None] = queue.Queue(waiting)
         self._gone = threading.Event()
 
     def put(self, strip: np.ndarray) -> bool:
-        """Hands a strip over; False if nobody reads any more."""
+        """Adds a strip; False if the reader has left."""
         return self._put(strip)
 
     def close(self) -> None:
-        """The picture is complete."""
+        """Tells the reader that the picture is complete."""
         self._put(None)
 
     def abort(self) -> None:
-        """The picture will not be complete: the reader gets `Aborted`."""
+        """Tells the reader that no more strips come: it raises `Aborted`."""
         self._put(Aborted())
 
     def _put(self, item: np.ndarray | Aborted | None) -> bool:
@@ -51,5 +55,5 @@ class Pipe:
             self.leave()
 
     def leave(self) -> None:
-        """Nobody reads any more."""
+        """Tells the writer that the reader has left."""
         self._gone.set()

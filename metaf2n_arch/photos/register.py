@@ -1,4 +1,4 @@
-"""What is done already, and by whom: so that a run goes on where it stopped, and two of them do no photo twice."""
+"""Register of finished photos: a stopped run goes on where it stopped, and several processes share the photos."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from metaf2n_arch.utils.processes import Claims, host
 
 FOLDER = '.restore'
 DONE = 'done before'
-TAKEN = 'another process is at it'
+TAKEN = 'another process works on it'
 
 
 class Register:
-    """The photos of one folder of results that are done, with which settings, from which file.
+    """Register of the photos that are done in one folder of results, with their settings and source files.
 
-    Each process adds to a file of its own in ``.restore`` below the results, and reads those of the others. A photo is
-    done if its result is there and was made from the same file (name, length, time) with the same settings.
+    Each process appends to its own file in the folder ``.restore`` of the results, and reads the files of the others.
+    A photo is done if its result exists and was made from the same file (path, size, time) with the same settings.
 
     Args:
         out: folder of the results.
-        settings: everything the results depend on besides the photo.
-        again: what earlier runs did does not count.
+        settings: everything that the results depend on, besides the photos.
+        again: whether photos that earlier runs finished are done again.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], again: bool = False) -> None:
@@ -44,30 +44,30 @@ class Register:
             self._done = {name: (source, 0) for name, (source, _) in self._done.items()}
 
     def take(self, job: Job) -> str | None:
-        """Takes a photo for this process; a text says why not."""
+        """Claims a photo for this process. Returns None, or `DONE` or `TAKEN` if it must not be restored."""
         if self._holds(job):
             return DONE
         if not self._claims.take(_claim(job)):
             return TAKEN
-        self._read()  # another may have finished it a moment ago
+        self._read()  # another process may have finished it since the last reading
         if self._holds(job):
             self._claims.release(_claim(job))
             return DONE
         return None
 
     def conflict(self, job: Job) -> str | None:
-        """Why a result must not be written: it would replace that of another photo."""
+        """Returns an error message if the result would replace that of another photo; otherwise None."""
         known = self._done.get(job.name)
         if known is None or known[0] == _source(job) or not job.target.exists():
             return None
-        return f'{job.target} is there already, from another photo; give another folder for the results.'
+        return f'{job.target} exists already and is the result of another photo; give another folder for the results.'
 
     def refresh(self, job: Job) -> None:
-        """Tells others that this process is still at it."""
+        """Keeps the claim on a photo alive, so that no other process takes the photo."""
         self._claims.refresh(_claim(job))
 
     def finish(self, job: Job, done: bool) -> None:
-        """Writes down that a photo is done, if it is, and lets go of it."""
+        """Releases the claim on a photo, and records it as done if `done`."""
         if done and (stamp := _stamp(job)) is not None:
             source, state = _source(job), _digest(f'{stamp} {self._settings}')
             self._own.add({'result': job.name, 'source': source, 'state': state})
@@ -85,7 +85,7 @@ class Register:
         return known[0] == _source(job) and os.path.exists(job.target)
 
     def _read(self) -> None:
-        """What others have added since it was read last."""
+        """Reads what other processes have added since the last reading."""
         try:
             files = [entry.name for entry in os.scandir(self.folder) if entry.name.endswith('.jsonl')]
         except FileNotFoundError:

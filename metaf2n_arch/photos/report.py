@@ -1,4 +1,4 @@
-"""What a run tells: a line per photo, a file with a line per input, and the summary."""
+"""Report of a run of ``metaf2n restore``: a printed line per photo, a file of JSON lines, and the summary."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SHOWN = 20
 
 
 class Report:
-    """Accounts for every input: restored, refused and why, passed over and why.
+    """Reports the outcome of every input, with the reason if it was not restored.
 
     Args:
-        results: file of JSON lines, a line per input as soon as it is known; each share of several has its own,
-            ``name.2-of-4.jsonl``. None: without it.
-        share: which of the photos this process does.
-        passed: files that are no photos, and why.
-        there: photos whose results are there already.
+        results: file of JSON lines, one line per input as soon as its outcome is known. Each share of several has its
+            own file, ``name.2-of-4.jsonl``. None writes no file.
+        share: which of the photos this process restores.
+        passed: files that are not photos, and why.
+        there: photos whose results exist already.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Report:
             self._line({'input': file, 'status': PASSED, 'reason': reason})
         for job in there:
             self.summary.skipped += 1
-            self._line({'input': job.file, 'status': PASSED, 'reason': 'its result is there'})
+            self._line({'input': job.file, 'status': PASSED, 'reason': 'its result exists'})
 
     def add(self, outcome: Outcome) -> None:
         self.summary.add(outcome)
@@ -49,11 +49,11 @@ class Report:
             print(outcome, flush=True)
 
     def end(self) -> None:
-        """Prints what failed and what was passed over, and the counts."""
+        """Prints which photos failed, how many files were passed over, and the summary."""
         for outcome in self.summary.failed[:SHOWN]:
             print(f'failed: {outcome}', file=sys.stderr)
         if (more := len(self.summary.failed) - SHOWN) > 0:
-            where = 'in the file of --results' if self._lines else 'with --results FILE, each is written down'
+            where = 'see the file of --results' if self._lines else 'give --results FILE for a list of all'
             print(f'... and {more} more failed; {where}', file=sys.stderr)
         for reason, number in self._reasons.most_common(SHOWN):
             print(f'passed over: {number} file{"" if number == 1 else "s"}, {reason}', file=sys.stderr)

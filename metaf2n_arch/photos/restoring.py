@@ -1,4 +1,4 @@
-"""Restoring many photos one after the other: reading ahead, writing meanwhile, and never ended by one of them."""
+"""Restoring of many photos one after the other, with reading and writing in threads; one bad photo stops no other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from metaf2n_arch.photos.sheet import sheet_shape, sheet_strips
 from metaf2n_arch.utils.checks import DataError
 
 PhotoProgress = Callable[[Job, str, int, int], None]
-"""A `Progress` that is told the photo, too."""
+"""A `Progress` with the photo as its first argument."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,23 @@ def restore_photos(
     save_faces_to: Path | None = None,
     progress: PhotoProgress | None = None,
 ) -> Iterator[Outcome]:
-    """Restores photos one after the other; reading the next and writing the last happens meanwhile.
+    """Restores photos one after the other, while threads read the next photo and write the last result.
 
-    A photo that cannot be restored, whatever the reason, is an outcome too, and the others are done. Stopped at any
-    moment, this leaves whole files only.
+    A photo that cannot be restored gives a failed outcome, and the others are restored all the same. If the run is
+    stopped at any moment, no partial file is left.
 
     Args:
         sr: restores a photo.
         jobs: from `collect`.
-        compare: also writes the strip LQ | not adapted | adapted.
-        require_face: a photo without a face fails.
+        compare: whether the comparison LQ | not adapted | adapted is written, too.
+        require_face: whether a photo without a face fails.
         outscale: see `MetaF2N.__call__`.
-        save_faces_to: folder of the results, where the crops of the faces are written, too.
-        register: knows what is done already, here or by other processes; without it everything is done.
-        progress: called now and then with the photo at hand, and what `Progress` is called with.
+        save_faces_to: folder of the results, to write face crops into its folder ``faces``; None writes none.
+        register: which photos are done already, by this or other processes; None restores all.
+        progress: called now and then with the current photo and the arguments of `Progress`.
 
     Yields:
-        The outcome of each, in order, when its files are written.
+        The outcome of each photo, in order, after its files are written.
     """
     options = _Options(compare, require_face, outscale, save_faces_to)
     options = options if progress is None else replace(options, progress=progress)
@@ -93,7 +93,7 @@ def _recorded(outcome: Outcome, register: Register | None) -> Outcome:
 def _ahead(
     pool: ThreadPoolExecutor, jobs: Sequence[Job], register: Register | None
 ) -> Iterator[tuple[Job, Future[Photo] | str]]:
-    """Each photo, the next one being read meanwhile; a text says why a photo is passed over."""
+    """Each job with its photo, while the next one is being read; or with the reason why it is passed over."""
     before: tuple[Job, Future[Photo] | str] | None = None
     for job in jobs:
         reason = None if register is None else register.take(job)
@@ -113,7 +113,7 @@ def _begin(
     writers: ThreadPoolExecutor,
     register: Register | None,
 ) -> Future[Outcome]:
-    """Computes a photo; its outcome comes when the last strip is written."""
+    """Restores a photo. The outcome is ready when its last strip is written."""
     try:
         if register is not None and (clash := register.conflict(job)) is not None:
             raise DataError(clash)
@@ -123,12 +123,12 @@ def _begin(
         if options.save_faces is not None:
             save_faces(opened.faces, options.save_faces, job)
         return _compute(sr, job, photo, opened, options, writers, register)
-    except Exception as error:  # whatever is wrong with this photo, the others are to be done
+    except Exception as error:  # an error of one photo must not stop the others
         return writers.submit(Outcome, job, _reason(error, job))
 
 
 def _check_targets(sr: MetaF2N, job: Job, photo: Photo, options: _Options) -> None:
-    """Refuses, before anything is computed, what the files cannot hold."""
+    """Raises `DataError`, before anything is computed, if the result or its comparison cannot be written."""
     size = output_size(photo.pixels, sr.scale if options.outscale is None else options.outscale)
     check_target(job.target, (*size, *photo.pixels.shape[2:]), photo.is_opaque)
     if options.compare:
@@ -157,7 +157,7 @@ def _compute(
     writers: ThreadPoolExecutor,
     register: Register | None,
 ) -> Future[Outcome]:
-    """Sends the strips to the writers; where memory does not suffice, all over again in smaller tiles."""
+    """Computes the strips and sends them to the writers. If memory is not enough, starts again with smaller tiles."""
     tiles = smaller_tiles(sr.options.tile, photo.pixels.shape)
     notes = photo.notes
     for tile in tiles:
@@ -182,12 +182,12 @@ def _compute(
                 written.result()
             if not (isinstance(error, Exception) and is_lack_of_memory(error)):
                 raise
-            notes = (*photo.notes, f'in tiles of {next_tile(tiles, tile)}, for want of memory')
-    raise DataError(f'not enough memory, not even in tiles of {tiles[-1]}; give a smaller photo, or another --device.')
+            notes = (*photo.notes, f'in tiles of {next_tile(tiles, tile)}, because memory was not enough')
+    raise DataError(f'not enough memory, even in tiles of {tiles[-1]}; give a smaller photo, or another --device.')
 
 
 def next_tile(tiles: Sequence[int | None], tile: int | None) -> int | None:
-    """The tile that is tried after `tile`."""
+    """The tile side that is tried after `tile`; the last one stays."""
     return tiles[min(tiles.index(tile) + 1, len(tiles) - 1)]
 
 
@@ -207,7 +207,7 @@ def _write(job: Job, photo: Photo, opened: Opened, strips: Pipe, notes: tuple[st
 
 
 def _write_sheet(job: Job, photo: Photo, opened: Opened, pairs: Pipe) -> str | None:
-    """Why the comparison could not be written; None if it was."""
+    """Writes the comparison. Returns None, or why it could not be written."""
     last = 'adapted' if opened.adapted else 'not adapted: no face' if not opened.faces else 'not adapted'
     strips = sheet_strips(photo.pixels, ((pair[0], pair[1]) for pair in pairs), opened.size, last)
     try:

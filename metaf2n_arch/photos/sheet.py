@@ -1,4 +1,4 @@
-"""Comparisons: LQ | not adapted | adapted side by side, whole or in strips."""
+"""Comparison images: LQ | not adapted | adapted side by side, whole or in strips."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ TITLES = ('LQ', 'not adapted')
 
 
 def comparison(lq: np.ndarray, unadapted: np.ndarray, adapted: np.ndarray, last: str = 'adapted') -> np.ndarray:
-    """LQ | not adapted | adapted, in one (H, W, 3) uint8 RGB image, pixel by pixel: LQ enlarged without smoothing.
+    """LQ | not adapted | adapted, side by side in one (H, W, 3) uint8 RGB image.
 
-    `last` is the title of the last.
+    Args:
+        lq: the photo; enlarged to the size of `adapted` by nearest neighbour.
+        unadapted, adapted: the results, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4), uint8 or uint16.
+        last: title of the third picture.
     """
     size = adapted.shape[0], adapted.shape[1]
     return np.concatenate(list(sheet_strips(lq, [(unadapted, adapted)], size, last)))
 
 
 def sheet_shape(size: tuple[int, int]) -> tuple[int, int, int]:
-    """Shape of the comparison of results of this height and width."""
+    """Shape of the comparison, from height and width of the results."""
     return size[0] + 2 * _caption(size[1]), 3 * size[1] + 2 * GAP, 3
 
 
 def sheet_strips(
     lq: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]], size: tuple[int, int], last: str = 'adapted'
 ) -> Iterator[np.ndarray]:
-    """The same from strips of the results, (not adapted, adapted), in strips."""
+    """The `comparison` in strips, from strips (not adapted, adapted) of results of this height and width."""
     height, width = size
     yield _titles(width, (*TITLES, last))
     small = shown(lq)
@@ -44,7 +47,7 @@ def sheet_strips(
 
 
 def shown(image: np.ndarray) -> np.ndarray:
-    """A photo as (H, W, 3) uint8, on white where it is transparent: what lies below may be anything."""
+    """A uint8 or uint16 photo as (H, W, 3) uint8 RGB; transparent pixels are blended with white."""
     colours = as_rgb(image).astype(np.float32) / np.iinfo(image.dtype).max
     if image.ndim == 3 and image.shape[2] in (2, 4):
         alpha = image[..., -1:].astype(np.float32) / np.iinfo(image.dtype).max

@@ -143,7 +143,7 @@ def test_smaller_tiles_are_tried_where_memory_is_short(sr, astronaut, tmp_path, 
     monkeypatch.setattr(type(sr.generator.net), 'forward', forward)
     [outcome] = restore_photos(sr, collect([tmp_path / 'in'], tmp_path / 'out'), compare=True)
     assert outcome.failed is None
-    assert outcome.notes == ('in tiles of 150, for want of memory',)
+    assert outcome.notes == ('in tiles of 150, because memory was not enough',)
     difference = read_photo(tmp_path / 'out' / 'a.png').pixels.astype(int) - wanted
     assert np.abs(difference).max() <= 1
 
@@ -166,7 +166,7 @@ def test_values_that_are_not_finite_are_refused_with_the_remedy(sr, folder, tmp_
     torch.nn.init.constant_(sr.generator.net[0].bias, float('nan'))
     outcomes = list(restore_photos(sr, collect([folder], tmp_path / 'out')))
     assert [o.failed for o in outcomes if o.job.source.name != 'broken.jpg'] == [
-        'the generator gives values that are not finite; its weights are damaged or do not belong to it: give other'
+        'the output of the generator is not finite; its weights are damaged or do not belong to it: give other'
         ' --weights.'
     ] * 2
     assert not files(tmp_path / 'out')
@@ -209,7 +209,7 @@ def test_collecting_takes_files_folders_and_patterns_once(folder, tmp_path, monk
         (['in'], 'in', None, OptionError, 'would be overwritten'),
         (['in/a.png', 'in/other/a.png'], 'out', None, OptionError, 'would both become'),
         (['in'], 'out', 'gif', OptionError, "format is 'gif'"),
-        (['in/*.bmp'], 'out', None, DataError, 'no photo fits'),
+        (['in/*.bmp'], 'out', None, DataError, 'no photo matches'),
         (['empty'], 'out', None, DataError, 'holds no photo'),
         (['in', ''], 'out', None, OptionError, 'without a name'),
         (['in'], 'out.png', None, OptionError, 'out.png names a file; give a folder'),

@@ -44,7 +44,7 @@ def test_faces_of_a_group_are_listed_on_a_copy_without_weights_of_a_generator(da
     assert result.exit_code == 0, result.output
     assert 'group.png: 12 faces' in result.output
     assert result.output.count(' skipped') == 1
-    assert '1 photo looked at, 12 faces found\n' in result.output
+    assert '1 photo searched, 12 faces found\n' in result.output
     before, after = read_image(group), read_image(tmp_path / 'out/group.png')
     assert before.shape == after.shape
     assert 0 < (before != after).any(-1).mean() < 0.05

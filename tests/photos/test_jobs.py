@@ -29,9 +29,9 @@ def test_every_file_of_a_folder_is_done_or_named(tmp_path):
     jobs = collect([tmp_path / 'in'], tmp_path / 'out', passed=passed)
     assert sorted(Path(job.file).name for job in jobs) == sorted(names)
     assert {Path(name).name: why for name, why in passed.items()} == {
-        'notes.txt': '.txt is no suffix of an image',
-        'film.mp4': '.mp4 is no suffix of an image',
-        'nothing': 'it has no suffix of an image',
+        'notes.txt': '.txt is not an image suffix',
+        'film.mp4': '.mp4 is not an image suffix',
+        'nothing': 'the name has no image suffix',
     }
     results = {Path(job.file).name: job.name for job in jobs}
     assert (results['a.jfif'], results['e.gif'], results['g.heic']) == ('a.jfif', 'e.png', 'g.png')
