@@ -1,11 +1,11 @@
 """MetaF2N for BasicSR: blind super-resolution that adapts to a photo from the faces in it.
 
-Importing this package costs nothing: neither torch nor basicsr is loaded before a part is asked for.
+Importing this package is fast: torch and basicsr are not loaded before an attribute of it is used.
 """
 
 from __future__ import annotations
 
-# Not from `typing`: the bridge's start-up imports this file in every interpreter, and `typing` costs milliseconds.
+# Not from `typing`: the bridge imports this file at the start of every interpreter; `typing` would take milliseconds.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

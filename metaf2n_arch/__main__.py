@@ -1,4 +1,4 @@
-"""The `metaf2n` command as ``python -m metaf2n_arch``, which launchers such as torchrun start."""
+"""The `metaf2n` command as ``python -m metaf2n_arch``, for launchers such as torchrun."""
 
 from metaf2n_arch.cli.main import main
 

@@ -1,12 +1,12 @@
-"""Installer: `python -m metaf2n_arch.install` puts the package and all that it needs into this interpreter.
+"""Installer: `python -m metaf2n_arch.install` installs the package and its dependencies into this interpreter.
 
 `pip install .` does the same on Python 3.10 to 3.12, but slower, and with more than is needed:
 
-- BasicSR comes as source, whose build fetches a PyTorch of its own; on Python 3.13 and newer it does not build at all,
-  because its `setup.py` reads with `locals` what `exec` has set, which PEP 667 ended. Here PyTorch is installed first,
-  BasicSR is built beside it, and its build gets that one habit of older Pythons back.
-- pyiqa asks for opencv-python-headless, which writes into the folder of opencv-python, of BasicSR and facexlib. Here it
-  does not get it.
+- BasicSR is published as source only, and building it downloads a second PyTorch. On Python 3.13 and newer the build
+  fails: its `setup.py` reads through `locals` a name that `exec` has set, which PEP 667 ended. This installer first
+  installs PyTorch, builds BasicSR with it, and gives `setup.py` the old behaviour of `locals`.
+- pyiqa requires opencv-python-headless, which writes into the same folder as opencv-python, required by BasicSR and
+  facexlib. This installer leaves it out.
 
 Run it in a copy of the source: ``python -m metaf2n_arch.install [--editable] [--light] [EXTRA ...]``.
 """
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD_TOOLS = ['pip>=23.1', 'setuptools>=69', 'wheel', 'cython', 'packaging']
 FIRST = ('torch', 'torchvision', 'numpy')
 
-# For the build of BasicSR alone: inside its setup.py, `locals` finds what `exec` has set there, as before PEP 667.
+# Only for the build of BasicSR: inside its setup.py, `locals` sees the names that `exec` has set, as before PEP 667.
 OLD_LOCALS = """
 import builtins
 import sys
@@ -58,16 +58,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('extras', nargs='*', metavar='EXTRA', help='optional parts, for example: test web docs')
     parser.add_argument('-e', '--editable', action='store_true', help='use the source where it is, for developers')
     parser.add_argument(
-        '--light', action='store_true', help='without pyiqa and the language models that it brings: no metrics of pyiqa'
+        '--light', action='store_true', help='leave out pyiqa and the language models it needs, so no metrics of pyiqa'
     )
     options = parser.parse_args(arguments)
     if not (ROOT / 'requirements.txt').is_file():
-        parser.error('run it in a copy of the source, where requirements.txt is.')
+        parser.error('requirements.txt is missing here; run this command in a copy of the source.')
     install(options.extras, options.editable, options.light)
 
 
 def install(extras: list[str], editable: bool, light: bool) -> None:
-    """Install MetaF2N for BasicSR, with PyTorch first and one OpenCV."""
+    """Install MetaF2N for BasicSR and its dependencies: PyTorch first, and only one OpenCV package."""
     lines = (ROOT / 'requirements.txt').read_text(encoding='utf-8').splitlines()
     needed = {name_of(line): line for line in lines if line and not line.startswith('#')}
     pip(*BUILD_TOOLS, *(needed[name] for name in FIRST))
@@ -85,7 +85,7 @@ def install(extras: list[str], editable: bool, light: bool) -> None:
 
 
 def name_of(requirement: str) -> str:
-    """Returns the distribution that a line of requirements names.
+    """Returns the name of the distribution in a line of requirements, in lower case.
 
     >>> name_of('torch>=2.4'), name_of('Pillow')
     ('torch', 'pillow')
@@ -94,8 +94,8 @@ def name_of(requirement: str) -> str:
 
 
 def requirements(distribution: str, extras: list[str] | None = None) -> list[str]:
-    """Returns what an installed distribution requires here, with those of its extras."""
-    importlib.invalidate_caches()  # the folder of packages has grown since this program began
+    """Returns the requirements of an installed distribution and of its extras that apply to this interpreter."""
+    importlib.invalidate_caches()  # pip has installed packages since this program began
     from packaging.requirements import Requirement
 
     lines = [Requirement(line) for line in importlib.metadata.requires(distribution) or []]
@@ -114,7 +114,7 @@ def is_installed(distribution: str) -> bool:
 
 
 def pip(*arguments: str, **environment: str) -> None:
-    """Runs ``pip install`` of this interpreter, and ends the program as it ends if it fails."""
+    """Runs ``pip install`` of this interpreter; if it fails, exits with its exit code."""
     command = [sys.executable, '-m', 'pip', 'install', *arguments]
     print('+', ' '.join(command[2:]), flush=True)
     run = subprocess.run(command, env={**os.environ, **environment})

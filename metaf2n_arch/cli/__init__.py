@@ -1,1 +1,1 @@
-"""Floor 7: the `metaf2n` command. Parses arguments, calls the floors below, holds no logic."""
+"""Floor 7: the `metaf2n` command. It parses arguments and calls the floors below; it has no logic of its own."""

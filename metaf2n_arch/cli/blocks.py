@@ -1,4 +1,4 @@
-"""Networks on the command line: a name, YAML in one line, or a block of an option file."""
+"""Networks on the command line: given by a name, as YAML in one line, or by an option file that has their block."""
 
 from __future__ import annotations
 
@@ -16,29 +16,41 @@ if TYPE_CHECKING:
 Weights = Annotated[str, typer.Option(help='Generator: a file, or a name of `metaf2n weights list`.')]
 Architecture = Annotated[
     str | None,
-    typer.Option(help="'{type: RRDBNet, ...}', or an option file with network_g; recognised if not given."),
+    typer.Option(
+        help="Generator network: '{type: RRDBNet, ...}', or an option file with network_g; by default recognised from"
+        ' its weights.'
+    ),
 ]
 ParamKey = Annotated[
     str | None,
     typer.Option(help='Key of the generator in its file, if the file holds several networks: params, net_g, ...'),
 ]
 MaskWeights = Annotated[
-    str | None, typer.Option(help="MaskNet's weights; without them the confidence is 1 everywhere.")
+    str | None, typer.Option(help='Weights of MaskNet; without them the confidence is 1 in every pixel.')
 ]
 MaskArchitecture = Annotated[
     str | None,
-    typer.Option(help="'{upsample: authors}', or an option file with network_m; read off MaskNet's own files."),
+    typer.Option(
+        help="MaskNet network: '{upsample: authors}', or an option file with network_m; by default as its file"
+        ' records it.'
+    ),
 ]
 Detector = Annotated[
-    str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.')
+    str,
+    typer.Option(
+        help='Face detector: retinaface_resnet50, retinaface_mobile0.25, yunet, cascade, or {type: ..., ...}.'
+    ),
 ]
 Restorer = Annotated[
     str | None,
     typer.Option(
-        help='gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}; gpen, or that of the training.'
+        help='Face restorer: gpen, gfpgan, restoreformer, codeformer, identity, or {type: ..., ...}; by default that of'
+        " the generator's training, otherwise gpen."
     ),
 ]
-Device = Annotated[str | None, typer.Option(help='cuda, cuda:1, xpu, mps, cpu; a GPU if there is one.')]
+Device = Annotated[
+    str | None, typer.Option(help='cuda, cuda:1, xpu, mps or cpu; by default a GPU if there is one, otherwise cpu.')
+]
 
 
 def load(
@@ -52,7 +64,7 @@ def load(
     param_key: str | None = None,
     **options: Any,
 ) -> MetaF2N:
-    """`MetaF2N.load` with the arguments as the command line spells them; the others are `options`."""
+    """Calls `MetaF2N.load` with arguments as texts of the command line; `options` are fields of `RestoreOptions`."""
     network_g = network_block(architecture, 'network_g', '--architecture')
     network_m = network_block(mask_architecture, 'network_m', '--mask-architecture')
     detector = part(detector, '--detector') if isinstance(detector, str) else detector
@@ -74,7 +86,10 @@ def load(
 
 
 def _locate(weights: str, mask_weights: str | None, detector: Any, restorer: Any, options: RestoreOptions) -> None:
-    """Names missing weights before torch is loaded; which restorer a generator's file asks for, needs torch to read."""
+    """Reports missing weights before torch is loaded.
+
+    Where the restorer is recorded in the generator's file, `MetaF2N.load` reports them: reading the file needs torch.
+    """
     from metaf2n_arch.weights.needs import needs_of_photos
     from metaf2n_arch.weights.search import is_here, locate_all
 
@@ -87,7 +102,7 @@ def _locate(weights: str, mask_weights: str | None, detector: Any, restorer: Any
 
 
 def restore_options(**options: Any) -> RestoreOptions:
-    """`RestoreOptions` of what the command line gives, checked before torch is loaded; None stands for not given."""
+    """`RestoreOptions` from options of the command line, checked before torch is loaded; None means not given."""
     from metaf2n_arch.inference.restore_options import RestoreOptions
     from metaf2n_arch.utils.options import parse_block
 
@@ -95,7 +110,7 @@ def restore_options(**options: Any) -> RestoreOptions:
 
 
 def device_of(device: str | None, share: Shard) -> str | None:
-    """The device that is named, or a GPU of its own for each process of a launcher; None leaves the choice to torch."""
+    """The named device; without one, each process of a launcher gets a GPU of its own; None means `pick_device`."""
     if device is not None or share.local is None:
         return device
     import torch
@@ -108,13 +123,13 @@ def device_of(device: str | None, share: Shard) -> str | None:
 
 
 def of_faces(detector: str, faces: str, min_confidence: float | None) -> str | dict[str, Any]:
-    """A detector with the number of faces and the least score that the command line asks for."""
+    """Option block or type of a detector, with ``--faces`` (largest number of faces) and ``--min-confidence``."""
     block = part(detector, '--detector')
     more: dict[str, Any] = {} if min_confidence is None else {'confidence': min_confidence}
     if faces != 'all':
         number = '1' if faces == 'largest' else faces
         if not number.isdecimal() or int(number) == 0:
-            raise OptionError(f'--faces is {faces!r}, expected a number from 1 on, largest, or all.')
+            raise OptionError(f'--faces is {faces!r}, expected a number of at least 1, largest, or all.')
         more['max_faces'] = int(number)
     if not more:
         return block
@@ -122,33 +137,41 @@ def of_faces(detector: str, faces: str, min_confidence: float | None) -> str | d
 
 
 def numbers(text: str, name: str) -> tuple[int, ...]:
-    """Whole numbers from 0 on, with commas between them."""
+    """Parses whole numbers of at least 0, separated by commas; `name` is the option, for errors."""
     parts = [part.strip() for part in text.split(',') if part.strip()]
     if not all(part.isdecimal() for part in parts):
-        raise OptionError(f'{name} is {text!r}, expected whole numbers with commas between them, such as 0,2.')
+        raise OptionError(f'{name} is {text!r}, expected whole numbers separated by commas, such as 0,2.')
     return tuple(int(part) for part in parts)
 
 
 def part(text: str, name: str) -> Any:
-    """A detector or restorer: its plain name, or its option block written as YAML."""
+    """Type of a detector or restorer, or its option block if the text is YAML; `name` is the option, for errors."""
     return _mapping(text, name) if text.lstrip().startswith('{') else text
 
 
 def network_block(text: str | None, key: str, name: str) -> Any:
-    """A network's block, written as YAML or taken from an option file."""
+    """Option block of a network, from YAML text or from block `key` of an option file; `name` is the option.
+
+    Raises:
+        OptionError: neither YAML of a mapping, nor an option file with this block.
+    """
     if text is None or text.lstrip().startswith('{'):
         return None if text is None else _mapping(text, name)
     options = option_file_content(text, name)
     if not isinstance(options.get(key), dict):
-        raise OptionError(f'{name} {text}: the file has no block {key}.')
+        raise OptionError(f'{name} {text}: the file has no block {key}; give a file with it, or {{type: ..., ...}}.')
     return options[key]
 
 
 def option_file_content(text: str, name: str) -> dict[str, Any]:
-    """What an option file holds: one that is here, or one that is shipped, by its name.
+    """Content of an option file.
+
+    Args:
+        text: path of a file, or name of an option file that comes with this package.
+        name: the command-line option, for errors.
 
     Raises:
-        OptionError: there is none, or it is no YAML; `name` is the option that asks for it.
+        OptionError: there is no such file, or it is not YAML.
     """
     from metaf2n_arch.utils.resources import shipped_option_file
 

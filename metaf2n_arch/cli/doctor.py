@@ -1,4 +1,4 @@
-"""`metaf2n doctor`: versions, devices, weights, and what each command lacks, on one screen."""
+"""`metaf2n doctor`: versions, devices, weights, and what is missing for each command, on one screen."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def doctor(
         typer.Argument(help='A command, for example restore, or an option file: fail if it cannot run here.'),
     ] = None,
 ) -> None:
-    """Show versions, devices, weights, and what each command lacks; paste it into an issue.
+    """Show versions, devices, weights, and what is missing for each command; paste the text into an issue.
 
-    Exit code 1: something is broken, or a command that you named cannot run here.
+    The exit code is 1 if something is broken, or if a command that you named cannot run here.
     """
     from metaf2n_arch.doctor.commands import COMMANDS, of_option_file
     from metaf2n_arch.doctor.screen import examine
@@ -29,7 +29,7 @@ def doctor(
 
             known[name] = of_option_file(name, option_file_content(name, 'doctor'))
         if name not in known:
-            raise OptionError(f'doctor: {name} is not a command that this page knows.{nearest(name, known)}')
+            raise OptionError(f'doctor: {name} is neither a known command nor an option file.{nearest(name, known)}')
         named.append(known[name])
     lines = examine([command for command in named if command not in COMMANDS])
     well = False

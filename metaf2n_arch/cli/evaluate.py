@@ -1,4 +1,4 @@
-"""`metaf2n evaluate`: metrics of folders of results that any program wrote."""
+"""`metaf2n evaluate`: metrics of folders of results, written by any program."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help='Any of psnr, ssim, lpips, dists, niqe, brisque, fid, spectrum, psnr_rgb, ssim_rgb, or of pyiqa '
-            '(topiq_nr, musiq, ...), with commas.'
+            help='Metrics, separated by commas: psnr, ssim, lpips, dists, niqe, brisque, fid, spectrum, psnr_rgb, '
+            'ssim_rgb, or any of pyiqa (topiq_nr, musiq, ...).'
         ),
     ] = 'psnr,ssim',
     crop_border: Annotated[int, typer.Option(min=0, help='Pixels left out at each border by PSNR, SSIM, NIQE.')] = 4,
@@ -35,19 +35,20 @@ def evaluate(
     ] = False,
     mod_crop: Annotated[int, typer.Option(min=1, help='Crop the truth to a multiple of this number of pixels.')] = 1,
     allow_missing: Annotated[
-        bool, typer.Option('--allow-missing', help='Go on without the metrics whose weights are not on this machine.')
+        bool, typer.Option('--allow-missing', help='Leave out metrics whose weights are not on this machine.')
     ] = False,
     json: Annotated[Path | None, typer.Option(help='Write the values of all images to this JSON file.')] = None,
     shard: Annotated[
         str | None,
         typer.Option(
-            help="I/N: measure the I-th of N shares, each into a --json of its own; by default torchrun's, srun's ..."
+            help='I/N: measure the I-th of N shares of the images, each into its own --json file; by default the share '
+            'of this process under torchrun, srun, ...'
         ),
     ] = None,
 ) -> None:
     """Measure folders of results against their truth, several side by side, by the same code as `basicsr.test`.
 
-    A result is called like its reference, or <name>_<suffix> with one suffix in the whole folder.
+    Each result has the name of its reference, or <name>_<suffix> with the same suffix in the whole folder.
     """
     from rich.console import Console
 
@@ -60,10 +61,10 @@ def evaluate(
 
     share = shard_of(shard)
     if share.count > 1 and json is None:
-        raise OptionError(f'share {share} ({share.source}) needs --json FILE, where the shares are put together.')
+        raise OptionError(f'share {share} ({share.source}) needs --json FILE, in which all shares are joined.')
 
     if not no_reference and len(folders) < 2:
-        raise OptionError('one folder is given; expected results and the truth, or --no-reference.')
+        raise OptionError('one folder is given; expected folders of results and then the truth, or --no-reference.')
     if json is not None:
         if json.is_dir():
             raise OptionError(f'--json {json} is a folder; give a file.')
@@ -71,7 +72,7 @@ def evaluate(
     results, reference = (folders, None) if no_reference else (folders[:-1], folders[-1])
     names = [name.strip() for name in metrics.split(',') if name.strip()]
     if not names:
-        raise OptionError('--metrics names no metric; give some of those that --help lists.')
+        raise OptionError('--metrics names no metric; give at least one of those that --help lists.')
     entries = metric_entries(names, crop_border) if option_file is None else entries_of_option_file(option_file)
     tell = partial(typer.echo, err=True) if allow_missing else None
     evaluation = evaluate_folders(results, reference, entries, mod_crop, bar, share, tell)
@@ -95,7 +96,7 @@ def _table(evaluation: Evaluation) -> Table:
     best = {metric: evaluation.best(metric) for metric in evaluation.metrics}
     for folder, means in evaluation.mean.items():
         cells = []
-        for metric in evaluation.metrics:  # not in the order of `means`, where set-level metrics come last
+        for metric in evaluation.metrics:  # in this order; in `means`, set-level metrics come last
             value = means[metric]
             values = evaluation.images.get(folder, {}).get(metric, {}).values()
             absent = sum(math.isnan(v) for v in values)

@@ -1,4 +1,4 @@
-"""`metaf2n export`: a generator as safetensors or ONNX, and onto the Hugging Face hub."""
+"""`metaf2n export`: writes a generator as safetensors or ONNX, and uploads it to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def export(
     architecture: blocks.Architecture = None,
     param_key: blocks.ParamKey = None,
     half: Annotated[bool, typer.Option('--half', help='Store the weights as float16: half the size.')] = False,
-    opset: Annotated[int, typer.Option(min=18, help="Version of ONNX's operators.")] = 18,
+    opset: Annotated[int, typer.Option(min=18, help='Version of the ONNX operator set.')] = 18,
     push: Annotated[
-        str | None, typer.Option(help='Also put the .safetensors file into this repository of the Hugging Face hub.')
+        str | None, typer.Option(help='Also upload the .safetensors file to this repository of the Hugging Face hub.')
     ] = None,
     licence: Annotated[str | None, typer.Option(help='Licence of the weights, for the hub: apache-2.0, ...')] = None,
-    private: Annotated[bool, typer.Option('--private', help='A new repository on the hub is private.')] = False,
+    private: Annotated[bool, typer.Option('--private', help='Make the repository private, if it is created.')] = False,
 ) -> None:
     """Write a generator for other programs: safetensors (spandrel, chaiNNer) or ONNX, checked against torch."""
     from metaf2n_arch.utils.checks import OptionError
 
     if push is not None and (licence is None or out.suffix != '.safetensors'):
-        raise OptionError('--push needs --licence of the weights, and --out FILE.safetensors.')
+        raise OptionError('--push needs --licence LICENCE and --out FILE.safetensors.')
     if half and out.suffix == '.onnx':
-        typer.echo('float16 is slow on a CPU; use it for GPUs.', err=True)
+        typer.echo('Note: an ONNX file in float16 is slow on a CPU; use it on a GPU.', err=True)
     from metaf2n_arch.weights.export import export as write
 
     block = blocks.network_block(architecture, 'network_g', '--architecture')

@@ -17,7 +17,7 @@ from metaf2n_arch.utils.allocator import keep_freed_memory
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells know it."""
+"""Exit code after Ctrl-C, as in shells: 128 + SIGINT."""
 
 app = typer.Typer(
     name='metaf2n',
@@ -58,19 +58,19 @@ def root(
 def demo(
     out: Annotated[str, typer.Option('--out', '-o', help='Folder for the table and the pictures.')] = 'demo',
 ) -> None:
-    """Train a small generator on photographs that are installed already, and show what adaptation gains."""
+    """Train a small generator on photographs that come with installed packages, and show what adaptation gains."""
     from metaf2n_arch.report.demo import run_demo
 
     run_demo(Path(out))
 
 
 def main() -> None:
-    """Entry point: mistakes a user can mend, and Ctrl-C, end in one line, without a traceback."""
+    """Entry point. Errors that the user can correct, and Ctrl-C, end in one line without a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name or an arrow that a terminal cannot show must end no run
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal cannot show must not stop a run
             stream.reconfigure(errors='backslashreplace')
     keep_freed_memory()
-    # What is wrong with a file is told in one line of ours, in this process and in those it starts.
+    # Our own messages report faulty files, so OpenCV and Pillow are silent here and in child processes.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'OFF')
     warnings.filterwarnings('ignore', 'Image size .* could be decompression bomb')
     try:
@@ -79,6 +79,6 @@ def main() -> None:
         typer.echo(f'metaf2n: {error}', err=True)
         sys.exit(2)
     except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:  # of which Typer says nothing
+        if leaving.code == INTERRUPTED:  # Typer prints nothing
             typer.echo('metaf2n: stopped.', err=True)
         raise

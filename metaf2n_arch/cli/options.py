@@ -1,4 +1,4 @@
-"""`metaf2n options`: what option files may hold, for people and for editors, and whether one is right."""
+"""`metaf2n options`: JSON schema of option files, check of an option file, and explanation of an option."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(help='Option files: their JSON schema, a check, and what each 
 def schema(
     out: Annotated[Path | None, typer.Option('--out', '-o', help='File to write; printed if not given.')] = None,
 ) -> None:
-    """Print the JSON schema of option files, with every part that is installed.
+    """Print the JSON schema of option files, with all installed networks, losses, metrics, data sets and so on.
 
     An editor with a YAML language server checks and explains a file that begins with
     "# yaml-language-server: $schema=options.schema.json".
@@ -33,7 +33,7 @@ def schema(
 def check(
     file: Annotated[str, typer.Argument(help='Option file, or the name of a shipped one.')],
     force_yml: Annotated[
-        list[str] | None, typer.Option('--force_yml', help='Option to change, as in training: train:ema_decay=0.999.')
+        list[str] | None, typer.Option('--force_yml', help='Change an option, as in training: train:ema_decay=0.999.')
     ] = None,
     files: Annotated[bool, typer.Option('--files', help='Also check that images and weights exist.')] = False,
 ) -> None:
@@ -47,7 +47,9 @@ def check(
 
 @app.command()
 def explain(
-    key: Annotated[str, typer.Argument(help='train.ema_decay, gt_size, or a part by its type: SSLLoss.')],
+    key: Annotated[
+        str, typer.Argument(help='An option (train.ema_decay, gt_size), or a type of network, loss, ... (SSLLoss).')
+    ],
 ) -> None:
     """Say what an option means, which values it takes, and its default."""
     from metaf2n_arch.config.explain import explain as explained

@@ -10,7 +10,7 @@ import typer
 from metaf2n_arch.cli.progress import bar, conclude
 
 app = typer.Typer(
-    help='Prepare data. Every command goes on where it was stopped, and lists images it cannot use.',
+    help='Prepare data. Started again, a stopped command goes on where it was. Images that cannot be used are listed.',
     no_args_is_help=True,
 )
 
@@ -19,10 +19,10 @@ Out = Annotated[Path, typer.Argument(help='Output folder.')]
 Jobs = Annotated[int | None, typer.Option('--jobs', '-j', min=1, help='Processes; by default one per core.')]
 DetectorName = Annotated[str, typer.Option(help='retinaface_resnet50, retinaface_mobile0.25 or yunet.')]
 DetectorWeights = Annotated[
-    str | None, typer.Option('--detector-weights', '--weights', help="The detector's weights, a file or a name.")
+    str | None, typer.Option('--detector-weights', '--weights', help='Weights of the detector: a file or a name.')
 ]
 Confidence = Annotated[
-    float | None, typer.Option(min=0, max=1, help='Minimum score of a face; if not given 0.9, or 0.7 for yunet.')
+    float | None, typer.Option(min=0, max=1, help='Minimum score of a face; by default 0.9, or 0.7 for yunet.')
 ]
 Listing = Annotated[
     Path | None, typer.Option('--list', help='Only the images of this list, as `prepare split` writes them.')
@@ -41,7 +41,8 @@ def align(
     source: Source,
     out: Out,
     size: Annotated[
-        list[int] | None, typer.Option(min=16, help='Side of the faces, 512 if left out; may be given several times.')
+        list[int] | None,
+        typer.Option(min=16, help='Side of the aligned faces in pixels, 512 by default; may be given several times.'),
     ] = None,
     largest: Annotated[bool, typer.Option(help='Only the largest face of each photo.')] = False,
     min_ratio: Annotated[
@@ -66,12 +67,12 @@ def align(
 
     if detector == 'cascade' and landmarks is None:
         raise OptionError(
-            'the detector cascade finds no landmarks, which aligning needs; use yunet or retinaface_resnet50.'
+            'the detector cascade finds no landmarks, but aligning needs them; use yunet or retinaface_resnet50.'
         )
     options = parse_block(DetectorOptions, {'type': detector, 'weights': weights, 'confidence': confidence}, 'detector')
     points = None if landmarks is None else read_landmarks(landmarks)
     if points is None and not dry_run:
-        build_detector(options)  # missing weights are told once, before any process starts
+        build_detector(options)  # missing weights are reported once, before the processes start
     _run(Align(source, out, tuple(size or (512,)), largest, min_ratio, options, points), jobs, dry_run, listing)
 
 
@@ -79,8 +80,10 @@ def align(
 def multiscale(
     source: Source,
     out: Out,
-    shortest: Annotated[int, typer.Option(min=0, help='Shorter side of the smallest size; 0: none.')] = 400,
-    original: Annotated[bool, typer.Option(help='Write the images themselves too.')] = False,
+    shortest: Annotated[
+        int, typer.Option(min=0, help='Shorter side of the smallest size, in pixels; 0 leaves this size out.')
+    ] = 400,
+    original: Annotated[bool, typer.Option(help='Write the images at their own size, too.')] = False,
     listing: Listing = None,
     jobs: Jobs = None,
     dry_run: DryRun = False,
@@ -95,7 +98,7 @@ def multiscale(
 def crops(
     source: Source,
     out: Out,
-    size: Annotated[int, typer.Option(min=2, help='Side of the crops.')] = 400,
+    size: Annotated[int, typer.Option(min=2, help='Side of the crops, in pixels.')] = 400,
     stride: Annotated[int, typer.Option(min=1, help='Distance between neighbouring crops, in pixels.')] = 200,
     min_energy: Annotated[
         float, typer.Option(help='Minimum log mean squared gradient of a crop; -inf keeps all.')
@@ -104,7 +107,7 @@ def crops(
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Cut natural images into crops and keep those with something to see in them."""
+    """Cut natural images into crops and keep those with enough texture."""
     from metaf2n_arch.data.prepare.crops import Crops
 
     limit = None if min_energy == float('-inf') else min_energy
@@ -116,7 +119,7 @@ def masks(
     source: Source,
     out: Out,
     threshold: Annotated[
-        int, typer.Option(min=0, max=254, help='Minimum Laplacian response of an edge pixel, 8-bit.')
+        int, typer.Option(min=0, max=254, help='Laplacian response that an edge pixel exceeds, in 8-bit grey levels.')
     ] = 20,
     stride: Annotated[int, typer.Option(min=1, help='Keep the diagonal of each stride x stride block.')] = 1,
     listing: Listing = None,
@@ -133,7 +136,9 @@ def masks(
 def degrade(
     source: Source,
     out: Out,
-    family: Annotated[str, typer.Option(help='iid: what training draws; ood: what it never draws.')] = 'iid',
+    family: Annotated[
+        str, typer.Option(help='Degradations: iid, as in training; or ood, which training never draws.')
+    ] = 'iid',
     seed: Annotated[int, typer.Option(min=0, help='Random seed; each draw also depends on the name of its image.')] = 0,
     scale: Annotated[int, typer.Option(min=1, help='Downscaling factor: side of GT divided by side of LQ.')] = 4,
     listing: Listing = None,
@@ -153,7 +158,7 @@ def lmdb(
     source: Source,
     out: Annotated[Path, typer.Argument(help='Folder to write; ends in .lmdb.')],
     compression: Annotated[
-        int, typer.Option(min=0, max=9, help='Compression level of the PNG images; 1 is quick to read.')
+        int, typer.Option(min=0, max=9, help='Compression level of the PNG images; 1 is fast to read.')
     ] = 1,
     jobs: Jobs = None,
     dry_run: DryRun = False,
@@ -168,7 +173,9 @@ def lmdb(
 def meta_info(
     source: Source,
     out: Annotated[Path, typer.Argument(help='Text file to write.')],
-    decode: Annotated[bool, typer.Option(help='Read every image whole, to find damaged ones now.')] = False,
+    decode: Annotated[
+        bool, typer.Option(help='Decode all pixels, not only headers, to find damaged images now.')
+    ] = False,
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -184,7 +191,7 @@ def split(
     out: Annotated[Path, typer.Argument(help='Folder for train.txt, val.txt and test.txt.')],
     val: Annotated[float, typer.Option(help='For validation: a share (below 1) or a number of images.')] = 0.1,
     test: Annotated[float, typer.Option(help='For testing: a share (below 1) or a number of images.')] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help='Random seed of the order of the photos.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of the choice.')] = 0,
     dry_run: DryRun = False,
 ) -> None:
     """List images for training, validation and test; crops and sizes of one photo stay in one list."""
@@ -199,9 +206,13 @@ def split(
 def faces(
     source: Annotated[Path, typer.Argument(help='Folder of low-quality photos.')],
     out: Annotated[Path | None, typer.Argument(help='Test set to make: LQ/, Face_LQ/, Face_HQ/.')] = None,
-    folder: Annotated[Path | None, typer.Option('--out', '-o', help='The same, as an option.')] = None,
-    restorer: Annotated[str, typer.Option(help='gpen, gfpgan, ... or identity.')] = 'gpen',
-    restorer_weights: Annotated[str | None, typer.Option(help="The restorer's weights, a file or a name.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option('--out', '-o', help='Test set to make, instead of the second argument.')
+    ] = None,
+    restorer: Annotated[
+        str, typer.Option(help='Face restorer: gpen, gfpgan, restoreformer, codeformer or identity.')
+    ] = 'gpen',
+    restorer_weights: Annotated[str | None, typer.Option(help='Weights of the restorer: a file or a name.')] = None,
     detector: DetectorName = 'retinaface_resnet50',
     weights: DetectorWeights = None,
     confidence: Confidence = None,
@@ -213,7 +224,7 @@ def faces(
     """Find and restore the faces of photos, so that a generator can be adapted to each photo at test time."""
     target = folder or out
     if target is None or (folder and out):
-        raise typer.BadParameter('give the test set to make once, as the second argument or with --out.')
+        raise typer.BadParameter('give the test set to make either as the second argument or with --out.')
     from metaf2n_arch.data.prepare.faces import prepare_faces
     from metaf2n_arch.faces.detector import DetectorOptions
     from metaf2n_arch.faces.restorer import RestorerOptions

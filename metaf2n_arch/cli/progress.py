@@ -16,7 +16,7 @@ SHOWN = 20
 
 
 def bar(items: Iterable[Any], total: int, what: str = 'images') -> Iterable[Any]:
-    """Passes `items` on under a progress bar, drawn on stderr where that is a terminal."""
+    """Yields `items` and shows a progress bar on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -27,14 +27,15 @@ def bar(items: Iterable[Any], total: int, what: str = 'images') -> Iterable[Any]
 
 
 class PhotoBar:
-    """A bar of photos with a line below for what happens inside the one at hand; where stderr is no terminal, a plain
-    line now and then.
+    """Two progress bars: one counts photos, the other shows the progress inside the current photo.
+
+    If stderr is not a terminal, a plain line is printed now and then instead.
 
     Args:
         total: number of photos.
-        what: what is done to them.
-        every: seconds between two plain lines.
-        clock: tells seconds.
+        what: label of the first bar.
+        every: least number of seconds between two plain lines.
+        clock: returns seconds.
     """
 
     def __init__(self, total: int, what: str, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,7 +50,7 @@ class PhotoBar:
         self._every, self._clock, self._last = every, clock, clock()
 
     def track(self, outcomes: Iterable[Any]) -> Iterator[Any]:
-        """Passes outcomes on and counts them."""
+        """Yields the outcomes and counts them."""
         with self._bars:
             for outcome in outcomes:
                 self._last = self._clock()
@@ -57,7 +58,7 @@ class PhotoBar:
                 self._bars.advance(self._photos)
 
     def inside(self, photo: Path, what: str, done: int, total: int) -> None:
-        """What happens to a photo, as `Progress` tells it."""
+        """Shows the progress inside a photo; `what`, `done` and `total` are the arguments of a `Progress`."""
         if not self._bars.disable:
             name = f'{photo.name}: {what}'
             self._bars.update(self._inside, description=name, completed=done, total=total, visible=total > 1)
@@ -67,7 +68,11 @@ class PhotoBar:
 
 
 def conclude(summary: Summary, dry_run: bool = False) -> None:
-    """Prints what was done and what was skipped and why; ends with exit code 1 if nothing at all could be done."""
+    """Prints the summary of a preparation, with the reason for each skipped image.
+
+    Raises:
+        typer.Exit: with code 1, if no image could be used.
+    """
     typer.echo(summary.describe(dry_run))
     for remark in summary.remarks:
         typer.echo(f'  {remark}')

@@ -1,4 +1,4 @@
-"""`metaf2n report`: what experiments have shown, as Markdown and as one HTML page."""
+"""`metaf2n report`: report of experiments, as Markdown and as one HTML page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ def report(
     published: Annotated[
         bool | None,
         typer.Option(
-            help='Show published values beside sets of the same name; by default where the number of images is theirs.'
+            help='Show published values for data sets of the same name; by default only if the number of images is the '
+            'same, too.'
         ),
     ] = None,
 ) -> None:
-    """Write tables, loss curves, side-by-side pictures and spectra of experiments, compared with one another."""
+    """Write tables, loss curves, side-by-side pictures and spectra that compare experiments."""
     from metaf2n_arch.report.build import build_report
 
     for path in build_report(experiments, out, panels, published):

@@ -1,4 +1,4 @@
-"""`metaf2n restore`: photos in, restored photos out."""
+"""`metaf2n restore`: restores photos, folders of photos, or patterns."""
 
 from __future__ import annotations
 
@@ -30,17 +30,25 @@ def restore(
     detector: blocks.Detector = 'retinaface_resnet50',
     restorer: blocks.Restorer = None,
     steps: Annotated[
-        int | None, typer.Option(min=0, help='Steps of the inner loop; 1, or as the weights were trained; 0: none.')
+        int | None,
+        typer.Option(
+            min=0,
+            help='Steps of the inner loop, 0 does not adapt; by default as in training of the weights, otherwise 1.',
+        ),
     ] = None,
     inner_lr: Annotated[
-        str, typer.Option(help='Step size of the inner loop, 0.01 in the paper; auto: the best of a few, or none.')
+        str,
+        typer.Option(help='Step size of the inner loop, 0.01 in the paper; auto takes the best of several, or none.'),
     ] = 'auto',
     force_adapt: Annotated[
-        bool, typer.Option('--force-adapt', help='Keep the step even if the loss grows on other patches of the faces.')
+        bool, typer.Option('--force-adapt', help='Take the step even if it fails the checks on other patches.')
     ] = False,
     color_fix: Annotated[
         str | None,
-        typer.Option(help="How the photo's own tones are kept: lowfreq, wavelet, none; lowfreq if not given."),
+        typer.Option(
+            help='Colour fix, which keeps the tones of the photo: lowfreq, wavelet or none; by default as in the'
+            ' training of the weights, otherwise lowfreq.'
+        ),
     ] = None,
     learned_rates: Annotated[
         bool,
@@ -59,17 +67,21 @@ def restore(
         bool, typer.Option('--list-faces', help='Restore nothing: write copies with frames, numbers and scores.')
     ] = False,
     save_faces: Annotated[
-        bool, typer.Option('--save-faces', help='Also write each face as it is and restored, below faces/.')
+        bool,
+        typer.Option('--save-faces', help='Also write each face, before and after face restoration, into faces/.'),
     ] = False,
     paste_faces: Annotated[
-        float, typer.Option(min=0, max=1, help='How much of the restored faces is blended into the result, 0 to 1.')
+        float, typer.Option(min=0, max=1, help='Weight of the restored faces blended into the result; 0: not at all.')
     ] = 0.0,
     patches: Annotated[
-        int | None, typer.Option(min=1, help='Random patches per face; 16, or as the weights were trained.')
+        int | None,
+        typer.Option(
+            min=1, help='Random patches per face; by default as in the training of the weights, otherwise 16.'
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help='Random seed of the positions of the patches.')] = 0,
     outscale: Annotated[
-        float | None, typer.Option(help="Upscaling factor of the results, such as 2; the generator's own if not given.")
+        float | None, typer.Option(help='Upscaling factor of the results, such as 2; by default that of the generator.')
     ] = None,
     tile: Annotated[
         int,
@@ -79,20 +91,24 @@ def restore(
     ] = 512,
     overlap: Annotated[
         int | None,
-        typer.Option(min=0, help='Overlap of neighbouring tiles, in pixels of the photo; 24, or what fits the tile.'),
+        typer.Option(
+            min=0,
+            help='Surroundings that each tile includes, in pixels of the photo; by default 24, less for small tiles.',
+        ),
     ] = None,
     half: Annotated[bool, typer.Option('--half', help='Restore in float16 (GPU).')] = False,
     bf16: Annotated[
         bool,
         typer.Option(
             '--bf16',
-            help='Restore in bfloat16: up to four times as fast where the CPU has it. Single pixels differ by up to 10'
-            ' of 255 grey levels, by 0.5 in the mean.',
+            help='Restore in bfloat16: up to four times as fast if the CPU supports it. Pixels differ by up to 10 of'
+            ' 255 grey levels, on average by 0.5.',
         ),
     ] = False,
     device: blocks.Device = None,
     format_: Annotated[
-        str | None, typer.Option('--format', help="png, jpg, webp, tiff, bmp or avif; each photo's own if not given.")
+        str | None,
+        typer.Option('--format', help='png, jpg, webp, tiff, bmp or avif; by default the format of each photo.'),
     ] = None,
     compare: Annotated[
         bool, typer.Option('--compare', help='Also write a picture: LQ | not adapted | adapted.')
@@ -103,23 +119,26 @@ def restore(
     require_face: Annotated[bool, typer.Option('--require-face', help='A photo without a face is an error.')] = False,
     again: Annotated[
         bool,
-        typer.Option('--again', help='Restore photos again that an earlier run with the same settings has finished.'),
+        typer.Option('--again', help='Also restore photos that an earlier run with the same settings has finished.'),
     ] = False,
     results: Annotated[
         Path | None, typer.Option('--results', help='Write one line of JSON for each photo to this file.')
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(help="I/N: the I-th of N shares of the photos; by default torchrun's, srun's or an array job's."),
+        typer.Option(
+            help='I/N: restore the I-th of N shares of the photos; by default the share of this process under'
+            ' torchrun, srun or an array job.'
+        ),
     ] = None,
     max_pixels: Annotated[
-        float | None, typer.Option(min=0.01, help='Largest photo that is read, in megapixels; 179 if not given.')
+        float | None, typer.Option(min=0.01, help='Largest photo that is read, in megapixels; by default 179.')
     ] = None,
 ) -> None:
-    """Restore photos, adapting to the faces in each; goes on where an earlier run with the same settings stopped."""
+    """Restore photos and adapt to the faces in each. A stopped run, started again with the same settings, goes on."""
     settings = {key: value for key, value in locals().items() if key not in _NO_SETTINGS}
     if half and bf16:
-        raise typer.BadParameter('--half and --bf16 exclude each other.')
+        raise typer.BadParameter('--half and --bf16 cannot be combined; give one of them.')
     from metaf2n_arch.images.sizes import check_outscale, fitting_overlap
 
     wanted, skipped = blocks.of_faces(detector, faces, min_confidence), blocks.numbers(skip_faces, '--skip-faces')
@@ -139,7 +158,9 @@ def restore(
     )
     for name, asked in (('--require-face', require_face), ('--save-faces', save_faces)):
         if asked and not list_faces and not options.finds_faces:
-            raise OptionError(f'{name} asks for faces, which nothing looks for without an inner step; leave out one.')
+            raise OptionError(
+                f'{name} needs adaptation or --paste-faces, otherwise no face is searched; leave out {name}.'
+            )
     from metaf2n_arch.images.formats import allow_pixels
     from metaf2n_arch.photos.duration import estimate
     from metaf2n_arch.photos.jobs import collect, remove_done, why_none_opens
@@ -154,7 +175,7 @@ def restore(
     jobs = share.of(collect(paths, out, format_, compare, passed))
     todo = remove_done(jobs) if skip_existing else jobs
     report = Report(results, share, share.of(sorted(passed.items())), set(jobs) - set(todo) if skip_existing else ())
-    if reasons := why_none_opens(todo):  # told before torch is imported
+    if reasons := why_none_opens(todo):  # reported before torch is imported
         for job, reason in zip(todo, reasons):
             report.add(Outcome(job, reason))
         todo = []
@@ -195,24 +216,26 @@ def _list(detector: Any, jobs: Sequence[Job], report: Report, skipped: Sequence[
     from metaf2n_arch.photos.faces_found import list_faces
     from metaf2n_arch.utils.modules import pick_device
 
-    for outcome in bar(list_faces(build_detector(detector, pick_device(device)), jobs, skipped), len(jobs), 'looking'):
+    for outcome in bar(
+        list_faces(build_detector(detector, pick_device(device)), jobs, skipped), len(jobs), 'searching'
+    ):
         report.add(outcome)
 
 
 def number_or_auto(text: str) -> float | str:
-    """A step size as the command line spells it; what is no number is left for the options to refuse."""
+    """A step size from the command line: a float, or the text itself, which `RestoreOptions` checks."""
     try:
         return float(text)
     except ValueError:
         return text
 
 
-# What decides which photos are done, where and by whom, not what becomes of them.
+# Options that choose the photos, the folder and the machine, but do not change the pixels of a result.
 _NO_SETTINGS = ('paths', 'out', 'device', 'skip_existing', 'require_face', 'again', 'results', 'shard', 'max_pixels')
 
 
 def _register(out: Path, settings: dict[str, Any], again: bool) -> Register:
-    """What is done already below `out`; weights files that have changed since count as other settings."""
+    """The register of `out`. Size and time of weights files are settings, too."""
     from metaf2n_arch.photos.register import Register
 
     for key in ('weights', 'mask_weights', 'architecture', 'mask_architecture'):

@@ -1,4 +1,4 @@
-"""`metaf2n web`: a local page on which to drop a photo."""
+"""`metaf2n web`: a local web page that restores photos."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def web(
     port: Annotated[int, typer.Option(min=1, max=65535, help='Port to listen on.')] = 7860,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help='A further name under which browsers ask for the page, behind a proxy; may be repeated.'),
+        typer.Option(help='Further host name of the page, for example behind a proxy; may be given several times.'),
     ] = None,
     max_mb: Annotated[float, typer.Option(min=0.01, help='Largest upload in megabytes.')] = 20,
     max_total_mb: Annotated[
-        float, typer.Option(min=0.01, help='Most megabytes of uploads and results that are kept at a time.')
+        float, typer.Option(min=0.01, help='Largest size of all uploads and results together, in megabytes.')
     ] = 1000,
     max_pixels: Annotated[float, typer.Option(min=0.01, help='Largest photo in megapixels.')] = 4.0,
 ) -> None:
@@ -46,5 +46,5 @@ def web(
         from metaf2n_arch.web.page import build_page
 
         typer.echo(sr.about)
-        typer.echo(f'http://{f"[{host}]" if ":" in host else host}:{port} - Ctrl-C ends it.')
+        typer.echo(f'http://{f"[{host}]" if ":" in host else host}:{port} - press Ctrl-C to end it.')
         serve(build_page(sr, place, max_pixels), host, port, place, max_mb, max_total_mb, allow_host or ())

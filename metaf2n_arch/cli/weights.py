@@ -1,4 +1,4 @@
-"""`metaf2n weights`: what can be fetched, fetching it, and where it is."""
+"""`metaf2n weights`: lists, fetches and locates published weights, and converts the authors' checkpoint."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from metaf2n_arch.cli.blocks import network_block
 if TYPE_CHECKING:
     from metaf2n_arch.weights.published import PublishedFile
 
-app = typer.Typer(help="Weights: list, fetch, path of published ones; convert the authors' own.", no_args_is_help=True)
+app = typer.Typer(
+    help="Weights: list, download and find published files; convert the authors' checkpoint.", no_args_is_help=True
+)
 
 
 @app.command('list')
 def list_weights() -> None:
-    """List the weights known by name: what for, size, licence, and whether they are on this machine."""
+    """List the weights known by name: purpose, size, licence, and whether they are on this machine."""
     from rich.console import Console
     from rich.table import Column, Table
 
     from metaf2n_arch.weights.search import state, table
 
-    # A name that is cut off cannot be given to fetch.
+    # Names are never cut off: users copy them to `metaf2n weights fetch`.
     folded = {name: Column(name, overflow='fold') for name in ('for', 'licence', 'here')}
     shown = Table(
         Column('name', no_wrap=True), folded['for'], Column('MB', no_wrap=True), folded['licence'], folded['here']
@@ -39,10 +41,10 @@ def fetch(
     names: Annotated[list[str] | None, typer.Argument(help='Names as `metaf2n weights list` shows them.')] = None,
     recipe: Annotated[
         list[str] | None,
-        typer.Option('--for', help='All that this option file needs; may be given several times.'),
+        typer.Option('--for', help='Option file: fetch all weights that it needs; may be given several times.'),
     ] = None,
 ) -> None:
-    """Download weights into the user's cache (or the folder METAF2N_WEIGHTS), verified where a checksum is known."""
+    """Download weights into the user's cache (or the folder METAF2N_WEIGHTS) and verify known checksums."""
     from metaf2n_arch.utils.checks import OptionError
     from metaf2n_arch.weights.download import fetch as fetch_one
     from metaf2n_arch.weights.search import entry_of
@@ -57,7 +59,7 @@ def fetch(
 
 
 def _needed(file: str) -> dict[PublishedFile, None]:
-    """The published files of an option file; what only the user has is named."""
+    """The published files that an option file needs. For files that are not published, prints what to do."""
     from metaf2n_arch.cli.blocks import option_file_content
     from metaf2n_arch.weights.needs import needs_of
     from metaf2n_arch.weights.search import table
@@ -85,17 +87,18 @@ def path(name: Annotated[str, typer.Argument(help='A name as `metaf2n weights li
 @app.command()
 def convert(
     checkpoint: Annotated[
-        str, typer.Argument(help='model-100000, one of its files (.index, .meta, .data-*), or their folder.')
+        str,
+        typer.Argument(help='TensorFlow checkpoint: model-100000, one of its files (.index, ...), or their folder.'),
     ],
     out: Annotated[Path, typer.Option('--out', '-o', help='Folder for net_g.pth and net_m.pth.')],
     architecture: Annotated[
         str | None, typer.Option(help="Generator, as in `metaf2n restore`; the authors' RRDBNet if not given.")
     ] = None,
 ) -> None:
-    """Turn a checkpoint of the authors' MetaF2N program into weights files; needs TensorFlow (the extra of that name).
+    """Convert a checkpoint of the authors' MetaF2N program into weights files; needs the extra tensorflow.
 
-    MaskNet's file records the grid it was trained on, so that `metaf2n restore --weights net_g.pth --mask-weights
-    net_m.pth` is all it takes; option files name the two as pretrain_network_g and pretrain_network_m.
+    Then run: metaf2n restore --weights net_g.pth --mask-weights net_m.pth. In option files the two files are
+    pretrain_network_g and pretrain_network_m. The file of MaskNet records the upsampling that the authors used.
     """
     from metaf2n_arch.weights.authors_checkpoint import convert as convert_checkpoint
 

@@ -1,1 +1,1 @@
-"""The doctor: what is installed, which devices and weights there are, and what each command lacks."""
+"""Doctor: report of versions, devices and weights, and of what is missing for each command."""

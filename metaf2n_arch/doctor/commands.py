@@ -1,4 +1,4 @@
-"""Needs of the commands: what each lacks on this machine, and how to get it."""
+"""Needs of the commands: what is missing for each on this machine, and how to get it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ PHOTOS = needs_of_photos('realesrgan_x4plus', None, 'retinaface_resnet50', {'typ
 
 @dataclass(frozen=True)
 class Command:
-    """A command with the weights files and the optional packages (distribution -> extra) that it needs."""
+    """A command and what it needs.
+
+    Attributes:
+        name: what the screen calls it.
+        weights: names or paths of weights files.
+        packages: optional packages: distribution -> extra of this package that installs it.
+    """
 
     name: str
     weights: tuple[str, ...] = ()
     packages: Mapping[str, str] | None = None
 
     def remedies(self) -> list[str]:
-        """Commands that get what is missing; none if the command can run."""
+        """What to run or do to get what is missing, one line each; empty if the command can run."""
         known = table()
         files = [name for name in self.weights if not _is_here(name)]
         fetched = [name for name in files if name in known]
         lines = [f'metaf2n weights fetch {" ".join(fetched)}{_size(fetched)}'] if fetched else []
-        lines += [f'put the file {name} there: it is not published' for name in files if name not in known]
+        lines += [f'give your own file {name}: it is not published' for name in files if name not in known]
         missing = {extra for distribution, extra in (self.packages or {}).items() if version(distribution) is None}
         lines += [
             f'pip install "metaf2n-arch[{extra}]"' if extra in EXTRAS else f'pip install {extra}' for extra in missing
@@ -58,12 +64,12 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def of_option_file(name: str, content: Mapping[str, Any]) -> Command:
-    """Training or testing with an option file."""
+    """A `Command` for training or testing with an option file; `content` is the parsed file."""
     return Command(name, tuple(needs_of(content).all))
 
 
 def weights_here() -> Iterator[tuple[str, Path]]:
-    """Yields the published files that are on this machine: name and place."""
+    """Yields name and path of each published weights file that is on this machine."""
     for entry in table().values():
         place = find_here(entry)
         if place is not None:

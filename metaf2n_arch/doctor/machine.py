@@ -1,7 +1,7 @@
-"""Devices of this machine: cores, memory and GPUs, as torch sees them.
+"""Devices of this machine: cores, memory, and the GPUs that PyTorch can use.
 
-PyTorch takes seconds to import. So a child process looks (`python -m metaf2n_arch.doctor.machine`), while the doctor
-prints what it knows already.
+Importing PyTorch takes seconds. So a child process (`python -m metaf2n_arch.doctor.machine`) does it, while the doctor
+prints the lines that need no PyTorch.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import sys
 from typing import Any
 
 PATIENCE = 120.0
-"""Seconds that a child process may take."""
+"""Longest time in seconds that a child process may take."""
 
 
 def system() -> str:
-    """Python, operating system, cores that this process may use, and memory, in one line."""
+    """One line: versions of Python and system, number of cores that this process may use, memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     parts = [f'Python {platform.python_version()}', f'{platform.system()} {platform.machine()}', f'{cores} CPU cores']
     with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows
@@ -39,7 +39,7 @@ def begin(*module: str) -> subprocess.Popen[str]:
 
 
 def result(child: subprocess.Popen[str]) -> tuple[bool, list[str]]:
-    """Whether a child ended well, and the lines that it printed; where it failed, the last line of its errors."""
+    """Waits for a child. Returns whether it succeeded, and the lines that it printed or the last line of its errors."""
     try:
         out, errors = child.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -52,7 +52,7 @@ def result(child: subprocess.Popen[str]) -> tuple[bool, list[str]]:
 
 
 def devices(seen: dict[str, Any]) -> list[str]:
-    """Lines about the devices that `look` has seen.
+    """Lines of the screen about the devices that `look` has found.
 
     >>> devices({'threads': 2, 'built': None, 'gpus': []})
     ['cpu (2 threads); this torch is built for CPUs only']
@@ -66,7 +66,7 @@ def devices(seen: dict[str, Any]) -> list[str]:
 
 
 def look() -> dict[str, Any]:
-    """What torch sees: threads, the GPU software that it is built for, and a line for each GPU."""
+    """What PyTorch reports: threads, the GPU software it is built for (CUDA, ROCm or None), and a line for each GPU."""
     import torch
 
     built = (

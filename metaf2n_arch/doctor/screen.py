@@ -1,4 +1,4 @@
-"""The doctor's screen: plain text that people paste into an issue, without the name of their home folder."""
+"""Screen of the doctor: plain text to paste into an issue, in which ``~`` stands for the user's home folder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from metaf2n_arch.weights.search import folders, is_published, table
 
 
 def examine(further: Sequence[Command] = ()) -> Generator[str, None, bool]:
-    """Yields the lines of the screen, the quick ones first; the generator's value is whether all is well.
+    """Yields the lines of the screen, the quick ones first.
 
     Args:
-        further: training or testing with option files, beside the commands.
+        further: commands to list besides `COMMANDS`, such as training with an option file.
+
+    Returns:
+        Whether there are no problems, as the value of the generator.
     """
     torch = machine.begin('metaf2n_arch.doctor.machine')
     bridge = machine.begin('metaf2n_arch.bridge', '--brief')
@@ -38,7 +41,7 @@ def examine(further: Sequence[Command] = ()) -> Generator[str, None, bool]:
         fine, lines = machine.result(bridge)
         yield from _filled('bridge', [*lines, *_start_up()])
         if not fine:
-            wrong.append('the bridge has failed, see above; whole table: python -m metaf2n_arch.bridge')
+            wrong.append('the bridge has failed, see above; for all details run: python -m metaf2n_arch.bridge')
     finally:
         for child in (torch, bridge):
             child.kill()
@@ -49,10 +52,10 @@ def examine(further: Sequence[Command] = ()) -> Generator[str, None, bool]:
 
 
 def _start_up() -> list[str]:
-    """Whether this interpreter has run the start-up file."""
+    """A line if this interpreter has not run the start-up file ``metaf2n_bridge.pth``; empty if it has."""
     if os.environ.get('METAF2N_BRIDGE') == '0' or any(type(f).__name__ == 'BridgeFinder' for f in sys.meta_path):
         return []
-    return ['metaf2n_bridge.pth has not run in this Python: BasicSR alone does not know our parts; install again']
+    return ['metaf2n_bridge.pth has not run in this Python, so BasicSR cannot use this package; install it again']
 
 
 def _weights() -> Iterator[str]:
@@ -61,11 +64,11 @@ def _weights() -> Iterator[str]:
     for folder, files in groupby(sorted(here), key=lambda pair: pair[0]):
         yield from _filled('weights', [f'{_short(folder)}:', *(name for _, name in files)])
     if not here:
-        yield from _filled('weights', [f'none found; {_short(next(folders()))} is looked into first'])
+        yield from _filled('weights', [f'none found; the first folder searched is {_short(next(folders()))}'])
 
 
 def _commands(commands: Iterable[Command]) -> Iterator[str]:
-    """Those that can run in one line, then each other one with what it lacks."""
+    """All commands that can run in one entry, then one line for each other command with what is missing."""
     lacking = {command.name: command.remedies() for command in commands}
     yield from _filled('can run', [name for name, remedies in lacking.items() if not remedies])
     for name, remedies in lacking.items():
@@ -74,7 +77,7 @@ def _commands(commands: Iterable[Command]) -> Iterator[str]:
 
 
 def _filled(label: str, items: Sequence[str]) -> Iterator[str]:
-    """A label and its items, in as many lines of at most 100 characters as they need."""
+    """A label and its items, wrapped to lines of at most 100 characters."""
     if not items:
         return
     line = f'{label + ":":<10}'

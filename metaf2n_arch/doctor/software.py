@@ -1,4 +1,4 @@
-"""Versions of installed packages, and what is wrong with them: too old, missing, or two that write into one folder."""
+"""Versions of installed packages, and problems: missing, too old, or two packages that write into the same folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SHOWN = (
     'pyiqa',
     'numba',
 )
-"""Distributions whose versions an issue needs."""
+"""Distributions whose versions help to understand an issue."""
 
 
 def version(distribution: str) -> str | None:
-    """The installed version, or None.
+    """The installed version of a distribution; None if it is not installed.
 
     >>> version('no-such-thing') is None
     True
@@ -36,7 +36,7 @@ def version(distribution: str) -> str | None:
 
 
 def problems() -> list[str]:
-    """What of the required packages is missing or too old: a line each, with the remedy."""
+    """Required packages that are missing or too old, one line each, with the command that mends it."""
     found = []
     try:
         required = importlib.metadata.requires(OURS) or []
@@ -47,11 +47,11 @@ def problems() -> list[str]:
 
 
 def notes() -> list[str]:
-    """What works today and may break with the next installation."""
+    """Warnings about an installation that works, but may break with the next ``pip install``."""
     if version('opencv-python') is None or version('opencv-python-headless') is None:
         return []
     both = 'opencv-python opencv-python-headless'
-    return [f'two OpenCVs share one folder; run: pip uninstall -y {both} && pip install opencv-python']
+    return [f'two packages write OpenCV into one folder; run: pip uninstall -y {both} && pip install opencv-python']
 
 
 def _unmet(required: Iterable[str]) -> Iterator[str]:
@@ -63,7 +63,7 @@ def _unmet(required: Iterable[str]) -> Iterator[str]:
         if need.marker is not None and not need.marker.evaluate({'extra': ''}):
             continue
         have = version(need.name)
-        # pyiqa is left out by --light: what asks for it says so itself.
+        # Installing with --light leaves pyiqa out; metrics that need it report that themselves.
         if have is None and need.name != 'pyiqa':
             yield f'{need.name} is not installed; run: pip install "{need.name}{need.specifier}"'
         elif have is not None and not need.specifier.contains(have, prereleases=True):

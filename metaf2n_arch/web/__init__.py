@@ -1,1 +1,1 @@
-"""Floor 5: a local page on which to drop a photo: what it answers, what it keeps and for how long, who may ask."""
+"""Floor 5: local web page that restores an uploaded photo: page, answers, kept files, request filter, server."""

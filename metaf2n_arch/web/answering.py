@@ -1,4 +1,4 @@
-"""Answers of the web page: an upload and what is wished for in, a text, pictures and a file out."""
+"""Answers of the web page: from an upload and the settings of the controls to a text, pictures and a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N, Restoration
 
 SHOWN_SIDE = 2000
-"""Longest side of a picture on the page; the file to take away has them all."""
+"""Longest side of a picture on the page, in pixels; the file for download has the full size."""
 
 Panel = tuple[np.ndarray, str]
 Two = tuple[np.ndarray, np.ndarray]
@@ -26,14 +26,14 @@ Two = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Wishes:
-    """The controls of the page.
+    """The settings of the page's controls.
 
     Attributes:
         color_fix: see `RestoreOptions`.
-        step: ``auto``; ``fixed``, of the size `inner_lr`; ``none``.
-        inner_lr: step size.
-        faces: ``all`` or ``largest``.
-        skip_faces: numbers with commas between them.
+        step: ``auto``, ``fixed`` (with the step size `inner_lr`) or ``none``.
+        inner_lr: step size of a fixed step.
+        faces: faces to adapt to: ``all`` or ``largest``.
+        skip_faces: numbers of faces to leave out, separated by commas.
         paste_faces: see `RestoreOptions`.
     """
 
@@ -45,14 +45,17 @@ class Wishes:
     paste_faces: float = 0.0
 
     def options(self) -> dict[str, Any]:
-        """The fields of `RestoreOptions` that are meant.
+        """The same settings as fields of `RestoreOptions`.
+
+        Raises:
+            OptionError: `skip_faces` is not a list of numbers.
 
         >>> Wishes(step='none').options()['inner_steps']
         0
         """
         skipped = [part.strip() for part in str(self.skip_faces or '').split(',') if part.strip()]
         if not all(part.isdecimal() for part in skipped):
-            raise OptionError(f'faces to leave out is {self.skip_faces!r}, expected numbers such as 0,2.')
+            raise OptionError(f'"leave out" is {self.skip_faces!r}, expected numbers of faces, such as 0,2.')
         options: dict[str, Any] = {'color_fix': self.color_fix, 'paste_faces': self.paste_faces or 0.0}
         options['skip_faces'] = tuple(int(part) for part in skipped)
         if self.step == 'none':
@@ -62,14 +65,14 @@ class Wishes:
 
 @dataclass
 class Answer:
-    """What the page shows.
+    """Contents of the page for one photo.
 
     Attributes:
-        text: what happened, in a line.
-        slider: the photo, enlarged, and its result.
-        steps: the result without and with adaptation, where there was a step.
-        faces: pictures with captions.
-        file: the result, to take away; None where there is none.
+        text: what happened, in one line.
+        slider: the enlarged photo, and the result.
+        steps: the result without and with adaptation; None if not adapted.
+        faces: pictures of the faces, with captions.
+        file: path of the result for download; None after an error.
     """
 
     text: str
@@ -87,14 +90,14 @@ def answer(
     wishes: Wishes | None = None,
     progress: Progress = silent,
 ) -> Answer:
-    """Restores an upload; every mistake becomes a text.
+    """Restores an upload. Errors are not raised, but become the text of the answer.
 
     Args:
-        sr: restores.
-        upload: the file, as the page received it.
-        place: folder for the result; made if it is not there.
-        max_pixels: limit in megapixels, held before the picture is decoded.
-        wishes: the controls; None leaves everything to `sr`.
+        sr: restores photos.
+        upload: the uploaded file; None if there is none.
+        place: folder for the result; created if it does not exist.
+        max_pixels: largest photo in megapixels, checked before the picture is decoded.
+        wishes: settings of the controls; None keeps the options of `sr`.
         progress: see `Progress`.
     """
     from metaf2n_arch.images.formats import SUFFIXES
@@ -102,7 +105,7 @@ def answer(
     from metaf2n_arch.images.writing import write_photo
 
     if upload is None:
-        return Answer('No photo.')
+        return Answer('No photo. Upload one first.')
     path = Path(upload)
     try:
         if wishes is not None:
@@ -125,20 +128,20 @@ def answer(
 
 
 def describe(result: Restoration) -> str:
-    """What happened, in one line."""
+    """What happened to a photo, in one line."""
     if not result.faces:
         return 'No face found: restored without adaptation.'
     number = f'{len(result.faces)} face{"" if len(result.faces) == 1 else "s"} found'
     if result.gain is None or not result.adapted:
         return f'{number}, restored without adaptation{f": {result.reason}" if result.reason else ""}.'
     where = 'it' if len(result.faces) == 1 else 'them'
-    gain = f'{decibels(result.gain.psnr)} and took {result.gain.loss:.1%} of the loss'
+    gain = f'{decibels(result.gain.psnr)} and removed {result.gain.loss:.1%} of the loss'
     step = f', with a step size of {result.inner_lr:g}' if result.inner_lr is not None else ''
     return f'{number}. On {where}, adaptation gained {gain}{step}.'
 
 
 def before_and_after(photo: np.ndarray, result: Restoration) -> Two:
-    """The photo enlarged, and its result, as RGB bytes."""
+    """The enlarged photo and its result, each (H, W, 3) uint8 RGB."""
     import cv2
 
     from metaf2n_arch.photos.sheet import shown
@@ -148,7 +151,7 @@ def before_and_after(photo: np.ndarray, result: Restoration) -> Two:
 
 
 def both_steps(result: Restoration) -> Two | None:
-    """The result without and with adaptation, as RGB bytes; None where nothing was adapted."""
+    """The result without and with adaptation, each (H, W, 3) uint8 RGB; None if not adapted."""
     from metaf2n_arch.photos.sheet import shown
 
     if result.unadapted is None or not result.adapted:
@@ -157,7 +160,7 @@ def both_steps(result: Restoration) -> Two | None:
 
 
 def fitted(image: np.ndarray) -> np.ndarray:
-    """A picture with a longer side of at most `SHOWN_SIDE`."""
+    """A picture (H, W, 3), shrunk if its longer side is more than `SHOWN_SIDE`."""
     import cv2
 
     factor = SHOWN_SIDE / max(image.shape[:2])
@@ -167,7 +170,13 @@ def fitted(image: np.ndarray) -> np.ndarray:
 
 
 def face_panels(result: Restoration, skipped: Sequence[int] = (), masked: bool = True) -> list[Panel]:
-    """Each face as it is, restored, and how far each of its pixels is trusted (white: most), if a MaskNet tells."""
+    """Captioned pictures of each face: low-quality crop, restored face, and the confidence map if there is a MaskNet.
+
+    Args:
+        result: of a photo.
+        skipped: numbers of faces that were left out, so that the captions count like ``--list-faces``.
+        masked: whether there is a MaskNet. White in a confidence map is the largest confidence.
+    """
     from metaf2n_arch.images.arrays import to_uint8
 
     numbers = (number for number in count() if number not in skipped)

@@ -1,7 +1,8 @@
-"""Doorkeeper of the web page: requests by other names, from other pages, or too large are refused in one line.
+"""Request filter of the web page: refuses requests under unknown host names, from other pages, or that are too large.
 
-A page of a stranger can make a browser send requests to a local server, and by DNS rebinding under a name of the
-stranger's own, so that even the answers can be read. The first shows in the header ``Origin``, the second in ``Host``.
+A web page of an attacker can make a browser send requests to a local server (cross-site requests). With DNS rebinding
+the server gets a host name of the attacker, whose page can then also read the answers. The header ``Origin`` reveals
+the first, the header ``Host`` the second.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'; base-uri 'self'; "
     "form-action 'self'"
 )
-"""What browsers may load for the page: nothing from elsewhere, and not inside the page of another."""
+"""Content-Security-Policy: browsers load nothing from other servers, and show the page inside no other page."""
 LARGEST_MESSAGE = 1_000_000
-"""Bytes of a request that is no upload."""
-_FRAME = 10_000  # bytes of an upload beside the file
+"""Largest request that is not an upload, in bytes."""
+_FRAME = 10_000  # bytes that the form around an uploaded file may take
 
 
 class Doorkeeper:
-    """ASGI middleware in front of the page.
+    """ASGI middleware that filters the requests to the page.
 
     Args:
         app: the page.
-        hosts: names under which it may be asked for, beside ``localhost`` and addresses of numbers.
-        place: folder of everything that is kept.
-        max_file: largest upload in bytes.
-        max_total: most bytes that are kept at a time.
+        hosts: host names under which the page is served, besides ``localhost`` and IP addresses.
+        place: folder of all uploads and results.
+        max_file: largest upload, in bytes.
+        max_total: largest size of all uploads and results together, in bytes.
     """
 
     def __init__(self, app: App, hosts: Collection[str], place: Path, max_file: int, max_total: int) -> None:
@@ -60,17 +61,17 @@ class Doorkeeper:
             await _refuse(send, *refusal)
 
     def stranger(self, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
-        """Status and text of a refusal, where a request comes under another name or from another page."""
+        """Status and text of the refusal of a request under an unknown host name or from another page; else None."""
         host = headers.get('host', '')
         if not self.knows(host):
-            return 403, f'This page is not served as {host[:80]!r}; start it with --allow-host to allow a name.'
+            return 403, f'This page is not served under the name {host[:80]!r}; start it with --allow-host NAME.'
         origin = headers.get('origin')
         if origin is not None and origin.partition('://')[2].lower() != host.lower():
             return 403, f'Requests from other pages ({origin[:80]!r}) are refused.'
         return None
 
     def knows(self, host: str) -> bool:
-        """Whether a ``Host`` header is one of this page's.
+        """Whether a ``Host`` header has an IP address or one of this page's names.
 
         >>> keeper = Doorkeeper(None, ['photos.lan'], Path(), 1, 1)
         >>> [keeper.knows(h) for h in ('localhost:7860', '[::1]:7860', '192.168.1.2', 'photos.lan', 'evil.example')]
@@ -86,21 +87,21 @@ class Doorkeeper:
         return True
 
     def too_large(self, method: str, path: str, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
-        """Status and text of a refusal, where a request is larger than allowed, or does not say how large it is."""
+        """Status and text of the refusal of a request that is too large or does not give its length; else None."""
         if method in ('GET', 'HEAD', 'OPTIONS'):
             return None
         length = headers.get('content-length', '')
         if not length.isdecimal():
-            return (411, 'A request must say its length.') if 'transfer-encoding' in headers else None
+            return (411, 'A request must give its length (Content-Length).') if 'transfer-encoding' in headers else None
         if not path.rstrip('/').endswith('/upload'):
             most = LARGEST_MESSAGE
-            return None if int(length) <= most else (413, f'A request may have {most / 1e6:g} MB at most.')
+            return None if int(length) <= most else (413, f'A request may have at most {most / 1e6:g} MB.')
         if int(length) > self.max_file + _FRAME:
-            return 413, f'An upload may have {self.max_file / 1e6:g} MB at most.'
+            return 413, f'An upload may have at most {self.max_file / 1e6:g} MB.'
         forget_old(self.place)
         if size_of(self.place) + int(length) > self.max_total:
-            kept = f'{self.max_total / 1e6:g} MB of uploads and results are kept at most'
-            return 413, f'{kept}; clear older ones first, or try again later.'
+            kept = f'at most {self.max_total / 1e6:g} MB of uploads and results are kept'
+            return 413, f'{kept}; press Clear to delete yours, or try again later.'
         return None
 
 

@@ -1,4 +1,4 @@
-"""What the web page keeps, and for how long: one folder for everything, gone at every end, swept after a kill -9."""
+"""Files of the web page: one temporary folder for all, deleted at every end; after ``kill -9``, at the next start."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from filelock import FileLock, Timeout
 PREFIX = 'metaf2n_web_'
 LOCK = 'in_use.lock'
 KEPT = 3600.0
-"""Seconds for which an upload or a result is kept that nobody clears."""
-_NEW = 2.0  # seconds in which a folder may not be locked yet
+"""Seconds for which an upload or a result is kept, unless it is cleared before."""
+_NEW = 2.0  # seconds after which a new folder is certainly locked, if its process is alive
 
 
 @contextlib.contextmanager
 def place_for_files() -> Iterator[Path]:
-    """A new folder, of this user alone, in which everything of this process lies that would lie in a temporary folder.
+    """A new folder, readable by this user only, which also becomes the folder for all temporary files of this process.
 
-    It is removed at the end, whatever ends the block; what was left by processes that were killed is removed before. A
-    lock, which the system takes back when a process dies, tells whose folder is still in use.
+    It is deleted when the block ends, also by an error. Folders of processes that were killed are deleted first: their
+    locks are free, because the system releases the locks of a process that dies.
     """
     outside = tempfile.gettempdir()
     sweep(Path(outside))
@@ -39,7 +39,7 @@ def place_for_files() -> Iterator[Path]:
     finally:
         tempfile.tempdir = before
         lock.release()
-        for _ in range(20):  # a photo in work may still write
+        for _ in range(20):  # a thread that still restores a photo may write meanwhile
             shutil.rmtree(place, ignore_errors=True)
             if not place.exists():
                 break
@@ -47,7 +47,7 @@ def place_for_files() -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what `place_for_files` of processes that live no more has left in `folder`."""
+    """Deletes the folders in `folder` that `place_for_files` of dead processes has left."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ def _is_left_behind(entry: os.DirEntry[str]) -> bool:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Size of all files below a folder, in bytes."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -80,7 +80,7 @@ def size_of(folder: Path) -> int:
 
 
 def forget_old(folder: Path, age: float = KEPT) -> None:
-    """Removes files below a folder that are older than `age` seconds, the lock excepted."""
+    """Deletes files below a folder that are older than `age` seconds, except the lock."""
     oldest = time.time() - age
     for place, _, names in os.walk(folder):
         for name in names:
@@ -91,45 +91,45 @@ def forget_old(folder: Path, age: float = KEPT) -> None:
 
 
 class Sessions:
-    """The upload and the results of each visitor, by the key of the visit; one of each at a time.
+    """The upload and the results of each session of the page; each session keeps only its latest.
 
     Args:
-        place: folder for all; results lie in `shown` below it, and nothing else does.
+        place: folder for all. Results, and nothing else, are in its folder ``shown``.
     """
 
     def __init__(self, place: Path) -> None:
         self.shown, self._photos = place / 'shown', place / 'photos'
-        self._names: dict[str, str] = {}  # names of folders that nobody can guess
+        self._names: dict[str, str] = {}  # session -> name of its folders, random, so that nobody can guess it
         self._lock = threading.Lock()
 
     def take(self, visit: str, upload: str | Path) -> None:
-        """Moves an upload to the visit's own place; what was there before is gone."""
+        """Moves an upload into the folder of its session, and deletes the earlier files of the session."""
         self.forget(visit)
         folder = self._photos / self._name(visit)
         folder.mkdir(parents=True)
         os.replace(upload, folder / Path(upload).name)
 
     def upload(self, visit: str) -> Path | None:
-        """The upload of this visit; None if there is none, or no more."""
+        """The upload of a session; None if there is none, or if it was deleted."""
         return next((self._photos / self._name(visit)).glob('*'), None)
 
     def results(self, visit: str) -> Path:
-        """An empty folder for results; those before are gone."""
+        """A new empty folder for the results of a session; earlier results are deleted."""
         folder = self.shown / self._name(visit)
         shutil.rmtree(folder, ignore_errors=True)
-        fresh = folder / secrets.token_hex(8)  # another address, so that no browser shows what it had before
+        fresh = folder / secrets.token_hex(8)  # a new address, so that browsers show no cached picture
         fresh.mkdir(parents=True)
         return fresh
 
     def forget(self, visit: str) -> None:
-        """Removes everything of a visit."""
+        """Deletes all files of a session."""
         with self._lock:
             name = self._names.pop(visit, None)
         for root in (self.shown, self._photos) if name is not None else ():
             shutil.rmtree(root / str(name), ignore_errors=True)
 
     def settle(self, visit: str, results: Path) -> None:
-        """Removes results that came when their visit had ended, or had asked for others."""
+        """Deletes results that were finished after their session had ended or was cleared."""
         with self._lock:
             current = self._names.get(visit)
         if current != results.parent.name:

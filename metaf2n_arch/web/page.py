@@ -1,4 +1,4 @@
-"""The page itself: controls on the left, what came of a photo on the right. Imported after `serving.load_gradio`."""
+"""Web page: controls on the left, the restored photo on the right. Import it after `serving.load_gradio`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from metaf2n_arch.inference import MetaF2N
 
 STEPS = [('automatic', 'auto'), ('fixed', 'fixed'), ('none', 'none')]
-HEAD = '# MetaF2N\nDrop a photo. It stays on the machine that serves this page, and goes with Clear or the page.'
+HEAD = (
+    '# MetaF2N\nDrop a photo. It stays on the machine that serves this page. It is deleted when you press Clear or'
+    ' close the page.'
+)
 
 
 class Page:
-    """What happens on the page.
+    """Event handlers of the page.
 
     Args:
-        sr: restores.
+        sr: restores photos.
         place: folder for uploads and results.
         max_pixels: largest photo in megapixels.
     """
@@ -42,26 +45,26 @@ class Page:
         return self.again(*controls, request=request, progress=progress)
 
     def again(self, *controls: Any, **more: Any) -> list[Any]:
-        """Restores the visit's upload, with the controls as they are now."""
+        """Restores the upload of the session again, with the present settings of the controls."""
         visit, progress = more['request'].session_hash or '', more['progress']
         photo = self.sessions.upload(visit)
         folder = self.sessions.results(visit)
         wishes = Wishes(*controls)
         try:
             found = answer(self.sr, photo, folder, self.max_pixels, wishes, partial(_tell, progress))
-            if found.file is None:  # nothing to keep for
+            if found.file is None:  # an upload that cannot be restored is not kept
                 self.sessions.forget(visit)
             return show(found, folder)
         finally:
             self.sessions.settle(visit, folder)
 
     def clear(self, request: gr.Request) -> list[Any]:
-        """Forgets everything of a visit and empties the page."""
+        """Deletes all files of the session and empties the page."""
         self.leave(request)
         return [None, *show(Answer(''), None)]
 
     def leave(self, request: gr.Request) -> None:
-        """Forgets everything of a visit."""
+        """Deletes all files of the session."""
         self.sessions.forget(request.session_hash or '')
 
 
@@ -70,7 +73,7 @@ def _tell(progress: Any, what: str, done: int, total: int) -> None:
 
 
 def show(found: Answer, folder: Path | None) -> list[Any]:
-    """Values of text, sliders, faces and file; what has nothing to show is not there. Pictures go into `folder`."""
+    """Values of the outputs: text, two sliders, faces, file. Empty ones are hidden. Pictures are saved in `folder`."""
 
     def two(pair: Any, name: str) -> Any:
         paths = None if pair is None else [_saved(image, folder, f'{name}_{i}') for i, image in enumerate(pair)]
@@ -96,9 +99,15 @@ def _saved(image: Any, folder: Path | None, name: str) -> str:
 
 
 def build_page(sr: MetaF2N, place: str | Path, max_pixels: float) -> gr.Blocks:
-    """The page; photos larger than `max_pixels` megapixels are refused, files are put into `place`."""
+    """Builds the page.
+
+    Args:
+        sr: restores photos.
+        place: folder for uploads and results.
+        max_pixels: largest photo in megapixels.
+    """
     page = Page(sr, Path(place), max_pixels)
-    gr.set_static_paths([str(page.sessions.shown)])  # served from where they lie, so that Clear leaves no copy
+    gr.set_static_paths([str(page.sessions.shown)])  # served without a copy, so that Clear deletes all
     looks = look() if 'theme' in inspect.signature(gr.Blocks).parameters else {}
     with gr.Blocks(title='MetaF2N', analytics_enabled=False, delete_cache=(300, int(KEPT)), **looks) as blocks:
         gr.Markdown(HEAD)
@@ -122,12 +131,12 @@ def build_page(sr: MetaF2N, place: str | Path, max_pixels: float) -> gr.Blocks:
 
 
 def look() -> dict[str, Any]:
-    """A theme of the machine's own fonts: the usual ones are fetched from the network by every browser."""
+    """A theme with fonts of the user's system: browsers would fetch the default fonts from the network."""
     return {'theme': gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])}
 
 
 def _controls(sr: MetaF2N) -> list[Any]:
-    """In the order of `Wishes`."""
+    """The controls, in the order of the fields of `Wishes`."""
     options = sr.options
     fixed = options.inner_lr if isinstance(options.inner_lr, float) else 0.01
     start = 'none' if not options.adapts else 'auto' if options.inner_lr == 'auto' else 'fixed'
@@ -152,7 +161,7 @@ def _wire(
     again: Any,
     clear: Any,
 ) -> None:
-    # gradio tells what a function wants from its signature.
+    # gradio reads from the signature whether a function needs `request` and `progress`; so all is written out here.
     def restore(
         file: str | None,
         color_fix: str,
@@ -162,7 +171,7 @@ def _wire(
         skip: str,
         paste: float,
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008  (how gradio is asked for it)
+        progress: Any = gr.Progress(),  # noqa: B008  (gradio requires this default)
     ) -> list[Any]:
         wishes = color_fix, step, rate, which, skip, paste
         return page.first(file, *wishes, request=request, progress=progress)
@@ -175,7 +184,7 @@ def _wire(
         skip: str,
         paste: float,
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008  (how gradio is asked for it)
+        progress: Any = gr.Progress(),  # noqa: B008  (gradio requires this default)
     ) -> list[Any]:
         return page.again(color_fix, step, rate, which, skip, paste, request=request, progress=progress)
 

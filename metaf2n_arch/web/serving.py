@@ -1,4 +1,4 @@
-"""Serving the web page: gradio told where to keep files, the doorkeeper in front, one line for a port in use."""
+"""Server of the web page: gradio with its folder for files, the request filter, and the end by Ctrl-C or signals."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from metaf2n_arch.web.doorkeeper import Doorkeeper
 
 
 def load_gradio(place: str | Path) -> Any:
-    """The gradio package, told to keep the files it serves in `place`, so that nothing of them outlives the command.
+    """Imports gradio and makes it keep its files in `place`, which is deleted when the command ends.
 
     Raises:
-        OptionError: it is not installed.
+        OptionError: gradio is not installed.
     """
     settings = {
         'GRADIO_TEMP_DIR': str(Path(place) / 'received'),
@@ -29,7 +29,7 @@ def load_gradio(place: str | Path) -> Any:
         'HF_HUB_DISABLE_TELEMETRY': '1',
     }
     try:
-        os.environ.update(settings)  # read once, at the import
+        os.environ.update(settings)  # gradio reads them when it is imported
         import gradio
     except ModuleNotFoundError:
         raise OptionError('metaf2n web needs gradio; run: pip install "metaf2n-arch[web]"') from None
@@ -46,28 +46,28 @@ def serve(
     allowed: Collection[str] = (),
     wait: bool = True,
 ) -> Any:
-    """Serves the page until `Ended` (or, without `wait`, until it is closed).
+    """Serves the page.
 
     Args:
         page: from `build_page`.
         host: address to listen on.
         port: port to listen on.
-        place: folder of everything that is kept.
-        max_mb: largest upload.
-        max_total_mb: most of uploads and results at a time.
-        allowed: further names under which the page may be asked for.
-        wait: whether to return only when the page has ended.
+        place: folder of all uploads and results.
+        max_mb: largest upload, in megabytes.
+        max_total_mb: largest size of all uploads and results together, in megabytes.
+        allowed: further host names under which the page is served.
+        wait: whether to wait for Ctrl-C; otherwise returns at once, and a thread serves the page.
 
     Raises:
-        OptionError: the port is in use, or the address is none of this machine's.
-        Ended: by Ctrl-C.
+        OptionError: the port is in use, or the address does not belong to this machine.
+        Ended: the user pressed Ctrl-C.
     """
     from starlette.middleware import Middleware
 
     launch = page.queue(max_size=8).launch
     known = inspect.signature(launch).parameters
     settings: dict[str, Any] = {'run_history': False, 'footer_links': [], 'mcp_server': False, 'ssr_mode': False}
-    if 'theme' in known:  # of the page itself, in older versions
+    if 'theme' in known:  # older versions of gradio take the theme in `Blocks`
         from metaf2n_arch.web.page import look
 
         settings |= look()
@@ -96,19 +96,19 @@ def serve(
 
 
 class Ended(SystemExit):
-    """Somebody has ended the page: by Ctrl-C, which is no failure, or by a signal."""
+    """Raised when the page is ended: by Ctrl-C, with exit code 0, or by a signal, with exit code 128 + signal."""
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end the block as an exception does, so that what is to be removed is removed.
+    """Lets SIGTERM and SIGHUP end the block like an exception, so that its files are deleted.
 
-    Then the process ends at once: a photo in work would take its time, and write into a folder that is gone.
+    Then the process exits at once, without waiting for a thread that still restores a photo.
     """
     names = [name for name in ('SIGTERM', 'SIGHUP', 'SIGBREAK') if hasattr(signal, name)]
 
     def leave(number: int, frame: Any) -> None:
-        for name in names:  # a second one does not end the clearing up
+        for name in names:  # a second signal must not interrupt the deletion of files
             signal.signal(getattr(signal, name), signal.SIG_IGN)
         raise Ended(128 + number)
 

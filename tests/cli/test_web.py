@@ -83,7 +83,7 @@ def test_a_photo_without_a_face_says_so(sr, tmp_path, astronaut):
 
 def test_mistakes_are_texts_and_leave_nothing(sr, upload, tmp_path):
     place = tmp_path / 'place'
-    assert answer(sr, None, place, 1.0).text == 'No photo.'
+    assert answer(sr, None, place, 1.0).text == 'No photo. Upload one first.'
     text = answer(sr, upload, place, 0.001).text
     assert text == 'photo.png is 50 x 40, 0.0 megapixels; the limit is 0.001.'
     for wishes in (Wishes(skip_faces='a'), Wishes(step='fixed', inner_lr=-1), Wishes(step='fixed', inner_lr=None)):

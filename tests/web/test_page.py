@@ -125,7 +125,7 @@ def test_the_page_restores_an_upload_again_and_clears_everything(page, place, sr
     cleared = [value(part) for part in client.predict(api_name='/clear')]
     assert cleared == [None, '', None, None, [], None]
     assert kept(place) == []
-    assert value(client.predict(*wishes(), api_name='/again')[0]) == 'No photo.'
+    assert value(client.predict(*wishes(), api_name='/again')[0]) == 'No photo. Upload one first.'
 
 
 def test_mistakes_are_one_line_and_nothing_is_kept(page, place, tmp_path):
