@@ -1,1 +1,1 @@
-"""Floor 6: what a run shows: curves, panels, tables."""
+"""Floor 6: reports of experiments, metrics of folders of results, and the demo."""

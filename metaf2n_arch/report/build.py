@@ -1,4 +1,4 @@
-"""Builds the report of one or several experiments: tables, curves, pictures, spectra, times."""
+"""Report of one or several experiments: tables, curves, pictures, spectra, times."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ LABELS = {
 }  # fmt: skip
 DIGITS = {'psnr': 2, 'fid': 2, 'niqe': 2, 'brisque': 2, 'spectrum': 5}
 SPECTRUM_IMAGES = 100
-"""How many images of a set are transformed at most, evenly spaced."""
+"""Largest number of images of a data set whose spectra are computed; they are spread evenly over the set."""
 
 
 def build_report(
     experiments: Sequence[str | Path], out: Path, panels: int = 3, published: bool | None = None
 ) -> list[Path]:
-    """Writes ``report.md``, ``report.html`` and ``figures/`` about experiments, compared with one another.
+    """Writes ``report.md``, ``report.html`` and ``figures/``, which compare experiments.
 
     Args:
         experiments: names or folders, see `read_run`.
         out: folder to write.
-        panels: images per data set that are shown.
-        published: whether published values stand beside data sets of the same name; None where the number of images
-            is the published one, too, at x4.
+        panels: number of images to show of each data set.
+        published: whether published values are shown for data sets of the same name. None shows them only if the number
+            of images is the published one, and the scale is 4.
+
+    Returns:
+        The two files.
 
     Raises:
         DataError: an experiment is missing, empty or given twice, or `out` cannot be written.
@@ -82,19 +85,19 @@ def _tables(runs: list[Run], published: bool | None) -> list[Block]:
         title = 'Other sets' if len(blocks) > 1 else ''
         blocks += _family(Family(title, (), {name: {} for name in rest}), rest, runs)
     if others:
-        text = f'Published values of {", ".join(others)} are left out: only the names say that these are the same sets'
+        text = f'Published values of {", ".join(others)} are left out: the images or the scale may not be the same'
         blocks.append(Paragraph(f'{text}; --published shows them.'))
     return [*blocks, *_how(runs)]
 
 
 def _is_published(family: Family, dataset: str, runs: list[Run]) -> bool:
-    """Whether more than its name says that a set is the published one: the number of images, and the scale."""
+    """Whether a data set has the number of images of the published one, and the scale is 4."""
     counts = {len(run.measured[dataset].names) for run in runs if dataset in run.measured}
     return counts == {family.sizes.get(dataset)} and {_scale(run) for run in runs} == {4}
 
 
 def _family(family: Family, datasets: list[str], runs: list[Run]) -> list[Block]:
-    """One table: per data set the published rows as printed, then ours; nothing stands where nothing was computed."""
+    """One table: for each data set the published rows, then those measured here; a dash for each missing value."""
     ours = [m for run in runs for d in datasets if d in run.measured for v in run.measured[d].mean.values() for m in v]
     metrics = [*family.metrics, *dict.fromkeys(m for m in ours if m not in family.metrics)]
     rows: list[list[str]] = []
@@ -127,7 +130,7 @@ def _number(metric: str, value: float) -> str:
 
 
 def _how(runs: list[Run]) -> list[Block]:
-    """How ours were measured: images, iteration, and the options of each metric."""
+    """A paragraph on the values measured here: number of images, iteration, and options of each metric."""
     lines = []
     for run in runs:
         for name, measured in sorted(run.measured.items()):
@@ -141,7 +144,7 @@ def _how(runs: list[Run]) -> list[Block]:
     text = 'Measured here: ' + '; '.join(lines) + '.'
     if entries:
         text += ' Metrics: ' + '; '.join(entries) + '.'
-    return [Paragraph(text + ' A dash stands where nothing was computed or printed.')]
+    return [Paragraph(text + ' A dash means that the value was not computed or not published.')]
 
 
 # training -------------------------------------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ def _training(run: Run, figures: Path) -> list[Block]:
 
 
 def _times(run: Run, losses: list[str]) -> list[Block]:
-    """Time, memory and the loss at a few iterations, as the log printed them."""
+    """A table of time, memory and loss at a few iterations, as recorded in training."""
     times = dict(run.series.get('time', []))
     if not times:
         return []
@@ -189,7 +192,7 @@ def _times(run: Run, losses: list[str]) -> list[Block]:
 
 
 def _pictures(runs: list[Run], dataset: str, figures: Path, count: int) -> list[Block]:
-    """LQ | outputs | GT with the metrics of the whole image underneath, for a few images spread over the set."""
+    """Rows LQ | outputs | GT with the metrics of the whole image, for a few images spread evenly over the set."""
     having = _with_pictures(runs, dataset)
     names = having[0].measured[dataset].names if having else []
     names = [name for name in names if all(run.picture(dataset, name) for run in having)]
@@ -213,13 +216,13 @@ def _pictures(runs: list[Run], dataset: str, figures: Path, count: int) -> list[
 
 
 def _with_pictures(runs: list[Run], dataset: str) -> list[Run]:
-    """The runs that have saved pictures of a data set; the others are measured only."""
+    """The runs that have saved pictures of a data set."""
     having = [run for run in runs if dataset in run.measured]
     return [run for run in having if any(run.picture(dataset, name) for name in run.measured[dataset].names)]
 
 
 def _spectra(runs: list[Run], dataset: str, figures: Path) -> list[Block]:
-    """Mean spectra of the input, the outputs and the truth, over the images that all of them have."""
+    """Mean spectra of the input, the outputs and the truth, over the images that all runs have."""
     having = _with_pictures(runs, dataset)
     if not having:
         return []
@@ -244,7 +247,7 @@ def _spectra(runs: list[Run], dataset: str, figures: Path) -> list[Block]:
 
 
 def _confidence(runs: list[Run], dataset: str, figures: Path, count: int, seen: set[object]) -> list[Block]:
-    """Confidence maps, once for each MaskNet and folder of faces, however many runs and sets share them."""
+    """Confidence maps, once for each pair of MaskNet weights and folder of faces, which several runs may share."""
     blocks: list[Block] = []
     for run in runs:
         key = confidence_key(run, dataset) if dataset in run.measured else None
@@ -253,7 +256,7 @@ def _confidence(runs: list[Run], dataset: str, figures: Path, count: int, seen: 
         seen.add(key)
         if rows := confidence_rows(run, dataset, count):
             target = side_by_side(rows, figures / f'{run.name}_{dataset}_confidence.png')
-            blocks.append(Picture(target, f'Where {run.name} trusts the restored faces of {dataset}, bright the most'))
+            blocks.append(Picture(target, f'Confidence of {run.name} in restored faces of {dataset}; bright is high'))
     return blocks
 
 

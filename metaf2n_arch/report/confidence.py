@@ -1,4 +1,4 @@
-"""Confidence maps: where MaskNet trusts a restored face."""
+"""Confidence maps: the weight W that MaskNet gives to each pixel of a restored face."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Confidence = Callable[[Tensor, Tensor], Tensor]
 
 
 def mask_net(run: Run) -> torch.nn.Module | None:
-    """Returns the run's MaskNet with the weights it trained or was tested with, or None if they are not there.
+    """Returns the MaskNet of a run with the weights from its training or test; None if there are none.
 
     Raises:
-        DataError: its weights do not fit the network that the options describe.
+        DataError: the weights do not fit the network in the options.
     """
     options, path = run.options.get('network_m'), _weights(run)
     if not isinstance(options, dict) or path is None:
@@ -48,7 +48,7 @@ def _weights(run: Run) -> Path | None:
 
 
 def confidence_key(run: Run, dataset: str) -> object:
-    """What confidence maps depend on, the weights of MaskNet and the folder of faces; None where there are none."""
+    """Key that is equal for equal confidence maps: weights of MaskNet and folder of faces; None if one is missing."""
     root, weights = run.dataset(dataset).get('dataroot'), _weights(run)
     if weights is None or not root:
         return None
@@ -56,7 +56,7 @@ def confidence_key(run: Run, dataset: str) -> object:
 
 
 def confidence_rows(run: Run, dataset: str, count: int) -> list[list[Panel]]:
-    """Returns rows of low-quality face | restored face | confidence, for a few faces spread over a prepared set."""
+    """Returns rows low-quality face | restored face | confidence, for a few faces spread evenly over a prepared set."""
     root = run.dataset(dataset).get('dataroot')
     net = mask_net(run)
     folder = run.root / Path(root).expanduser() if root else None
@@ -78,7 +78,7 @@ def _row(net: Confidence, lq: Path, hq: Path) -> list[Panel]:
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """Returns (H, W) values as (H, W, 3) uint8, dark the lowest and bright the highest; one colour if all are equal."""
+    """Returns (H, W) values as (H, W, 3) uint8 RGB: bright is high, dark is low; one colour if all are equal."""
     from matplotlib import colormaps
 
     low, high = float(values.min()), float(values.max())

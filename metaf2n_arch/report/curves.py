@@ -1,4 +1,4 @@
-"""Metrics over iterations: runs overlaid, runs of several seeds as mean and spread, the best marked."""
+"""Validation curves: metrics over iterations, runs overlaid, several seeds as mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_ITS_OWN = ('name', 'manual_seed', 'path', 'num_gpu', 'logger')
 
 
 def validation_curves(runs: list[Run], figures: Path) -> list[Block]:
-    """Curves and a table of the best of each metric; nothing where no training has validated."""
+    """Curves, and a table of the best value of each metric; an empty list if no training has validated."""
     blocks: list[Block] = []
     for dataset in dict.fromkeys(name for run in runs for name in run.history):
         having = [run for run in runs if dataset in run.history]
@@ -37,7 +37,7 @@ def validation_curves(runs: list[Run], figures: Path) -> list[Block]:
 
 
 def by_seed(runs: list[Run]) -> list[list[Run]]:
-    """Groups of runs whose options are the same but for name, seed and places."""
+    """Groups of runs whose options differ only in name, seeds, paths, number of GPUs and logger."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         shared = {key: value for key, value in run.options.items() if key not in _OF_ITS_OWN}
@@ -58,7 +58,7 @@ def _points(run: Run, dataset: str, metric: str) -> Points:
 
 
 def _curve(group: list[Run], dataset: str, metric: str, lower: bool) -> Curve:
-    """One run's values, or the mean of several at the iterations that all of them have."""
+    """The values of one run, or the mean of several runs at the iterations that all of them have."""
     values = [_points(run, dataset, metric) for run in group]
     shared = sorted(set.intersection(*(set(points) for points in values)))
     means = [statistics.fmean(points[i] for points in values) for i in shared]
@@ -69,7 +69,7 @@ def _curve(group: list[Run], dataset: str, metric: str, lower: bool) -> Curve:
 
 
 def _common(group: list[Run]) -> str:
-    """What the names of runs begin with, without what separates it from a number."""
+    """The common beginning of the names of runs, without a separator at its end."""
     names = [run.name for run in group]
     length = next((i for i, letters in enumerate(zip(*names)) if len(set(letters)) > 1), min(map(len, names)))
     return names[0][:length].rstrip('_-. ') or ', '.join(names)
@@ -87,5 +87,5 @@ def _better(run: Run, metric: str) -> str:
     entry: Mapping[str, Any] = (run.options.get('val', {}).get('metrics') or {}).get(metric) or {}
     try:
         return better_of(entry)
-    except (KeyError, ValueError):  # a metric of somebody else, not installed here
+    except (KeyError, ValueError):  # a metric of another package that is not installed here
         return 'higher'

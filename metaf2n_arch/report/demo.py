@@ -1,4 +1,4 @@
-"""The demo: trains with the stock runner, then shows what one step of adaptation gains on an unseen photograph."""
+"""Demo: trains a small generator with ``basicsr.train``, then shows the gain of adaptation on an unseen photograph."""
 
 from __future__ import annotations
 
@@ -32,15 +32,24 @@ CURVES = {
     'terms of the outer loss': ['l_g_l1', 'l_g_ssl'],
 }
 SMALL_STEPS, SMALL_STEP = 30, 0.3
-"""Steps of the last column, and their size in inner rates of the training."""
+"""Number of small steps of the last column, and their step size as a fraction of `inner_lr`."""
 SHOWN = 3
-"""Rows of the picture: the first draws, whatever they show."""
+"""Number of rows of the picture. They are the first degradations, not chosen ones."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One validation image: metric name -> value, for the enlarged input and the outputs without adaptation, after the
-    one step that was trained for, and after many small ones, whose image is kept."""
+    """Metrics of one validation image.
+
+    Attributes:
+        name: of the image.
+        degradation: in words, see `describe`.
+        bicubic: metric -> value of the bicubically enlarged input.
+        unadapted: the same of the output without adaptation.
+        adapted: the same of the output after one step, as in training.
+        settled: the same of the output after `SMALL_STEPS` small steps.
+        image: the output after the small steps, (H, W, 3) uint8 RGB.
+    """
 
     name: str
     degradation: str
@@ -55,7 +64,7 @@ def run_demo(out: Path) -> None:
     """Runs ``python -m basicsr.train`` on the demo's option file and writes table, picture and curves into `out`.
 
     Raises:
-        DataError: `out` cannot be written, or the training does not end well; its own output says why.
+        DataError: `out` cannot be written, or the training fails; its own output says why.
     """
     make_folder(out)
     console = Console()
@@ -65,12 +74,11 @@ def run_demo(out: Path) -> None:
     shown = shown if shown.is_file() and shown.samefile(source) else source
     console.print('The demo trains for a few minutes on a CPU, then writes a table and pictures.')
     console.print(f'Training with BasicSR:  [bold]python -m basicsr.train -opt {shown}[/bold]\n', soft_wrap=True)
-    # So small a network gains nothing from a second thread, and loses much to it where another program keeps a core
-    # busy.
+    # A second thread makes so small a network no faster, and much slower if another program uses a core.
     environment = {'OMP_NUM_THREADS': '1', **os.environ}
     command = [sys.executable, '-m', 'basicsr.train', '-opt', str(shown)]
     if code := _wait(subprocess.Popen(command, env=environment)):
-        raise DataError(f'the training ended with exit code {code}; its last lines above say why.')
+        raise DataError(f'the training failed with exit code {code}; its last lines above say why.')
 
     experiment = Path('experiments') / options['name']
     outcomes = read_outcomes(experiment, options)
@@ -83,7 +91,7 @@ def run_demo(out: Path) -> None:
 
 
 def _wait(training: subprocess.Popen[bytes]) -> int:
-    """Returns the exit code; Ctrl-C, which reaches the training too, ends it only when that has saved."""
+    """Waits for the training and returns its exit code. After Ctrl-C, waits until the training has saved and ended."""
     try:
         return training.wait()
     except KeyboardInterrupt:
@@ -92,7 +100,7 @@ def _wait(training: subprocess.Popen[bytes]) -> int:
 
 
 def validation_folder(options: dict[str, Any]) -> Path:
-    """The folder that the demo's validation set has made for the settings of its block."""
+    """The folder that the demo's validation set creates for the options of its block."""
     from metaf2n_arch.data.demo_dataset import DemoFacePairDatasetOptions
 
     block = {'scale': options['scale'], 'phase': 'val', **options['datasets']['val']}
@@ -100,7 +108,7 @@ def validation_folder(options: dict[str, Any]) -> Path:
 
 
 def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
-    """Collects the validation's metrics, and computes those of bicubic enlargement by the same functions."""
+    """Reads the metrics of the validation, and computes those of bicubic enlargement and of the small steps."""
     name = options['datasets']['val']['name']
     root = validation_folder(options)
     metrics = json.loads((experiment / f'metrics_{name}.json').read_text(encoding='utf-8'))['images']
@@ -125,7 +133,7 @@ def read_outcomes(experiment: Path, options: dict[str, Any]) -> list[Outcome]:
 
 
 def _trained(experiment: Path, options: dict[str, Any]) -> Any:
-    """The generator that training has left."""
+    """The generator after the training."""
     import torch
     from basicsr.archs import build_network
 
@@ -136,7 +144,11 @@ def _trained(experiment: Path, options: dict[str, Any]) -> Any:
 
 
 def _settled(net: Any, root: Path, image: str, options: dict[str, Any], number: int) -> np.ndarray:
-    """The photograph after many small steps on its face: what the face can tell at most, whatever training was for."""
+    """The photograph restored after many small steps on its face, for which the generator was not trained.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     import torch
 
     from metaf2n_arch.meta.params import functional
@@ -160,7 +172,7 @@ def _settled(net: Any, root: Path, image: str, options: dict[str, Any], number: 
 
 
 def describe(draw: dict[str, Any]) -> str:
-    """Says in a few words what a draw does: gains of the light, standard deviations of the blur in pixels, noise."""
+    """Describes a degradation in a few words: gains of the light, standard deviations of the blur in pixels, noise."""
     stage = draw['stages'][0]
     kernel = np.array(stage['kernel'])
     axis = np.arange(len(kernel)) - len(kernel) // 2
@@ -187,7 +199,7 @@ def _spread(gains: np.ndarray) -> str:
 
 
 def _signed(value: float) -> str:
-    """Two digits with their sign, and never -0.00."""
+    """A value with sign and two digits; a value that rounds to zero has no minus sign."""
     return f'{rounded(float(value), 2):+.2f}'
 
 
@@ -195,9 +207,10 @@ _HEAD = ['image', 'degradation', 'bicubic', 'not adapted', 'one step', f'{SMALL_
 _HEAD += ['gain of one', f'gain of {SMALL_STEPS}']
 _TITLE = 'PSNR in dB (luma, 4 pixels cropped) of a photograph and degradations not trained on'
 _NOTE = (
-    'The support is the true face, an upper bound: no face restorer comes with any package. The gain is the mean ± '
-    'standard deviation over the draws. Nearly all of it is tone: a photograph alone does not tell the colour of the '
-    'light, a known face does. One step is what training was for; the small ones go on until the face is reached.'
+    'Adaptation uses the true face in place of a restored one, so the gains are an upper bound. Gains are mean ± '
+    'standard deviation over the degradations. Nearly all of the gain is a correction of tones: the photograph alone '
+    'does not show the colour of the light, the true face does. The network was meta-trained for one step; the small '
+    'steps show how far adaptation to the face can go.'
 )
 
 
@@ -215,7 +228,7 @@ def _rich_table(outcomes: list[Outcome]) -> Table:
 
 
 def _row(experiment: Path, val: Path, outcome: Outcome, scale: int) -> list[Panel]:
-    """The images from LQ to GT, cut to the surroundings of the face, metrics of the whole image underneath."""
+    """A row of pictures from LQ to GT, cropped around the face, with the metrics of the whole image."""
     results = experiment / 'visualization' / outcome.name
     adapted = max(results.glob('*.png'), key=lambda path: path.stat().st_mtime)
     gt = read_image(val / 'GT' / f'{outcome.name}.png')
@@ -241,7 +254,7 @@ def _caption(values: dict[str, float] | None) -> str:
 
 
 def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:
-    """Each pixel as a square: what the input really holds."""
+    """An image (H, W, 3) enlarged by nearest neighbour, which shows each pixel of the input as a square."""
     return image.repeat(scale, 0).repeat(scale, 1)
 
 

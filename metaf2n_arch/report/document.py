@@ -1,4 +1,4 @@
-"""A report as Markdown with figures beside it, and as one HTML file that holds them."""
+"""Document of a report: written as Markdown with figures in files, and as one HTML file with embedded figures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; `ours` holds the numbers of the rows that were measured here."""
+    """A table; `ours` are the indices of the rows that were measured here, which HTML highlights."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -44,7 +44,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file and what it shows."""
+    """A PNG file and its caption."""
 
     path: Path
     caption: str
@@ -64,12 +64,12 @@ class Document:
         self.blocks.extend(blocks)
 
     def markdown(self, folder: Path) -> str:
-        """Returns Markdown whose pictures are named relative to `folder`."""
+        """Returns the document as Markdown; paths of pictures are relative to `folder`."""
         parts = [f'# {markdown_text(self.title)}', *(_markdown(block, folder) for block in self.blocks)]
         return '\n\n'.join(parts) + '\n'
 
     def html(self) -> str:
-        """Returns a page that needs no other file: pictures are embedded."""
+        """Returns the document as an HTML page with embedded pictures."""
         title = html.escape(self.title)
         body = '\n'.join(_html(block) for block in self.blocks)
         return (
@@ -79,7 +79,7 @@ class Document:
         )
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Writes ``report.md`` and ``report.html``, each whole or not at all."""
+        """Writes ``report.md`` and ``report.html`` and returns their paths; an error leaves no partial file."""
         markdown, page = folder / 'report.md', folder / 'report.html'
         write_whole(markdown, self.markdown(folder))
         write_whole(page, self.html())
@@ -87,7 +87,7 @@ class Document:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is set as a number."""
+    """Whether a cell is a number or a dash, and is aligned to the right."""
     try:
         float(cell.split(' ')[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Metrics of folders of results, by the same code as validation and ``basicsr.test``."""
+"""Metrics of folders of results, with the code of validation and ``basicsr.test``."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ METRICS: dict[str, dict[str, Any]] = {
     'fid': {'type': f'{PREFIX}FID', 'better': 'lower'},
     'spectrum': {'type': f'{PREFIX}PowerSpectrumDiscrepancy', 'better': 'lower'},
 }
-"""Name on the command line -> entry of ``val.metrics``; PSNR and SSIM of the BT.601 luma unless called ``_rgb``.
+"""Name on the command line -> entry of ``val.metrics``. PSNR and SSIM are of the BT.601 luma, except ``_rgb``.
 
-Long names, so that nobody's metric of the same name is taken for ours.
+Types have the prefix of this package, so that metrics of other packages with the same name are not used by mistake.
 """
 WITHOUT_REFERENCE = ('niqe', 'brisque')
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """Metrics of folders of results.
 
     Attributes:
         metrics: name -> entry of ``val.metrics`` that was used.
-        mean: folder -> metric -> value over the set; NaN where it could not be measured.
+        mean: folder -> metric -> value over the set; NaN if it could not be measured.
         images: folder -> metric -> image -> value.
         count: number of images.
     """
@@ -59,32 +59,32 @@ class Evaluation:
     count: int
 
     def best(self, metric: str) -> str | None:
-        """Returns the folder with the best value, if there is more than one to compare."""
+        """Returns the folder with the best value of a metric; None if there are fewer than two values."""
         sign = -1 if self.metrics[metric].get('better') == 'lower' else 1
         values = {folder: sign * mean[metric] for folder, mean in self.mean.items() if not math.isnan(mean[metric])}
         return max(values, key=lambda folder: values[folder]) if len(values) > 1 else None
 
     def ranges(self) -> dict[str, str]:
-        """Range of each metric that has it registered, in pyiqa's words: ``~0, ~1`` is about 0 to about 1."""
+        """Range of each metric whose range is known, as pyiqa writes it: ``~0, ~1`` means about 0 to about 1."""
         parts = {name: METRIC_REGISTRY.get(entry['type']) for name, entry in self.metrics.items()}
         found = {n: p.score_range(self.metrics[n]) for n, p in parts.items() if hasattr(p, 'score_range')}
         return {name: str(span) for name, span in found.items() if span}
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for `write_json`."""
+        """Returns the evaluation as a dictionary for `write_json`."""
         return {'count': self.count, 'metrics': self.metrics, 'mean': self.mean, 'images': self.images}
 
 
 def metric_entries(names: Iterable[str], crop_border: int = 4) -> dict[str, dict[str, Any]]:
-    """Returns the entries of ``val.metrics`` for names of `METRICS`, or of pyiqa where these have none.
+    """Returns the entries of ``val.metrics`` for names of `METRICS`, and for names of pyiqa that are not in it.
 
     Args:
         names: metrics.
-        crop_border: pixels left out at each border by those of `CROPPED`; the learned and the set-level metrics take
-            whole images, as papers do.
+        crop_border: pixels that the metrics `CROPPED` leave out at each border. Learned and set-level metrics use whole
+            images, as in papers.
 
     Raises:
-        OptionError: an unknown name.
+        OptionError: a name is unknown.
     """
     entries = {}
     for name in names:
@@ -109,12 +109,12 @@ def entries_of_option_file(file: Path) -> dict[str, dict[str, Any]]:
     """Returns ``val.metrics`` of an option file.
 
     Raises:
-        OptionError: it has none, a wrong one, or cannot be read.
+        OptionError: the file has no metrics or wrong ones, or cannot be read.
     """
     val = read_option_file(file).get('val')
     metrics = val.get('metrics') if isinstance(val, Mapping) else None
     if not isinstance(metrics, Mapping) or not metrics:
-        raise OptionError(f'{file}: val.metrics is missing; it must be given.')
+        raise OptionError(f'{file}: val.metrics is missing; add it, or give --metrics instead of --opt.')
     _register_metrics()
     for name, entry in metrics.items():
         check_part(METRIC_REGISTRY, entry, f'{file}: val.metrics.{name}', 'metric')
@@ -133,17 +133,18 @@ def evaluate(
     """Measures folders of results side by side.
 
     Args:
-        results: folders that any program wrote; all are checked before anything is measured.
-        reference: folder of the truth; None for sets that have none.
+        results: folders of results of any program; all are checked before anything is measured.
+        reference: folder of the truth; None if there is none.
         metrics: entries of ``val.metrics`` by name, see `metric_entries`.
-        mod_crop: references are cut to a multiple of it.
+        mod_crop: height and width of references are cropped to a multiple of it.
         track: wraps an iterable of the given length, for a progress bar.
-        share: measures only this share of the images of each folder.
-        allow_missing: is told in one message which metrics lack weights, and the others are measured; None refuses.
+        share: which share of the images of each folder to measure; None measures all.
+        allow_missing: called with a message if metrics lack weights, and the others are measured. None makes this an
+            error.
 
     Raises:
-        DataError: see `match_results`; or metrics lack weights.
-        OptionError: a metric that needs references where there are none, or one of whole sets for a share of a set.
+        DataError: see `match_results`; or the folders have different numbers of images; or metrics lack weights.
+        OptionError: a metric needs references, but there are none; or a set-level metric is asked for a share.
     """
     _register_metrics()
     labels = label_folders(results)
@@ -155,7 +156,7 @@ def evaluate(
     counts = {label: len(found) for label, found in matches.items()}
     if len(set(counts.values())) > 1:
         listed = ', '.join(f'{label} {count}' for label, count in counts.items())
-        raise DataError(f'the folders hold different numbers of images: {listed}; expected the same set in each.')
+        raise DataError(f'the folders have different numbers of images: {listed}; expected the same images in each.')
     share = share or Shard()
     of_sets = [name for name, entry in metrics.items() if inspect.isclass(METRIC_REGISTRY.get(entry['type']))]
     if share.count > 1 and of_sets:
@@ -183,14 +184,14 @@ def _without_reference(name: str, entry: Mapping[str, Any]) -> bool:
 
 
 def _register_metrics() -> None:
-    """Makes our metrics known also where the start-up file that does so is switched off."""
+    """Registers the metrics of this package, also if the bridge, which does so at start-up, is switched off."""
     for module in pkgutil.iter_modules(our_metrics.__path__):
         if module.name.endswith('_metric'):
             import_module(f'{our_metrics.__name__}.{module.name}')
 
 
 def label_folders(folders: Sequence[Path]) -> dict[str, Path]:
-    """Returns folders by a short name each: as many last parts of their paths as tell them apart.
+    """Returns the folders by short labels: as many last parts of their paths as make the labels different.
 
     >>> list(label_folders([Path('a/results'), Path('b/results')]))
     ['a/results', 'b/results']

@@ -1,4 +1,4 @@
-"""Figures people would show: loss curves, and panels of images side by side with their metrics underneath."""
+"""Figures: loss curves, metric curves, spectra, and images side by side with their metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metaf2n_arch.utils.files import write_whole
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of a row: (H, W, 3) uint8 RGB, what it is, and the lines underneath."""
+    """One image of a row: (H, W, 3) uint8 RGB, with a title above and a caption below."""
 
     image: np.ndarray
     title: str
@@ -24,12 +24,16 @@ class Panel:
 
 
 def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Path, title: str = '') -> Path:
-    """Draws logged quantities over iterations and their running means, one plot per group, those absent left out.
+    """Draws logged quantities and their running means over iterations, one plot per group.
 
     Args:
         series: as `series_of` returns it.
-        groups: title of a plot -> names of its quantities.
+        groups: title of a plot -> names of its quantities; names that are not in `series` are left out.
         target: file to write, PNG, PDF or SVG by its suffix.
+        title: of the whole figure.
+
+    Returns:
+        `target`.
     """
     present = {name: [k for k in keys if k in series] for name, keys in groups.items()}
     present = {name: keys for name, keys in present.items() if keys}
@@ -52,7 +56,7 @@ def loss_curves(series: Series, groups: Mapping[str, Sequence[str]], target: Pat
 
 @dataclass(frozen=True)
 class Curve:
-    """Values over iterations, their spread (0 for a single run), and the place of the best."""
+    """Values over iterations, their standard deviations over seeds (0 for one run), and the index of the best value."""
 
     label: str
     iterations: Sequence[int]
@@ -62,7 +66,7 @@ class Curve:
 
 
 def metric_plots(plots: Mapping[str, Sequence[Curve]], target: Path) -> Path:
-    """Draws the curves of each metric into a plot of its own: a band of one standard deviation, a star at the best."""
+    """Draws one plot per metric: curves with a band of one standard deviation and a star at the best value."""
     figure, axes = _subplots(1, len(plots), (5 * len(plots), 3.4))
     for axis, (name, curves) in zip(axes[0], plots.items()):
         for curve in curves:
@@ -80,7 +84,7 @@ def metric_plots(plots: Mapping[str, Sequence[Curve]], target: Path) -> Path:
 
 
 def side_by_side(rows: Sequence[Sequence[Panel]], target: Path, title: str = '') -> Path:
-    """Draws rows of panels; every image is shown at the same size, small ones enlarged without smoothing."""
+    """Draws rows of panels. All images are shown at the same size; small ones are enlarged by nearest neighbour."""
     columns = max(len(row) for row in rows)
     height, width = rows[0][-1].image.shape[:2]
     cell = 3.0
@@ -100,7 +104,7 @@ def side_by_side(rows: Sequence[Sequence[Panel]], target: Path, title: str = '')
 
 
 def running_mean(values: np.ndarray, share: float = 0.15) -> np.ndarray:
-    """Mean of each value and those before it within a window of `share` of all: one task differs much from the next."""
+    """Mean of each value and the values before it, in a window of `share` of all values: single values vary much."""
     window = max(1, round(share * len(values)))
     return np.array([values[max(0, i + 1 - window) : i + 1].mean() for i in range(len(values))])
 
@@ -113,7 +117,7 @@ def _spans_decades(values: Sequence[float]) -> bool:
 def spectra_plot(curves: Mapping[str, np.ndarray], target: Path, title: str = '') -> Path:
     """Draws mean 1D power spectra, each (K,) in decades, over frequencies from 0 to half a cycle per pixel.
 
-    On the right their distance from the last one, which is the truth.
+    The second plot shows their differences from the last curve, which is that of the truth.
     """
     figure, axes = _subplots(1, 2, (10, 3.6))
     reference = list(curves.values())[-1]
@@ -122,7 +126,7 @@ def spectra_plot(curves: Mapping[str, np.ndarray], target: Path, title: str = ''
         style = {'color': 'black', 'linestyle': '--'} if curve is reference else {}
         axes[0][0].plot(frequency, curve, label=label, linewidth=1.3, **style)
         axes[0][1].plot(frequency, curve - reference, label=label, linewidth=1.3, **style)
-    axes[0][0].set(ylabel='log10 of power over the constant', xlabel='cycles per pixel')
+    axes[0][0].set(ylabel='log10 of power relative to frequency 0', xlabel='cycles per pixel')
     axes[0][1].set(ylabel=f'difference from {list(curves)[-1]}', xlabel='cycles per pixel')
     for axis in axes[0]:
         axis.grid(alpha=0.3)
@@ -133,7 +137,7 @@ def spectra_plot(curves: Mapping[str, np.ndarray], target: Path, title: str = ''
 
 
 def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure of its own, without pyplot: no display, no global state, matplotlib imported when something is drawn."""
+    """A figure without pyplot, so without display or global state; matplotlib is imported here, when it is needed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size)

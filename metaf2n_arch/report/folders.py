@@ -1,4 +1,4 @@
-"""Matches the images of a folder of results with their references, whichever program wrote them."""
+"""Folders of results of any program: their images are matched with the references by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metaf2n_arch.utils.checks import DataError
 
 @dataclass(frozen=True)
 class Match:
-    """A result and its reference, if there is one, under the reference's name without suffix."""
+    """A result and its reference (or None), with the name of the reference without suffix."""
 
     name: str
     result: Path
@@ -27,10 +27,10 @@ def list_images(folder: Path) -> dict[str, Path]:
     """Returns the images below a folder by their relative path without suffix.
 
     Raises:
-        DataError: there is no folder, no image, or two images of one name.
+        DataError: there is no such folder, no image in it, or two images have the same name.
     """
     if not folder.is_dir():
-        raise DataError(f'{folder} is no folder; give a folder of images.')
+        raise DataError(f'there is no folder {folder}; give a folder of images.')
     names, others = scan_images(folder)
     if not names:
         found = f', only files such as {others[0]}' if others else ''
@@ -39,24 +39,24 @@ def list_images(folder: Path) -> dict[str, Path]:
     for name in names:
         key = Path(name).with_suffix('').as_posix()
         if key in images:
-            raise DataError(f'{images[key]} and {folder / name} are the same image twice; remove one.')
+            raise DataError(f'{images[key]} and {folder / name} have the same name; remove one.')
         images[key] = folder / name
     return images
 
 
 def match_results(results: Path, reference: Path | None, multiple: int = 1) -> list[Match]:
-    """Pairs results with references: ``<name>`` or ``<name><suffix>``, the suffix the same for the whole folder.
+    """Pairs results with references by name: ``<name>``, or ``<name><suffix>`` with one suffix in the whole folder.
 
-    Subfolders of the results that the references lack, such as ``unadapted/``, are left out.
+    Subfolders of the results that do not exist among the references, such as ``unadapted/``, are left out.
 
     Args:
-        results: folder that any program wrote.
-        reference: folder of the truth; None for sets that have none.
-        multiple: references are cut to a multiple of it at the bottom and right, as test scripts often do.
+        results: folder of results of any program.
+        reference: folder of the truth; None if there is none.
+        multiple: height and width of references are cropped to a multiple of it at the bottom and right, as many test
+            scripts do.
 
     Raises:
-        DataError: a folder is missing or empty, or names, numbers or sizes do not match: the first few offenders and
-            what was expected.
+        DataError: a folder is missing or empty, or names, numbers or sizes of images do not match.
     """
     found = list_images(results)
     if reference is None:
@@ -72,7 +72,7 @@ def match_results(results: Path, reference: Path | None, multiple: int = 1) -> l
     if missing or extra:
         counts = f'{len(found)} images in {results}, {len(truth)} in {reference}'
         first = f'{first_few(missing)} without a result' if missing else f'{first_few(extra)} without a reference'
-        ending = f'<name>{suffix}' if suffix else '<name> or, throughout, <name>_<suffix>'
+        ending = f'<name>{suffix}' if suffix else '<name>, or <name>_<suffix> with one suffix for all,'
         raise DataError(f'{counts}: {first}; expected one result called {ending} for each reference <name>.')
     matches = [Match(name, found[name + suffix], path) for name, path in truth.items()]
     _require_sizes(matches, multiple)
@@ -80,7 +80,7 @@ def match_results(results: Path, reference: Path | None, multiple: int = 1) -> l
 
 
 def common_suffix(results: Iterable[str], references: Iterable[str]) -> str:
-    """Returns what most results add to the names of their references; nothing if names are equal.
+    """Returns the suffix that most results add to the names of their references; '' if the names are equal.
 
     >>> common_suffix(['a_x4', 'a_b_x4'], ['a', 'a_b'])
     '_x4'
@@ -102,11 +102,11 @@ def _require_sizes(matches: list[Match], multiple: int) -> None:
     if wrong:
         raise DataError(
             f'{first_few(wrong)} of another size; expected results as large as their references'
-            f'{"" if multiple == 1 else f" cut to multiples of {multiple}"}: compare restored images of one scale,'
-            ' or cut the references with --mod-crop.'
+            f'{"" if multiple == 1 else f" cropped to multiples of {multiple}"}: restore with the scale of the'
+            ' references, or crop these with --mod-crop.'
         )
 
 
 def read_bgr(path: Path) -> np.ndarray:
-    """Returns an image as the host's metrics want it: (H, W, 3) uint8 BGR, 16 bits rounded to 8."""
+    """Returns an image as BasicSR's metrics expect it: (H, W, 3) uint8 BGR, 16 bits rounded to 8."""
     return np.ascontiguousarray(read_8bit(path)[..., ::-1])

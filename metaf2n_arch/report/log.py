@@ -1,4 +1,4 @@
-"""Reads the numbers of a run back: from its record, and of runs without one from the log that BasicSR writes."""
+"""Log of a run: reads the logged values from its record, or, for runs without a record, from BasicSR's log."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _VALUE = re.compile(r'(\w+): ([-+]?(?:\d+\.\d+e[-+]\d+|nan|inf))')
 
 
 def series_of(folders: Sequence[Path]) -> Series:
-    """Returns each logged quantity of a run as (iteration, value) pairs; empty where there is neither record nor log.
+    """Returns each logged quantity of a run as (iteration, value) pairs; empty if there is neither record nor log.
 
-    The learning rate of the first group is called ``lr``, the seconds per iteration ``time``.
+    ``lr`` is the learning rate of the first parameter group, ``time`` the seconds per iteration.
 
     Args:
-        folders: of the experiment.
+        folders: the folders of the experiment, in ``experiments/`` and ``results/``.
     """
     recorded: Series = {}
     for folder in folders:
@@ -32,7 +32,7 @@ def series_of(folders: Sequence[Path]) -> Series:
     starts = [start for folder in folders for start in record.read(folder).get('starts', [])]
     if recorded and starts and starts[0].get('from_iteration') == 0:
         return recorded
-    # Begun by a version that kept no record, and maybe gone on with since.
+    # The training was begun by a version without a record, and perhaps resumed by a version with one.
     logged: Series = {}
     for log in sorted((log for f in folders for log in f.glob('train_*.log')), key=lambda log: log.stat().st_mtime_ns):
         logged = joined(logged, read_log(log))
@@ -40,14 +40,14 @@ def series_of(folders: Sequence[Path]) -> Series:
 
 
 def joined(earlier: Series, later: Series) -> Series:
-    """A series that goes on where `later` begins."""
+    """`earlier` up to the iteration at which `later` begins, then `later`."""
     first = min((points[0][0] for points in later.values()), default=math.inf)
     kept = {name: [point for point in points if point[0] < first] for name, points in earlier.items()}
     return {name: kept.get(name, []) + later.get(name, []) for name in {**kept, **later}}
 
 
 def read_values(file: Path) -> Series:
-    """Returns what `record.values` has written; a run that resumed goes on from the iteration that it resumed at."""
+    """Returns the series that `record.values` has written. Values from a resume on replace older ones."""
     series: Series = {}
     lines = file.read_text(encoding='utf-8', errors='replace').splitlines() if file.is_file() else []
     last = -1
@@ -58,7 +58,7 @@ def read_values(file: Path) -> Series:
             lr, _, _ = values.pop('lrs')[0], values.pop('epoch', None), values.pop('data_time', None)
             found = {name: math.nan if x is None else float(x) for name, x in {'lr': lr, **values}.items()}
         except (ValueError, TypeError, LookupError, AttributeError):
-            continue  # a line that was cut off
+            continue  # an incomplete line, left by a process that was killed
         new: Series = {name: [(iteration, value)] for name, value in found.items()}
         series = joined(series, new) if iteration <= last else _grown(series, new)
         last = iteration
@@ -72,9 +72,9 @@ def _grown(series: Series, new: Series) -> Series:
 
 
 def read_log(log: Path) -> Series:
-    """Returns the series of one log of the host, as `series_of` does.
+    """Returns the series of one log of BasicSR, as `series_of` does.
 
-    A line per print: ``[name..][epoch:  0, iter:     100, lr:(1.000e-04,)] [eta: ...] l_g_pix: 1.2345e-02 ...``.
+    Its lines look like ``[name..][epoch:  0, iter:     100, lr:(1.000e-04,)] [eta: ...] l_g_pix: 1.2345e-02 ...``.
     """
     series: Series = {}
     for line in log.read_text(encoding='utf-8', errors='replace').splitlines():

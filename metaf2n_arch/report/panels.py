@@ -1,4 +1,4 @@
-"""Rows of pictures: the whole truth with the shown part marked, then that part of the input and of each output."""
+"""Rows of pictures: the whole truth with a marked square, then this square of the input and of each output."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MARK = np.array([0, 235, 255], np.uint8)
 
 
 def liveliest_window(image: np.ndarray, side: int, multiple: int = 1) -> tuple[int, int]:
-    """Returns (y, x) of the square of `side` with the highest gradient energy, on a grid of half squares.
+    """Returns (y, x) of the square of side `side` with the highest gradient energy, among positions half a side apart.
 
     Args:
         image: (H, W, 3) uint8.
-        side: of the square, at most the shorter side of the image.
-        multiple: y and x are multiples of it, so that the square is whole in the low-quality image.
+        side: side of the square, at most the shorter side of the image.
+        multiple: y and x are multiples of it, so that the square covers whole pixels of the low-quality image.
     """
     step = max(multiple, side // 2 // multiple * multiple)
     places = [
@@ -37,13 +37,13 @@ def liveliest_window(image: np.ndarray, side: int, multiple: int = 1) -> tuple[i
 def picture_row(
     lq: Path | None, outputs: Mapping[str, tuple[Path, str]], gt: Path | None, scale: int, window: int = 192
 ) -> list[Panel]:
-    """Returns whole | LQ | outputs | GT, all but the first cut to the liveliest square.
+    """Returns the row whole | LQ | outputs | GT, all but the first cropped to the square of `liveliest_window`.
 
     Args:
-        lq: low-quality image; each of its pixels is shown as a square.
-        outputs: title -> file and what stands underneath.
-        gt: the truth; without it the first output is shown whole.
-        scale: of the truth over the low-quality image.
+        lq: low-quality image, enlarged by nearest neighbour; None leaves it out.
+        outputs: title -> file and caption.
+        gt: the truth; None shows the first output as the whole.
+        scale: side of the truth divided by the side of the low-quality image.
         window: side of the square, in pixels of the truth.
     """
     whole = read_8bit(gt if gt is not None else next(iter(outputs.values()))[0])
@@ -61,7 +61,7 @@ def picture_row(
 
 
 def marked(image: np.ndarray, y: int, x: int, side: int) -> np.ndarray:
-    """Returns the image with a frame around a square."""
+    """Returns a copy of a (H, W, 3) uint8 image with a frame along the border of a square."""
     image = image.copy()
     width = max(2, max(image.shape[:2]) // 100)
     for place in (
@@ -75,7 +75,7 @@ def marked(image: np.ndarray, y: int, x: int, side: int) -> np.ndarray:
 
 
 def on_square(image: np.ndarray, longest: int = 640) -> np.ndarray:
-    """Returns the image shrunk to at most `longest` and padded with white to a square."""
+    """Returns an image (H, W, 3) uint8, its longer side shrunk to at most `longest`, padded with white to a square."""
     import cv2
 
     height, width = image.shape[:2]
@@ -92,7 +92,7 @@ def on_square(image: np.ndarray, longest: int = 640) -> np.ndarray:
 
 
 def spread(names: Sequence[str], count: int) -> list[str]:
-    """Returns up to `count` names evenly spaced over all, so that nothing is picked by its looks.
+    """Returns up to `count` names, evenly spaced over all, so that no image is chosen by its content.
 
     >>> spread(['a', 'b', 'c', 'd', 'e'], 3)
     ['a', 'c', 'e']

@@ -1,4 +1,4 @@
-"""Plain names: what a report reads from files of others, made fit for a line of text and for a name of a file."""
+"""Plain names: makes names from files of other programs safe as a line of text and as a file name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 
 
 def plain_path(name: object) -> str:
-    """A name on one line that leads down from a folder at most: no control characters, no way up, no root.
+    """A name as a relative path on one line: no control characters, no ``..``, no root.
 
     >>> plain_path('../../a\\nb/c.png')
     'a b/c.png'
@@ -19,7 +19,7 @@ def plain_path(name: object) -> str:
 
 
 def plain_name(name: object) -> str:
-    """A name on one line that leads into no other folder.
+    """A name on one line without folders.
 
     >>> plain_name('../x')
     'x'
@@ -30,7 +30,7 @@ def plain_name(name: object) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Text as Markdown shows it: no HTML, no link, no picture, no second line.
+    """Text escaped for Markdown, on one line: it can contain no HTML, link or picture.
 
     >>> markdown_text('<b>1 < 2 [x](y)')
     '&lt;b&gt;1 &lt; 2 \\\\[x\\\\](y)'

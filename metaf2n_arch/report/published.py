@@ -1,4 +1,4 @@
-"""Numbers that others have printed, to stand beside ours. Text, as printed, so that no digit is ours."""
+"""Published values, to compare with ours. They are texts with exactly the digits of the publication."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Family:
     """Data sets that are reported in one table.
 
     Attributes:
-        title: of the table.
+        title: title of the table.
         metrics: its columns, in the order of the publication.
-        rows: data set -> model -> values as printed, in the order of `metrics`; an empty text where nothing is printed.
-        note: what must be known to compare.
-        sizes: data set -> number of its images, by which a set of the same name is known to be the same.
+        rows: data set -> model -> published values, in the order of `metrics`; an empty text if there is none.
+        note: remark on the comparison with our values.
+        sizes: data set -> published number of images. A set of the same name and number is taken for the same set.
     """
 
     title: str
@@ -32,7 +32,7 @@ class Family:
 
 
 def _spectrum(value: str) -> tuple[str, ...]:
-    """A row of `_BENCHMARKS` that has the discrepancy of the spectra alone."""
+    """A row of `_BENCHMARKS` that has only the spectrum discrepancy."""
     return ('',) * 6 + (value,)
 
 
@@ -104,8 +104,8 @@ _BENCHMARKS = Family(
             'RaGP + spectral loss (GAN study)': _spectrum('0.00465'),
         },
     },
-    'The study prints neither crop nor colour space of PSNR and SSIM, and its spectra come from another program:'
-    ' compare its discrepancies with each other only.',
+    'The study states neither border crop nor colour space of PSNR and SSIM. Its spectrum discrepancies were computed'
+    ' by another program: compare them only with each other.',
     {'Set5': 5, 'Set14': 14, 'BSD100': 100, 'Urban100': 100},
 )
 

@@ -1,4 +1,4 @@
-"""What a run has left behind: metrics, logs, options and pictures, read back without guessing."""
+"""Run of an experiment: reads its metrics, logs, options and pictures from its folders."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _VALUE = re.compile(r'^\s+([\w.-]+): (.*)$')
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics of one data set, as ``metrics_<name>.json`` holds them; absent values are left out.
+    """Metrics of one data set, from ``metrics_<name>.json``; missing values are left out.
 
     Attributes:
-        dataset: its name.
-        iteration: of the training, or the name of the test.
-        mean: variant of the output -> metric -> value.
+        dataset: name of the data set.
+        iteration: iteration of the training, or name of the test.
+        mean: variant of the output (`RESULT` or `UNADAPTED`) -> metric -> mean over the images.
         images: variant -> metric -> image -> value.
-        folder: where its pictures are.
+        folder: folder of the experiment, which also has the pictures.
     """
 
     dataset: str
@@ -40,7 +40,7 @@ class Measured:
     folder: Path
 
     def of_image(self, image: str, variant: str = RESULT) -> dict[str, float]:
-        """Returns the values of one image."""
+        """Returns metric -> value of one image."""
         return {metric: values[image] for metric, values in self.images.get(variant, {}).items() if image in values}
 
     @property
@@ -54,15 +54,15 @@ History = list[tuple[int, dict[str, dict[str, float]]]]
 
 @dataclass
 class Run:
-    """One experiment: what training and testing under its name have written.
+    """One experiment: everything that training and testing under its name have written.
 
     Attributes:
-        name: of the experiment.
-        root: working folder of the run, to which relative paths in its options refer.
-        measured: by data set; a test counts more than a validation in training.
-        history: by data set: (iteration, variant -> metric -> value) of each validation in training.
+        name: name of the experiment.
+        root: working folder of the run; relative paths in its options refer to it.
+        measured: data set -> metrics; those of a test if there is one, otherwise of the last validation.
+        history: data set -> (iteration, variant -> metric -> value) of each validation in training.
         series: logged quantities over iterations; empty without a training log.
-        options: of the run, as its record or, without one, its newest log has them: texts in nested mappings.
+        options: options of the run as nested mappings of texts, from its record, or from its newest log.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)
 
     def trained_for(self, dataset: str) -> str:
-        """How long the weights that were measured had been trained, in words, as far as it is known."""
+        """The iteration of the measured weights, in words; the name of their file if the iteration is not known."""
         iteration = self.measured[dataset].iteration
         if isinstance(iteration, int):
             return f'iteration {iteration:,}'
@@ -106,7 +106,13 @@ class Run:
         return path if path.is_file() else None
 
     def source(self, dataset: str, image: str, side: str) -> Path | None:
-        """Returns the file of an image's `side`, ``lq`` or ``gt``, if the data set's folder is still there."""
+        """Returns the file of an image of a data set; None if it is not there any more.
+
+        Args:
+            dataset: name of the data set.
+            image: name of the image in the metrics.
+            side: ``lq`` or ``gt``.
+        """
         block = self.dataset(dataset)
         folder = _given(block.get(f'dataroot_{side}'))
         if folder is None and _given(block.get('dataroot')) is not None:
@@ -121,10 +127,10 @@ class Run:
 
 
 def read_run(experiment: str | Path) -> Run:
-    """Reads an experiment by its name, or by its folder below ``experiments/`` or ``results/``.
+    """Reads an experiment, given by its name or by its folder in ``experiments/`` or ``results/``.
 
     Raises:
-        DataError: there is no such experiment, or it holds neither metrics nor a training log.
+        DataError: there is no such experiment, or it has neither metrics nor a training log.
     """
     path = Path(experiment).expanduser()
     if not path.is_dir():
@@ -148,12 +154,15 @@ def read_run(experiment: str | Path) -> Run:
     run.series = series_of(folders)
     run.options = _recorded_options(folders, logs)
     if not run.measured and not run.series:
-        raise DataError(f'{path} holds neither metrics_*.json nor a training log with values; nothing can be reported.')
+        raise DataError(
+            f'{path} has neither metrics_*.json nor a training log with values, so nothing can be reported; train or'
+            ' test first.'
+        )
     return run
 
 
 def _recorded_options(folders: list[Path], logs: list[Path]) -> dict[str, Any]:
-    """The options of the newest run: those of the record, unless a test came later; else what its log says."""
+    """The options of the newest run: from the record of the training, or from the log of a test that came later."""
     records = [folder / record.FILE for folder in folders if record.read(folder).get('starts')]
     newest = max([*records, *logs], key=lambda path: path.stat().st_mtime_ns, default=None)
     if records and (newest in records or (newest is not None and newest.name.startswith('train_'))):
@@ -165,7 +174,7 @@ def _recorded_options(folders: list[Path], logs: list[Path]) -> dict[str, Any]:
 
 
 def _texts(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as a log would show them: texts in nested mappings."""
+    """Options with all values as texts, as in a log."""
     return {key: _texts(value) if isinstance(value, dict) else str(value) for key, value in options.items()}
 
 
@@ -189,7 +198,7 @@ def _read_metrics(file: Path) -> Measured:
 
 
 def _read_history(file: Path) -> History:
-    """The validations of a training, in order; empty for a test, and for files of earlier versions."""
+    """The validations of a training, in order; empty for a test and for files of earlier versions."""
     try:
         entries = json.loads(file.read_text(encoding='utf-8')).get('history') or []
         return [
@@ -205,7 +214,7 @@ def _present(values: dict[str, float | None], plain: Callable[[object], str]) ->
 
 
 def read_options(log: Path) -> dict[str, Any]:
-    """Returns the options that BasicSR prints at the head of a log, values as texts; empty if there are none."""
+    """Returns the options that BasicSR prints at the beginning of a log, values as texts; empty if there are none."""
     root: dict[str, Any] = {}
     stack = [root]
     for line in _option_lines(log):
@@ -222,7 +231,7 @@ def read_options(log: Path) -> dict[str, Any]:
 
 
 def _option_lines(log: Path) -> Iterator[str]:
-    """Lines from the one that prints the name of the run to the next message."""
+    """The lines with the options: from the name of the run to the next message."""
     begun = False
     for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
         begun = begun or line.startswith('  name: ')
@@ -237,7 +246,7 @@ def _given(value: str | None) -> str | None:
 
 
 def _without(template: str, image: str) -> str:
-    """Undoes ``filename_tmpl``: results are called like the low-quality image."""
+    """Removes what ``filename_tmpl`` adds to a name: results have the name of the low-quality image."""
     before, _, after = template.partition('{}')
     return image.removeprefix(before).removesuffix(after)
 

@@ -1,4 +1,4 @@
-"""Shares of one evaluation, by several processes: each writes its own file, the last joins them."""
+"""Shares of one evaluation, measured by several processes: each writes its own file, and the last one joins them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metaf2n_arch.utils.shard import Shard
 
 
 def share_file(file: Path, share: Shard) -> Path:
-    """Where a share is written: ``name.2-of-4.json``.
+    """Path of the file of one share: ``name.2-of-4.json``.
 
     >>> share_file(Path('a.json'), Shard(1, 4)).name
     'a.2-of-4.json'
@@ -20,10 +20,10 @@ def share_file(file: Path, share: Shard) -> Path:
 
 
 def join_shares(file: Path, count: int) -> bool:
-    """Writes `file` from the files of all shares, if all are there; returns whether they are.
+    """Writes `file` from the files of all shares, if all exist; returns whether they do.
 
-    The mean of a metric is taken over the images of all shares that have a value. Whichever process ends last finds all
-    files; where two end together, both write the same.
+    Means are taken over all images that have a value. Each process calls this at its end, and the last one finds all
+    files. If two processes end together, both write the same file.
     """
     parts = []
     for index in range(count):

@@ -1,4 +1,4 @@
-"""Mean one-dimensional power spectra of folders of images, for plots."""
+"""Spectra for plots: mean one-dimensional power spectra of images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BINS = 65
 
 
 def mean_spectrum(files: Iterable[Path], enlarge: int = 1, bins: int = BINS) -> np.ndarray | None:
-    """Returns the mean over images of log10 of their 1D power spectrum over its constant (Durall et al., CVPR 2020).
+    """Returns the mean over images of log10(AI_k / AI_0), AI_k: azimuthally averaged power (Durall et al., CVPR 2020).
 
     Args:
-        files: images; those with a side under 2 (bins - 1) are left out.
-        enlarge: bicubic enlargement before the transform, for low-quality images beside their restorations.
+        files: images; those with a side under 2 (bins - 1) pixels are left out.
+        enlarge: factor of a bicubic enlargement before the transform, to compare low-quality images with results.
         bins: number of frequencies from 0 to half a cycle per pixel.
 
     Returns:

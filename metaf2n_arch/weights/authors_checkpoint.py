@@ -1,7 +1,7 @@
-"""The checkpoint of the authors' MetaF2N program (Yin et al. 2023; TensorFlow) as weights files of our networks.
+"""Checkpoint of the authors' MetaF2N program (Yin et al. 2023; TensorFlow): conversion into weights files.
 
-Their generator lies under the scope MODEL, its tensors named as in Real-ESRGAN's files, with slashes for dots; their
-MaskNet under Mask, as conv1/kernel, conv1/bias, ... Kernels are (height, width, in, out).
+The scope MODEL holds the generator, with the names of Real-ESRGAN's files, but slashes in place of dots. The scope Mask
+holds MaskNet, as conv1/kernel, conv1/bias, ... Kernels are (height, width, in, out).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GENERATOR = {'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'scale': 4, 'nu
 """The authors' generator, Real-ESRGAN's."""
 
 MASK = {'type': 'MaskNet', 'upsample': 'authors'}
-"""The authors' MaskNet, with the grid that it was trained on."""
+"""The authors' MaskNet, with the kind of upsampling that it was trained with."""
 
 THEIR_TRAINING = TrainingRecord(
     model='MetaF2N, authors',
@@ -38,22 +38,22 @@ THEIR_TRAINING = TrainingRecord(
     mask_upsample='authors',
     program='MetaF2N of Yin et al. 2023 (TensorFlow)',
 )
-"""The inner loop of the authors' program, as the paper and its published settings say; the checkpoint does not."""
+"""The inner loop of the authors' program, from the paper and its published settings; it is not in the checkpoint."""
 
 SCOPES = ('MODEL', 'Mask')
 WEIGHTS = r'(MODEL|Mask)/(.*/)?(weight|kernel|bias)$'
-"""Fits the names of both networks' tensors, but not what an optimizer keeps beside them (MODEL/.../weight/Adam)."""
+"""Matches the names of both networks' tensors, but not those of the optimizer's moments (MODEL/.../weight/Adam)."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written.
+    """Result of a conversion.
 
     Attributes:
-        generator, mask: the files.
-        tensors: number of tensors in them.
-        moments: number of variables left out that an optimizer keeps beside these tensors.
-        others: number of other variables left out, the discriminator's among them.
+        generator, mask: paths of the written files.
+        tensors: number of tensors in both files.
+        moments: number of the optimizer's variables (moments of these tensors), which were left out.
+        others: number of other variables, such as those of the discriminator, which were left out.
     """
 
     generator: Path
@@ -75,21 +75,21 @@ def convert(
     architecture: Mapping[str, Any] | None = None,
     read: Reader = read_tensors,
 ) -> Conversion:
-    """Writes ``net_g.pth`` and ``net_m.pth``, MaskNet's with the grid it needs, from the authors' checkpoint.
+    """Converts the authors' checkpoint into ``net_g.pth`` (generator) and ``net_m.pth`` (MaskNet).
 
     Args:
         checkpoint: see `find_checkpoint`.
-        out: folder of the two files; made if it is not there.
-        architecture: of the generator, where it is not the authors' own.
-        read: gives the variables.
+        out: folder for the two files; created if it does not exist.
+        architecture: option block of the generator; None means the authors' own.
+        read: function that reads the variables.
 
     Raises:
-        DataError: no such checkpoint; or a tensor is missing, unknown, of another shape or not finite: then nothing is
-            written.
-        OptionError: TensorFlow is not installed, or a wrong architecture.
+        DataError: there is no such checkpoint, or a tensor is missing, unknown, of another shape or not finite. Nothing
+            is written then.
+        OptionError: TensorFlow is not installed, or the architecture is wrong.
     """
     path = find_checkpoint(checkpoint)
-    with torch.device('meta'):  # only names and shapes are wanted
+    with torch.device('meta'):  # only names and shapes are needed
         nets = dict(zip(SCOPES, (build_registered(architecture or GENERATOR), build_registered(MASK))))
     wanted = {_their_name(scope, key): v.shape for scope in SCOPES for key, v in nets[scope].state_dict().items()}
     arrays, others = read(path, WEIGHTS)
@@ -115,20 +115,20 @@ def _their_name(scope: str, key: str) -> str:
 
 
 def _our_tensor(array: np.ndarray) -> Tensor:
-    """(height, width, in, out) -> (out, in, height, width); biases as they are."""
+    """Kernels (height, width, in, out) -> (out, in, height, width); biases are not changed."""
     array = array.astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
 
 
 def _check(arrays: Tensors, wanted: Mapping[str, torch.Size], others: list[str], path: Path) -> None:
-    """Raises `DataError` unless the arrays are exactly the wanted ones, in TensorFlow's layout."""
+    """Raises `DataError` unless the arrays are exactly the wanted ones, with their shapes in TensorFlow's layout."""
     shapes = {name: _their_shape(shape) for name, shape in wanted.items()}
     both = [name for name in wanted if name in arrays]
     if not both:
         seen = [*arrays, *others]
         raise DataError(
             f'{path}: no checkpoint of the MetaF2N program: of its {len(seen)} variables ({_first(seen)}) '
-            f'none is one of {_first(list(wanted))}.'
+            f'none is one of {_first(list(wanted))}; give the file that the authors published.'
         )
     parts = {
         'missing': [name for name in wanted if name not in arrays],
@@ -144,7 +144,7 @@ def _check(arrays: Tensors, wanted: Mapping[str, torch.Size], others: list[str],
     if found:
         raise DataError(
             f'{path}: not the networks of the MetaF2N program ({len(wanted)} tensors): {", ".join(found)}. Nothing '
-            'was written; a generator of another size is described by --architecture.'
+            'was written; if the generator has another size, give --architecture.'
         )
 
 

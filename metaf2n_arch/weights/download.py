@@ -1,4 +1,4 @@
-"""Download of published weights files: resumed where it broke off, verified before a file takes its name."""
+"""Download of published weights files: an interrupted download is resumed, and a file is verified before it is used."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from metaf2n_arch.weights.search import checksum, entry_of, find_published, home
 
 
 def fetch(name: str | PublishedFile, progress: bool = True, say: Callable[[str], None] | None = None) -> Path:
-    """Downloads a weights file into its folder (see `home`), unless it is on this machine and whole.
+    """Downloads a weights file into its folder (see `home`), unless it is on this machine already.
 
-    What was broken off is resumed; what was fetched is verified before it takes its name, so that a file of that name
-    is always whole.
+    An interrupted download is resumed. The file gets its name only after it is complete and verified.
 
     Args:
-        name: of the table, or an entry of one's own.
-        progress: whether a bar is drawn when standard error is a terminal.
-        say: is given the line that states the checksum of a file nobody could verify; by default it goes to standard
-            error.
+        name: name in the table, or an entry of your own.
+        progress: whether to show a progress bar, if standard error is a terminal.
+        say: called with a line that states the checksum, if the publisher states none; by default the line is printed
+            on standard error.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        DataError: an unknown name, no connection, a full disk, or another file than expected; the message says what to
-            do instead.
+        DataError: the name is unknown, there is no connection, the disk is full, or another file was received. The
+            message says what to do.
     """
     entry = name if isinstance(name, PublishedFile) else entry_of(name)
     from requests import RequestException
@@ -49,27 +51,27 @@ def fetch(name: str | PublishedFile, progress: bool = True, say: Callable[[str],
 
 
 class Download:
-    """A download into a hidden partial file that the next attempt continues.
+    """A download into a hidden partial file, which the next attempt continues.
 
     Args:
-        entry: what is downloaded.
-        folder: where the partial file lies.
-        progress: whether a bar is drawn when standard error is a terminal.
+        entry: the file to download.
+        folder: folder of the partial file.
+        progress: whether to show a progress bar, if standard error is a terminal.
     """
 
     def __init__(self, entry: PublishedFile, folder: Path, progress: bool) -> None:
         self.entry = entry
         self.partial = folder / f'.{entry.file}.part'
-        # The version the partial file belongs to, as the server names it: another version is not continued.
+        # Version of the partial file as the server names it (ETag). A partial file of another version is not continued.
         self.version = folder / f'.{entry.file}.version'
         self.progress = progress
 
     def run(self, target: Path) -> None:
-        """Fetches the file and gives it its name.
+        """Downloads the file, verifies it, and moves it to `target`.
 
         Raises:
-            requests.RequestException, OSError: it could not be fetched or written.
-            ValueError: another file came than was published.
+            requests.RequestException, OSError: the file could not be downloaded or written.
+            ValueError: its checksum is not the published one.
         """
         import requests
 
@@ -79,7 +81,7 @@ class Download:
             headers |= {'Range': f'bytes={start}-', 'If-Range': self.version.read_text(encoding='utf-8')}
         with requests.get(self.entry.url, headers=headers, stream=True, timeout=(10, 60)) as answer:
             if answer.status_code == 416:
-                # Nothing is left to fetch, or the server knows a shorter file: begin again.
+                # The partial file is as long as the server's file, or longer: begin again.
                 self._forget()
                 return self.run(target)
             answer.raise_for_status()
@@ -124,7 +126,7 @@ def _failure(entry: PublishedFile, folder: Path, error: Exception) -> str:
     from requests import ConnectionError
 
     reason = ' '.join(str(error).split())[:200].rstrip('.')
-    if isinstance(error, ConnectionError):  # whose own text is several nested errors long
+    if isinstance(error, ConnectionError):  # its own text consists of several nested errors
         reason = f'the connection to {urlsplit(entry.url).hostname} failed'
     return (
         f'weights {entry.name}: {entry.file} could not be fetched from {entry.url} ({reason}). Try again, which '

@@ -18,24 +18,24 @@ from metaf2n_arch.weights.plain import first_names
 from metaf2n_arch.weights.records import RECORD
 
 ARCHITECTURE = 'architecture'
-"""Key of the metadata that holds the network's options as JSON, ``{"type": "RRDBNet", ...}``."""
+"""Key in the metadata for the network's options as JSON, ``{"type": "RRDBNet", ...}``."""
 
 OPSET = 18
 SIZES = ((24, 24), (17, 40), (64, 33))
-"""Heights and widths of the inputs on which ONNX is compared with torch: none of them is the one it was traced with."""
+"""Heights and widths of the inputs on which ONNX is compared with torch; all differ from that used for the export."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2}
-"""Largest difference of ONNX and torch, of images in [0, 1], by dtype of the weights."""
+"""Largest allowed difference between ONNX and torch, for images in [0, 1], by dtype of the weights."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Result of an export.
 
     Attributes:
-        path: the file.
-        size: in bytes.
-        notes: what a user should know.
+        path: the written file.
+        size: its size in bytes.
+        notes: notes for the user.
     """
 
     path: Path
@@ -54,23 +54,24 @@ def export(
     half: bool = False,
     opset: int = OPSET,
 ) -> Exported:
-    """Writes a generator as ``.safetensors`` or ``.onnx``, by the ending of `out`.
+    """Writes a generator as ``.safetensors`` or ``.onnx``, by the suffix of `out`.
 
     Args:
-        weights: a file, or a name of ``metaf2n weights list``.
-        out: the file to write, whole or not at all.
-        architecture: of the generator; None recognises it.
-        param_key: where it lies in the file, see `load_generator`.
-        half: stores the weights as float16.
-        opset: version of ONNX's operators.
+        weights: a file, or a name from ``metaf2n weights list``.
+        out: the file to write; an error leaves no partial file.
+        architecture: option block of the generator; None recognises it from the file.
+        param_key: key of the generator in its file, see `load_generator`.
+        half: whether to store the weights as float16.
+        opset: version of the ONNX operator set.
 
     Raises:
-        DataError: wrong weights, weights beyond float16's range, or an ONNX network that computes something else.
-        OptionError: another ending, or a package that is not installed.
+        DataError: the weights are wrong or beyond the range of float16, or the ONNX network gives other values than
+            torch.
+        OptionError: another suffix, or a package is not installed.
     """
     out = Path(out).expanduser()
     if out.suffix not in ('.safetensors', '.onnx'):
-        raise OptionError(f'{out}: export writes .safetensors or .onnx; give a file name with one of these endings.')
+        raise OptionError(f'{out}: export writes .safetensors or .onnx; give a file name with one of these suffixes.')
     if out.suffix == '.onnx':
         _require_onnx()
     make_folder(out.parent)
@@ -83,12 +84,12 @@ def export(
     else:
         notes = _write_safetensors(net, generator, out, dtype)
     if generator.record is not None and generator.record.inner_lr == 'learned':
-        notes += ('without the learned inner rates: keep the .pth file for adapting with them',)
+        notes += ('without the learned step sizes: keep the .pth file to adapt with them',)
     return Exported(out, out.stat().st_size, notes)
 
 
 def metadata_of(generator: Generator) -> dict[str, str]:
-    """What a file says of a generator: architecture, scale and training, as texts."""
+    """Metadata of an exported file: architecture, scale and training record, as texts."""
     found = {'format': 'pt', 'scale': str(generator.scale), ARCHITECTURE: json.dumps(dict(generator.architecture))}
     return found if generator.record is None else {**found, RECORD: json.dumps(generator.record.plain())}
 
@@ -103,7 +104,7 @@ def _check_range(net: nn.Module, dtype: torch.dtype, weights: str | Path) -> Non
 def _write_safetensors(net: nn.Module, generator: Generator, out: Path, dtype: torch.dtype) -> tuple[str, ...]:
     from safetensors.torch import save
 
-    # Two names of one tensor cannot be written: each gets its own.
+    # safetensors cannot write one tensor under two names, so each name gets a copy.
     state: dict[str, Tensor] = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
         for name, tensor in net.state_dict().items()
@@ -136,11 +137,11 @@ def _write_onnx(net: nn.Module, generator: Generator, out: Path, dtype: torch.dt
             dynamo=True,
             verbose=False,
         )
-        assert program is not None  # it is what the new exporter returns
+        assert program is not None  # with dynamo=True a program is returned
         proto = program.model_proto
-    except Exception as error:  # what cannot be translated fails in many ways
+    except Exception as error:  # networks that ONNX cannot represent raise many kinds of exceptions
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise DataError(f'{out}: torch cannot write this network as ONNX ({reason}); take .safetensors.') from None
+        raise DataError(f'{out}: torch cannot write this network as ONNX ({reason}); use .safetensors.') from None
     for key, value in metadata_of(generator).items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
@@ -149,7 +150,7 @@ def _write_onnx(net: nn.Module, generator: Generator, out: Path, dtype: torch.dt
     if not difference <= TOLERANCE[dtype]:
         raise DataError(
             f'{out}: the ONNX network differs from torch by {difference:.2g}, more than {TOLERANCE[dtype]:.2g}; '
-            'nothing was written. Take another --opset, or .safetensors.'
+            'nothing was written. Try another --opset, or use .safetensors.'
         )
     write_whole(out, content)
     sides = 'any height and width' if multiple == 1 else f'heights and widths that are multiples of {multiple}'
@@ -157,7 +158,17 @@ def _write_onnx(net: nn.Module, generator: Generator, out: Path, dtype: torch.dt
 
 
 def onnx_difference(model: bytes, net: nn.Module, dtype: torch.dtype = torch.float32, multiple: int = 1) -> float:
-    """Largest difference between an ONNX network and torch, over inputs of `SIZES` and batches of 1 and 2."""
+    """Largest absolute difference between the outputs of an ONNX network and torch, for random images in [0, 1].
+
+    Args:
+        model: content of the ONNX file.
+        net: the same network in torch.
+        dtype: dtype of its weights and inputs.
+        multiple: sides of inputs are `SIZES`, rounded up to multiples of it. Batches have 1 or 2 images.
+
+    Returns:
+        The difference; infinite if the shapes differ.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])

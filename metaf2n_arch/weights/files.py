@@ -1,4 +1,4 @@
-"""Weights files: read without ever unpickling an object, loaded strictly with one clear error, written atomically."""
+"""Weights files: read without unpickling objects, loaded strictly with one clear error, written atomically."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from metaf2n_arch.utils.staging import stage
 from metaf2n_arch.weights.plain import check_plain, first_names, shortened
 from metaf2n_arch.weights.unwrapping import check_finite, unwrapped
 
-# Counter: milestones of a multi-step schedule inside a training state. Older torch does not know it to be harmless.
+# Training states contain a Counter, the milestones of a multi-step schedule. Older versions of torch do not allow it.
 torch.serialization.add_safe_globals([Counter])
 
-# How torch's restricted unpickler says that a file holds an object.
+# Matches the errors of torch's restricted unpickler for files that contain objects.
 _OBJECT = re.compile(r'unsupported (global|class)|can only (build|create)|unrecognized function', re.IGNORECASE)
 
 GROWTH = 8
-"""How many times its own size a file may take when it is read; torch stores tensors as they are."""
+"""Largest allowed ratio of the unpacked size to the size of a file; torch stores tensors without compression."""
 
 OPTIONS = 'options'
-"""Where a weights file holds, beside ``params``, what its network must be built with and no tensor's shape tells."""
+"""Key in a weights file, besides ``params``, for options of its network that the shapes of the tensors do not show."""
 
 
 def read_checkpoint(path: str | Path) -> Any:
-    """Returns what a .pth, .state or .safetensors file holds, on the CPU, with nothing in it executed.
+    """Returns the content of a .pth, .state or .safetensors file, on the CPU. No code in the file is executed.
 
     Raises:
-        DataError: the file is missing, damaged, or holds more than tensors and plain containers.
+        DataError: the file is missing, damaged, or contains more than tensors and plain containers.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,15 +55,15 @@ def read_checkpoint(path: str | Path) -> Any:
                 'save it again with tensors, numbers and plain containers only.'
             ) from None
         first = (reason.strip().splitlines() or [type(error).__name__])[0][:160]
-        if first.startswith('Weights only load failed'):  # what torch says then is for programmers, and long
-            first = 'nothing that torch.save has written'
+        if first.startswith('Weights only load failed'):  # the message of torch is long and meant for programmers
+            first = 'not written by torch.save'
         raise DataError(
-            f'{path}: cannot be read as a checkpoint, it is damaged or of another kind ({first}).'
+            f'{path}: cannot be read as a checkpoint, it is damaged or another kind of file ({first}); replace it.'
         ) from None
 
 
 def _check_sizes(path: Path) -> None:
-    """Raises `DataError` if a zip archive, as torch writes it, would grow far beyond its own size when it is read."""
+    """Raises `DataError` if a zip archive, as torch writes it, would unpack to far more than its own size."""
     with open(path, 'rb') as file:
         if file.read(4) != b'PK\x03\x04':
             return
@@ -71,11 +71,11 @@ def _check_sizes(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError):
-        return  # the reader says what is wrong
+        return  # reported when the file is read
     if unpacked > GROWTH * path.stat().st_size:
         raise DataError(
             f'{path}: refused, {path.stat().st_size / 1e6:.1f} MB that unpack to {unpacked / 1e6:.0f} MB; torch.save '
-            'compresses nothing, so this is no weights file of a training.'
+            'does not compress, so this is not a weights file; take another file.'
         )
 
 
@@ -95,30 +95,30 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def load_state_dict(path: str | Path, param_key: str | None = 'params_ema') -> dict[str, Tensor]:
-    """Returns the state dict in a weights file, on the CPU, however it is wrapped; see `unwrapped`.
+    """Returns the state dict in a weights file, on the CPU; see `unwrapped` for the layouts that are known.
 
     Args:
         path: a .pth or .safetensors file.
-        param_key: where it lies in the file. BasicSR's files hold state dicts under `params` and `params_ema`; where
-            one of these, or None, is asked for and is not there, the file's own layout decides.
+        param_key: key of the state dict in the file. BasicSR's files have `params` and `params_ema`. If one of these
+            or None is given, and the file does not have it, the state dict is searched.
 
     Raises:
-        DataError: the file cannot be read (see `read_checkpoint`), or holds no state dict there, or several.
+        DataError: the file cannot be read (see `read_checkpoint`), or has no state dict there, or several.
     """
     return unwrapped(read_checkpoint(path), path, param_key)
 
 
 def with_recorded(architecture: Mapping[str, Any], path: str | Path, where: str) -> dict[str, Any]:
-    """Adds to a network's option block those that its weights file records beside the weights.
+    """Adds the options that a weights file records (`OPTIONS`) to the option block of its network.
 
     Args:
-        architecture: ``{type: MaskNet, ...}``.
+        architecture: option block, ``{type: MaskNet, ...}``.
         path: the weights file.
         where: key path of the block, for messages.
 
     Raises:
         DataError: the file cannot be read.
-        OptionError: the block says otherwise than the file.
+        OptionError: block and file have different values of an option.
     """
     content = read_checkpoint(path)
     recorded = content.get(OPTIONS) if isinstance(content, Mapping) else None
@@ -135,10 +135,10 @@ def with_recorded(architecture: Mapping[str, Any], path: str | Path, where: str)
 
 
 def load_into(net: nn.Module, path: str | Path, param_key: str | None = 'params_ema') -> None:
-    """Loads a weights file into `net`; every tensor must fit.
+    """Loads a weights file into `net`; names and shapes of all tensors must be the same.
 
     Raises:
-        DataError: the file cannot be read, or belongs to another network: the first keys that differ, in one line.
+        DataError: the file cannot be read, or belongs to another network (the message names the first differences).
     """
     load_strictly(net, load_state_dict(path, param_key), path)
 
@@ -147,7 +147,7 @@ def load_strictly(net: nn.Module, state: Mapping[str, Tensor], path: str | Path)
     """Loads `state`, read from `path`, into `net`.
 
     Raises:
-        DataError: a tensor does not fit, or a parameter is not finite.
+        DataError: a tensor is missing, unknown or of another shape, or a parameter is not finite.
     """
     parameters = {name for name, _ in net.named_parameters()}
     check_finite({name: tensor for name, tensor in state.items() if name in parameters}, path)
@@ -172,16 +172,16 @@ def _difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     found = [f'{len(keys)} {what} ({first_names(keys)})' for what, keys in parts.items() if keys]
     return (
         f'these are not the weights of the {type(net).__name__} that the options describe ({len(wanted)} tensors): '
-        f'{", ".join(found)}. Give the file of this network, or the options of that one.'
+        f'{", ".join(found)}. Give the weights file of this network, or the options of the network in this file.'
         if found
         else ''
     )
 
 
 def save_atomically(content: Any, path: str | Path) -> None:
-    """Writes `content` with `torch.save` so that `path` holds either the old or the whole new file, even after a crash.
+    """Writes `content` with `torch.save`. Even after a crash, `path` is either the old or the complete new file.
 
     Raises:
-        DataError: the file could not be written; what `path` held before is untouched and no temporary stays.
+        DataError: the file could not be written. The old file is untouched, and no temporary file is left.
     """
     stage(Path(path), lambda file: torch.save(content, file)).publish()

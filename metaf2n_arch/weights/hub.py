@@ -1,4 +1,4 @@
-"""Hugging Face hub: generators pushed to a repository and read from one, as safetensors with their record."""
+"""Hugging Face hub: uploads generators to a repository and downloads them, as safetensors with training record."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ CARD = 'README.md'
 
 
 def download(repo: str, file: str = FILE, revision: str | None = None) -> Path:
-    """Fetches a generator from a repository into the hub's own cache, unless it is there.
+    """Downloads a generator from a repository into the cache of the hub, unless it is there.
 
     Args:
-        repo: ``owner/name``.
-        file: its name in the repository.
-        revision: branch, tag or commit; pin a commit for results that can be repeated.
+        repo: the repository, ``owner/name``.
+        file: name of the file in the repository.
+        revision: branch, tag or commit; give a commit to make results reproducible.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        OptionError: huggingface_hub is not installed, or `repo` is no ``owner/name``.
-        DataError: no connection, no such repository or file.
+        OptionError: huggingface_hub is not installed, or `repo` is not of the form ``owner/name``.
+        DataError: there is no connection, or no such repository or file.
     """
     hub = _hub(repo)
     try:
         return Path(hub.hf_hub_download(repo, file, revision=revision))
-    except Exception as error:  # the hub's own errors, and those of the connection below
+    except Exception as error:  # errors of the hub and of the network connection
         raise DataError(f'{repo}: {file} could not be fetched from the hub ({_reason(error)}).') from None
 
 
 def push(path: str | Path, repo: str, licence: str, private: bool = False) -> str:
-    """Puts a .safetensors file and a short model card into a repository, which is made if it is not there.
+    """Uploads a .safetensors file and a short model card to a repository, which is created if it does not exist.
 
     Args:
-        path: of a file that `export` wrote.
-        repo: ``owner/name``.
-        licence: of the weights, as the hub spells it, for example ``apache-2.0``: nobody else can know it.
+        path: a file that `export` wrote.
+        repo: the repository, ``owner/name``.
+        licence: licence of the weights, as the hub spells it, for example ``apache-2.0``.
         private: whether a new repository is private.
 
     Returns:
-        The address.
+        Web address of the repository.
 
     Raises:
-        OptionError: see `download`.
-        DataError: no connection, no permission (run ``hf auth login``), or no .safetensors file.
+        OptionError: see `download`; or the file has another suffix.
+        DataError: there is no connection or no permission (run ``hf auth login``), or the file cannot be read.
     """
     from metaf2n_arch.weights.files import read_metadata
 
@@ -58,12 +61,12 @@ def push(path: str | Path, repo: str, licence: str, private: bool = False) -> st
         api.upload_file(path_or_fileobj=card(metadata, repo, licence).encode(), path_in_repo=CARD, repo_id=repo)
         api.upload_file(path_or_fileobj=str(path), path_in_repo=FILE, repo_id=repo)
     except Exception as error:
-        raise DataError(f'{repo}: could not be pushed to the hub ({_reason(error)}); see: hf auth login') from None
+        raise DataError(f'{repo}: could not be uploaded ({_reason(error)}); log in with: hf auth login') from None
     return address
 
 
 def card(metadata: dict[str, str], repo: str, licence: str) -> str:
-    """The model card: what the network is, how it was trained, and the three lines that use it."""
+    """The model card as Markdown: the network, its training record, and how to use it in Python."""
     from metaf2n_arch.weights.records import record_in
 
     record = record_in(metadata, repo)
@@ -95,7 +98,7 @@ sr = MetaF2N.from_pretrained('{repo}')
 
 def _hub(repo: str) -> Any:
     if repo.count('/') != 1 or not all(repo.split('/')):
-        raise OptionError(f'{repo!r} is no repository of the hub, expected owner/name.')
+        raise OptionError(f'{repo!r} is not a repository of the hub, expected owner/name.')
     try:
         import huggingface_hub
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""Generators and MaskNets from weights files: of a named architecture, or recognised by what is in the file."""
+"""Generators and MaskNets, loaded from weights files: with a given architecture, or recognised from the tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from metaf2n_arch.weights.records import TrainingRecord, record_in, training_rec
 from metaf2n_arch.weights.search import locate
 from metaf2n_arch.weights.unwrapping import unwrapped
 
-# What sides an input may have to be multiples of: windows of attention, pixel-unshuffling at the entry.
+# Numbers of which the sides of an input may have to be multiples, because of attention windows or pixel-unshuffling.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -31,9 +31,9 @@ class Generator:
     Attributes:
         net: (B, 3, h, w) -> (B, 3, s·h, s·w).
         scale: s.
-        record: how it was trained, where its file says so.
-        architecture: its options as BasicSR's option files spell them; for a network that spandrel has recognised,
-            ``{type: <its name there>}``.
+        record: training record, if its file has one.
+        architecture: its option block as in BasicSR's option files; for a network recognised by spandrel,
+            ``{type: <its name in spandrel>}``.
     """
 
     net: nn.Module
@@ -43,12 +43,12 @@ class Generator:
 
 
 class AnySize(nn.Module):
-    """Lets a network that takes some sizes only take any: mirrors its input at the bottom and right, crops its output.
+    """Wrapper that lets a network take inputs of any size: pads them at bottom and right, and crops the output.
 
     Args:
         net: (B, 3, h, w) -> (B, 3, s·h, s·w).
         scale: s.
-        multiple: what sides must be multiples of.
+        multiple: number of which h and w must be multiples.
     """
 
     def __init__(self, net: nn.Module, scale: int, multiple: int) -> None:
@@ -66,17 +66,17 @@ class AnySize(nn.Module):
 def load_generator(
     weights: str | Path, architecture: Mapping[str, Any] | None = None, param_key: str | None = None
 ) -> Generator:
-    """Reads a generator from a file that is on this machine.
+    """Loads a generator from a file on this machine.
 
     Args:
-        weights: a file, or a name of ``metaf2n weights list``.
-        architecture: a registered network as BasicSR's option files spell it, ``{type: RRDBNet, num_in_ch: 3, ...}``;
-            None recognises the network.
-        param_key: where the network lies in the file; None prefers `params_ema` to `params`, see `unwrapped`.
+        weights: a file, or a name from ``metaf2n weights list``.
+        architecture: option block of a registered network, ``{type: RRDBNet, num_in_ch: 3, ...}``; None recognises the
+            network from its tensors.
+        param_key: key of the network in the file; None prefers `params_ema` to `params`, see `unwrapped`.
 
     Raises:
-        DataError: no such file, the weights of another network, or weights that are not finite.
-        OptionError: an unknown architecture, wrong arguments, or a network that does not enlarge RGB images.
+        DataError: there is no such file, or its weights belong to another network or are not finite.
+        OptionError: the architecture or its arguments are wrong, or the network does not map RGB images to RGB images.
     """
     path = locate(weights)
     content = read_checkpoint(path)
@@ -93,11 +93,15 @@ def load_generator(
 
 
 def load_mask_net(weights: str | Path, architecture: Mapping[str, Any] | None = None) -> nn.Module:
-    """Reads a MaskNet; its options are read off the file, those that it does not hold off `architecture`.
+    """Loads a MaskNet from a file on this machine.
+
+    Args:
+        weights: a file, or a name from ``metaf2n weights list``.
+        architecture: options that neither the shapes of the tensors nor the record in the file show.
 
     Raises:
-        DataError: no such file, or the weights of another network.
-        OptionError: wrong arguments, or others than the file records.
+        DataError: there is no such file, or its weights belong to another network.
+        OptionError: the options are wrong, or differ from those that the file records.
     """
     path = locate(weights)
     state = load_state_dict(path)
@@ -112,10 +116,10 @@ def load_mask_net(weights: str | Path, architecture: Mapping[str, Any] | None = 
 
 
 def build_registered(architecture: Mapping[str, Any]) -> nn.Module:
-    """Builds a network of BasicSR's registry, ours included.
+    """Builds a network from BasicSR's registry, which contains the networks of this package, too.
 
     Raises:
-        OptionError: an unknown type, or arguments it does not take.
+        OptionError: the type or an argument is unknown.
     """
     import basicsr.archs  # noqa: F401  (registers the host's networks)
     from basicsr.utils.registry import ARCH_REGISTRY
@@ -131,13 +135,13 @@ def _generator(net: nn.Module, scale: int, multiple: int, record: TrainingRecord
 
 @torch.no_grad()
 def _tried(net: nn.Module, kind: str, record: TrainingRecord | None) -> Generator:
-    """Tries small images until one passes: nothing in BasicSR's networks says their scale and which sides they take."""
+    """Finds scale and allowed sizes of a network by trying small images: BasicSR's networks do not tell them."""
     reason = ''
     for multiple in MULTIPLES:
         side = multiple * max(3, 2 * (8 // multiple) + 1)
         try:
             output = net(torch.zeros(1, 3, side, side))
-        except Exception as error:  # assertions, shapes that do not fit: whatever the network makes of a wrong side
+        except Exception as error:  # networks raise any exception for a size that they do not take
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             continue
         fits = isinstance(output, Tensor) and output.ndim == 4 and output.shape[:2] == (1, 3)

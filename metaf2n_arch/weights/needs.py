@@ -1,4 +1,4 @@
-"""Weights files that an option file needs: of its networks, restorer, losses and metrics, by their published names."""
+"""Needs of an option file: the weights files of its networks, face restorer, losses and metrics."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ Block = Mapping[str, Any]
 
 @dataclass
 class Needs:
-    """Weights files of a run: what `locate` takes -> the key that asks for it.
+    """Weights files of a run, as dictionaries: name or path for `locate` -> key path in the options that needs it.
 
     Attributes:
-        required: the run does not begin without them.
-        optional: a metric that is left out without them, or a loss of the host's that fetches them by itself.
+        required: files without which the run does not begin.
+        optional: files of metrics, which are left out if the file is missing, and of losses of BasicSR that download
+            the file themselves.
     """
 
     required: dict[str, str] = field(default_factory=dict)
@@ -26,7 +27,7 @@ class Needs:
 
     @property
     def all(self) -> dict[str, str]:
-        """Both, the required ones first."""
+        """Required and optional files, the required ones first."""
         return {**self.required, **{name: what for name, what in self.optional.items() if name not in self.required}}
 
 
@@ -57,7 +58,7 @@ def needs_of(opt: Block) -> Needs:
     """Collects the weights files that a run of these options needs.
 
     Args:
-        opt: an option file's content; wrong blocks are passed over, which is for the checks to tell.
+        opt: content of an option file. Wrong blocks are ignored here; the checks of options report them.
 
     >>> needs_of({'train': {'losses': [{'type': 'LPIPSLoss'}]}}).required
     {'lpips_alex': 'train.losses.0'}
@@ -65,7 +66,7 @@ def needs_of(opt: Block) -> Needs:
     needs = Needs()
     path = opt.get('path')
     for key, value in path.items() if isinstance(path, Mapping) else ():
-        # Addresses are the host's to fetch.
+        # BasicSR downloads web addresses itself.
         if str(key).startswith('pretrain_network') and isinstance(value, str) and '://' not in value:
             needs.required.setdefault(value, f'path.{key}')
     if 'train' in opt:
@@ -85,24 +86,24 @@ def needs_of(opt: Block) -> Needs:
 
 
 def restorer_weights(restorer: Any) -> str | None:
-    """The weights of a face restorer's block, or of its plain name; None where it needs none, or none is known."""
+    """The weights of a face restorer, given by its option block or type; None if it needs none or none are known."""
     block = _as_block(restorer)
     return block.get('weights') or RESTORERS.get((str(block.get('type')), block.get('size') or 512))
 
 
 def detector_weights(detector: Any) -> str | None:
-    """The weights of a face detector's block, or of its plain name; None where it needs none."""
+    """The weights of a face detector, given by its option block or type; None if it needs none."""
     block = _as_block(detector)
     kind = block.get('type', 'retinaface_resnet50')
     return block.get('weights') or (kind if kind in DETECTORS else None)
 
 
 def needs_of_photos(generator: Any, mask: Any, detector: Any, restorer: Any) -> dict[str, str]:
-    """The weights files that restoring photos needs -> what needs each.
+    """The weights files for restoring photos: name or path -> what needs it, in words.
 
     Args:
-        generator, mask: file or name; None where there is none.
-        detector, restorer: block or plain name; None where there is none, or a ready one.
+        generator, mask: file or name; None if there is none.
+        detector, restorer: option block or type; None if there is none, or if it is loaded already.
     """
     wanted = {
         'the generator': generator,
@@ -114,7 +115,7 @@ def needs_of_photos(generator: Any, mask: Any, detector: Any, restorer: Any) -> 
 
 
 def _as_block(part: Any) -> Block:
-    """An option block, whether it was read from YAML, parsed already, or is a plain name."""
+    """An option block as a mapping, from a mapping, a parsed block, or a type."""
     return part if isinstance(part, Mapping) else vars(part) if hasattr(part, 'type') else {'type': part}
 
 
@@ -125,7 +126,7 @@ def _add(group: dict[str, str], where: str, block: Block) -> None:
 
 
 def _blocks(value: Any, where: str) -> Iterator[tuple[str, Block]]:
-    """All mappings with a `type`, however deep: a loss may hold another one."""
+    """All mappings with a `type`, at any depth, with their key paths: a loss may contain another loss."""
     items: Any = ()
     if isinstance(value, Mapping):
         if 'type' in value:

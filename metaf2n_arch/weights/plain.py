@@ -1,7 +1,7 @@
-"""Plain values in a weights file: numbers, texts and small containers, of a size that can be read and printed.
+"""Plain values in a weights file: numbers, texts and containers, small enough to be read and printed.
 
-A file of some kilobytes can hold a list of lists that shares its parts and has millions of items when it is walked or
-printed. What is neither small nor plain is refused before anything looks at it.
+A file of a few kilobytes can contain nested lists that share their parts and have millions of items when they are
+traversed or printed. Values that are not plain or not small are refused before they are used.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 from metaf2n_arch.utils.checks import DataError
 
 MOST_VALUES, DEEPEST, LONGEST_TEXT = 1000, 6, 1000
-"""Far above what the options of a network need."""
+"""Limits of number, depth and length of texts, far above the needs of a network's options."""
 
 
 def check_plain(value: Any, path: str | Path, what: str) -> None:
-    """Raises `DataError` unless `value` consists of few numbers, short texts, lists and mappings.
+    """Raises `DataError` unless `value` consists of a limited number of numbers, short texts, lists and mappings.
 
     Args:
-        value: what `path` holds.
-        path: the file, for the message.
-        what: the value's name in the message, for example ``its options``.
+        value: a value from the file `path`.
+        path: the file, for messages.
+        what: name of the value in messages, for example ``its options``.
     """
     count = 0
     open_values: list[tuple[Any, int]] = [(value, 0)]
@@ -43,7 +43,7 @@ def check_plain(value: Any, path: str | Path, what: str) -> None:
 
 
 def shortened(value: Any, longest: int = 80) -> str:
-    """A value in one line of bounded length; containers that may share their parts are only named.
+    """A value as text on one line of at most `longest` characters; of a container only the type.
 
     >>> shortened('x' * 100, 10)
     "'xxxxxxxx…"
@@ -60,7 +60,7 @@ def shortened(value: Any, longest: int = 80) -> str:
 
 
 def first_names(names: Iterable[Any], count: int = 3) -> str:
-    """The first of some names from a file, each cut to a length that leaves a message readable.
+    """The first `count` names of a list from a file, for a message; long names are cut.
 
     >>> first_names(['a', 'b', 'c', 'd'])
     'a, b, c, …'

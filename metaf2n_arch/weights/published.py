@@ -1,4 +1,4 @@
-"""Published weights files that are known by name, and which of them a restorer needs. Nothing is fetched here."""
+"""Published weights files: the table of all that are known by name, and those of face detectors and restorers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class PublishedFile:
 
     Attributes:
         name: the short name used in option files and on the command line.
-        file: the name of the file on the disk.
-        url: where it is published.
-        size: in bytes, or None if it is not known.
-        sha256: the checksum, or its first digits, as torch's files have them in their names. None if no publisher
-            states it and we could not compute it: then a fetch says that nothing was verified.
-        licence: of the weights.
+        file: name of the file on the disk.
+        url: web address of the file.
+        size: size in bytes; None if it is not known.
+        sha256: checksum, or its first digits, which files of torchvision have in their names. None if it is not known;
+            then `metaf2n weights fetch` says that the file was not verified.
+        licence: licence of the weights.
         purpose: what the file is for, in a few words.
-        home: whose folder it is fetched into: ours, or torch's, where torchvision finds it as well.
+        home: folder for downloads: ``metaf2n``, ours; or ``torch``, in which torchvision finds the file, too.
     """
 
     name: str
@@ -33,7 +33,7 @@ class PublishedFile:
 
     @property
     def checksum_in_words(self) -> str:
-        """The checksum as messages say it."""
+        """The checksum, in words for messages."""
         if self.sha256 is None:
             return 'sha256 unknown; not verified'
         return f'sha256 {self.sha256}' if len(self.sha256) == 64 else f'sha256 beginning with {self.sha256}'
@@ -219,7 +219,7 @@ TABLE: tuple[PublishedFile, ...] = (
         size=None,
         sha256='f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218',
         licence='MIT',
-        purpose='DISTS, loss and metric, beside lpips_vgg',
+        purpose='DISTS, loss and metric; needs lpips_vgg, too',
     ),
     PublishedFile(
         name='inception',
@@ -237,7 +237,7 @@ TABLE: tuple[PublishedFile, ...] = (
         size=None,
         sha256=None,
         licence='none stated',
-        purpose="pyiqa's NIQE (BasicSR brings its own)",
+        purpose='NIQE of pyiqa (that of BasicSR needs no file)',
     ),
     PublishedFile(
         name='brisque',
@@ -251,7 +251,7 @@ TABLE: tuple[PublishedFile, ...] = (
 )
 
 DETECTORS = ('retinaface_resnet50', 'retinaface_mobile0.25', 'yunet')
-"""Face detectors whose published weights are called as they are."""
+"""Face detectors whose published weights have the name of the detector."""
 
 RESTORERS = {
     ('gpen', 256): 'gpen_bfr_256',

@@ -1,4 +1,4 @@
-"""Networks filled from published files, whose tensors may have other names there; nothing is downloaded."""
+"""Published networks: loads published weights files, whose tensors may have other names, into networks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ def load_published(
     path: str | Path | None = None,
     what: str | None = None,
 ) -> None:
-    """Loads a published file into `net`; what else the file holds is left.
+    """Loads a published file into `net`; nothing is downloaded.
 
     Args:
-        net: every tensor of it must be in the file.
-        name: of ``metaf2n weights list``.
+        net: the network; all its tensors must be in the file, which may have others.
+        name: a name from ``metaf2n weights list``.
         renamed: name of a tensor in `net` -> its name in the file.
-        path: the file, where it is not the one that `locate` finds.
-        what: what needs the file, for the message.
+        path: the file; None means the one that `locate` finds.
+        what: what needs the file, for messages.
 
     Raises:
-        DataError: the file is missing, damaged or of another network; with its checksum beside the published one.
+        DataError: the file is missing, damaged or of another network. The message compares its checksum with the
+            published one.
     """
     entry = table()[name]
     found = locate(name, what) if path is None else Path(path)

@@ -1,7 +1,7 @@
-"""Recognition of generators by their tensors' names and shapes: RRDBNet and SRVGGNetCompact here, others by spandrel.
+"""Recognition of generators by names and shapes of their tensors: RRDBNet and SRVGGNetCompact here, others by spandrel.
 
-spandrel knows every published network of this field, and importing it takes as long as importing torch. The two that
-most people restore photos with are built without it.
+spandrel recognises most published networks for super-resolution, but importing it takes as long as importing torch. So
+the two networks that are used most are recognised without it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from metaf2n_arch.weights.unwrapping import RANKS, State, check_finite, check_st
 
 @dataclass(frozen=True)
 class Recognised:
-    """A network with its weights, as a weights file describes it.
+    """A network that was recognised from its weights, with these weights.
 
     Attributes:
         net: (B, 3, h, w) -> (B, 3, s·h, s·w), float32, on the CPU, in evaluation mode.
         scale: s.
-        architecture: the options of BasicSR's network of the same tensors, ``{type: RRDBNet, ...}``; for a network
-            that spandrel recognised, ``{type: <its id>}``.
-        multiple: what the sides of an input must be multiples of; 1 for a network of spandrel, which pads by itself.
+        architecture: option block of the same network in BasicSR, ``{type: RRDBNet, ...}``; for a network recognised by
+            spandrel, ``{type: <its id>}``.
+        multiple: number of which h and w must be multiples; 1 for networks of spandrel, which pad by themselves.
     """
 
     net: nn.Module
@@ -43,10 +43,10 @@ class Recognised:
 
 
 def recognise(state: State, path: str | Path) -> Recognised:
-    """Builds the network that a state dict belongs to; its names may still have a network's attribute before them.
+    """Builds the network that a state dict belongs to. Names may have a prefix, such as ``net_g.``.
 
     Raises:
-        DataError: no known network, one that does not map RGB images to RGB images, or weights that are not finite.
+        DataError: the network is not known, or does not map RGB images to RGB images, or its weights are not finite.
     """
     state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     check_stored(state, path)
@@ -78,7 +78,7 @@ def _known_here(state: State, path: str | Path) -> Found | None:
 
 
 def _refuse_doubles(state: State, head: str, size: int, path: str | Path) -> None:
-    """Raises `DataError` where another part of the file, as little preferred, has as many tensors."""
+    """Raises `DataError` if the file has several networks of this size, and none has a preferred name (`RANKS`)."""
     known = {word for rank in RANKS for word in rank}
     if not head or head.rpartition('.')[2] in known:
         return
@@ -94,7 +94,7 @@ Built = tuple[nn.Module, int, int, dict[str, Any]]
 
 
 def _rrdb(state: State) -> Built | None:
-    """RRDBNet of these shapes, without storage; whether all tensors fit it is for the caller to see."""
+    """An RRDBNet of the size that some shapes suggest, on the meta device; the caller compares all shapes."""
     first, grown = state.get('conv_first.weight'), state.get('body.0.rdb1.conv1.weight')
     scales = {3: 4, 12: 2, 48: 1}
     if first is None or grown is None or first.ndim != 4 or grown.ndim != 4 or first.shape[1] not in scales:
@@ -110,7 +110,7 @@ def _rrdb(state: State) -> Built | None:
 
 
 def _compact(state: State) -> Built | None:
-    """SRVGGNetCompact with PReLU of these shapes, without storage."""
+    """An SRVGGNetCompact with PReLU of the size that some shapes suggest, on the meta device, as `_rrdb`."""
     first, act = state.get('body.0.weight'), state.get('body.1.weight')
     numbers = [int(match[1]) for name in state if (match := re.fullmatch(r'body\.(\d{1,4})\.weight', name))]
     if first is None or act is None or first.ndim != 4 or act.ndim != 1 or max(numbers) % 2 or max(numbers) < 2:
@@ -135,17 +135,20 @@ def _by_spandrel(state: State, path: str | Path) -> Recognised:
             continue
         try:
             found = spandrel.ModelLoader(device='cpu').load_from_state_dict(dict(part))
-        except Exception as error:  # each architecture of spandrel fails in its own way on what is not its own
+        except Exception as error:  # spandrel raises many kinds of exceptions for unknown state dicts
             reason = reason or (str(error).splitlines() or [''])[0][:120] or type(error).__name__
             continue
         colours = isinstance(found, spandrel.ImageModelDescriptor) and (found.input_channels, found.output_channels)
         if colours != (3, 3):
-            raise DataError(f'{path} holds a {found.architecture.name}, which does not map RGB images to RGB images.')
-        # So that it can be adapted, and takes any size.
+            raise DataError(
+                f'{path} holds a {found.architecture.name}, which does not map RGB images to RGB images; give the'
+                ' weights of a super-resolution network.'
+            )
+        # Makes it adaptable, and lets it take any size.
         net = made_trainable(found.model.float(), found).requires_grad_(False).eval()
         check_finite(dict(net.named_parameters()), path)
         return Recognised(net, found.scale, {'type': found.architecture.id})
     raise DataError(
-        f'{path}: not recognised as a network ({shortened(reason, 120).strip(chr(39))}). Its options say which it is: '
-        'architecture, {type: ..., ...} as in BasicSR option files; or it holds more than one network: --param-key.'
+        f'{path}: not recognised as a network ({shortened(reason, 120).strip(chr(39))}). Give its options, '
+        'architecture {type: ..., ...} as in BasicSR option files; or, if it holds several networks, --param-key.'
     )

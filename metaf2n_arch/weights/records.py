@@ -1,7 +1,7 @@
-"""Training record: how a weights file was trained, as a plain dictionary beside the weights.
+"""Training record: how a weights file was trained, as a dictionary of plain values in the same file.
 
-Whether a generator was meta-trained, and with which step size, cannot be read off its tensors. Training and
-`weights convert` therefore write it into the file, under one key that stock BasicSR, spandrel and chaiNNer pass over.
+The tensors do not show whether a generator was meta-trained, and with which step size. So training and
+`metaf2n weights convert` write it into the file, under a key that BasicSR, spandrel and chaiNNer ignore.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from metaf2n_arch.utils.checks import DataError
 from metaf2n_arch.weights.plain import check_plain, shortened
 
 RECORD = 'metaf2n_training'
-"""The key of the record in a .pth file, and in the metadata of a .safetensors file, where it is JSON."""
+"""Key of the record in a .pth file, and in the metadata of a .safetensors file, in which it is JSON."""
 
 
 class TrainingRecord(BaseModel):
     """How a generator and its MaskNet were trained (Yin et al., ICCV 2023, section 3).
 
-    None stands for what a training did not have, or a file does not say. Keys of later versions are passed over.
+    None means that the training did not have it, or that it is not known. Keys of later versions are ignored.
 
     >>> TrainingRecord(model='GANSRModel', scale=4).meta_trained
     False
@@ -34,53 +34,53 @@ class TrainingRecord(BaseModel):
     model: str | None = None
     """`model_type` of the training: ``MetaF2NModel``, ``GANSRModel``."""
     scale: int | None = Field(None, ge=1)
-    """Side of an output over side of its input."""
+    """Upscaling factor: side of the output divided by side of the input."""
     iteration: int | None = Field(None, ge=0)
-    """Number of training steps; 0 where nothing was trained."""
+    """Number of training iterations; 0 if nothing was trained."""
     inner_lr: float | Literal['learned'] | None = None
-    """α, the step size of the inner loop; ``learned``: one for each tensor, in the same file. None: no inner loop."""
+    """Step size α of the inner loop; ``learned``: one for each tensor, in the same file; None: no inner loop."""
     inner_steps: int | None = Field(None, ge=1)
-    """K, the number of steps of the inner loop."""
+    """Number K of steps of the inner loop."""
     mode: str | None = None
     """Gradient through the inner loop: ``second``, ``first_mask`` or ``first``."""
     adapt_only: tuple[str, ...] | None = Field(None, validation_alias=AliasChoices('adapt_only', 'adapted'))
-    """Name patterns of the tensors that the inner loop moves; None: all. In older files: ``adapted``."""
+    """Patterns of the names of the tensors that the inner loop changes; None: all. In older files: ``adapted``."""
     patches: int | None = Field(None, ge=1)
-    """Random patches of each face that adaptation sees."""
+    """Number of random patches per face in the inner loop."""
     patch_size: int | None = Field(None, ge=1)
-    """Side of such a patch in high-resolution pixels."""
+    """Side of these patches, in high-resolution pixels."""
     restorer: str | None = None
-    """The face restorer of the training, for example ``gpen 256``; None: the true faces."""
+    """Face restorer in training, for example ``gpen 256``; None: training used the true faces."""
     mask_upsample: str | None = None
-    """Grid on which MaskNet enlarges the low-quality face: ``half_pixel`` or ``authors``; None: no MaskNet."""
+    """Upsampling of the low-quality face in MaskNet: ``half_pixel`` or ``authors``; None: no MaskNet."""
     color_fix: str | None = None
-    """Colour fix inside the generator during training; None: none."""
+    """Colour fix inside the generator in training; None: no colour fix."""
     color_fix_sigma: float | None = Field(None, gt=0)
-    """Standard deviation of the colour fix ``lowfreq`` in low-quality pixels; None: chosen by the noise."""
+    """Standard deviation of the colour fix ``lowfreq`` in low-quality pixels; None: several bands are mixed."""
     program: str | None = None
-    """Who wrote the file, with its version."""
+    """Program that wrote the file, and its version."""
 
     @property
     def meta_trained(self) -> bool:
-        """Whether the generator was trained to be adapted: it had an inner loop that moved something."""
+        """Whether the generator was meta-trained: trained at all, with an inner loop of a step size other than 0."""
         return self.inner_lr is not None and self.inner_lr != 0 and self.iteration != 0
 
     def plain(self) -> dict[str, Any]:
-        """The record as a dictionary of numbers, texts and lists, without what is None."""
+        """The record as a dictionary of numbers, texts and lists, without values that are None."""
         return self.model_dump(mode='json', exclude_none=True)
 
 
 def training_record(path: str | Path) -> TrainingRecord | None:
-    """Reads how a .pth or .safetensors file was trained.
+    """Reads the training record of a .pth or .safetensors file.
 
     Args:
-        path: a file, or a name of ``metaf2n weights list``.
+        path: a file, or a name from ``metaf2n weights list``.
 
     Returns:
-        None where the file does not say it, as files of other programs.
+        The record; None if the file has none, as files of other programs.
 
     Raises:
-        DataError: no such file, a damaged one, or a record that is none.
+        DataError: there is no such file, or the file or its record is damaged.
     """
     from metaf2n_arch.weights.files import read_checkpoint, read_metadata
     from metaf2n_arch.weights.search import locate
@@ -92,10 +92,10 @@ def training_record(path: str | Path) -> TrainingRecord | None:
 
 
 def record_in(content: Any, path: str | Path) -> TrainingRecord | None:
-    """The record in what a file holds: the dictionary of a .pth file, or the metadata of a .safetensors file.
+    """The training record in the content of a .pth file, or in the metadata of a .safetensors file; None without one.
 
     Raises:
-        DataError: it is no record.
+        DataError: the record is damaged.
     """
     found = content.get(RECORD) if isinstance(content, Mapping) else None
     if found is None:

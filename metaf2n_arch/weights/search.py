@@ -1,4 +1,4 @@
-"""Search path for weights files: one for all of them, published or one's own, and what is missing, all at once."""
+"""Search path for weights files, published ones and your own; reports all missing files in one message."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.weights.published import TABLE, PublishedFile
 
 ENVIRONMENT = 'METAF2N_WEIGHTS'
-"""Names a folder of weights that is looked into first, and fetched into."""
+"""Environment variable with a folder of weights that is searched first, and into which files are downloaded."""
 
 _told: set[Path] = set()
 
 
 def table() -> dict[str, PublishedFile]:
-    """All published files that are known, by name."""
+    """All known published files, by name."""
     return {entry.name: entry for entry in TABLE}
 
 
 def cache_folder() -> Path:
-    """Where weights are fetched to: ``METAF2N_WEIGHTS`` if set, else the user's cache; never site-packages."""
+    """Folder into which weights are downloaded: ``METAF2N_WEIGHTS`` if set, otherwise the user's cache."""
     return next(folders())
 
 
 def torch_folder() -> Path:
-    """torch's folder of downloads, found without importing torch: ``$TORCH_HOME/hub``."""
+    """Folder for downloads of torch, ``$TORCH_HOME/hub``, found without importing torch."""
     torch = sys.modules.get('torch')
-    if torch is not None:  # somebody may have chosen another
+    if torch is not None:  # a program may have set another folder
         return Path(torch.hub.get_dir())
     cache = os.environ.get('XDG_CACHE_HOME', '~/.cache')
     return Path(os.environ.get('TORCH_HOME', f'{cache}/torch')).expanduser() / 'hub'
 
 
 def folders() -> Iterator[Path]:
-    """The search path: ours, then where torch, pyiqa, BasicSR, facexlib and gfpgan keep their downloads."""
+    """The search path: our own folders, then the folders for downloads of torch, pyiqa, BasicSR, facexlib, gfpgan."""
     if os.environ.get(ENVIRONMENT):
         yield Path(os.environ[ENVIRONMENT]).expanduser()
     yield _user_cache() / 'weights'
@@ -54,24 +54,24 @@ def folders() -> Iterator[Path]:
 
 
 def locate(name_or_path: str | Path, what: str | None = None) -> Path:
-    """Finds a weights file that is already on this machine; nothing is downloaded.
+    """Finds a weights file on this machine; nothing is downloaded.
 
-    Looks at the path itself, then for the file of that name (of the table, or any other) in each of `folders`. A file
-    under a published name is verified once, and said if it is another.
+    Tries the path itself, then the file of that name in each of `folders`. A file with a published name is verified
+    once; a warning is printed if it is another file.
 
     Args:
-        name_or_path: a name of ``metaf2n weights list``, the name of a file, or a path.
-        what: what needs the file, for the message.
+        name_or_path: a name from ``metaf2n weights list``, the name of a file, or a path.
+        what: what needs the file, for messages.
 
     Raises:
-        DataError: it is nowhere; the message says how to fetch it, and where to put it.
+        DataError: the file is not found; the message says how to download it, and where to put it.
     """
     found = _find(name_or_path)
     if found is not None:
         return found
     entry = table().get(str(name_or_path))
     if entry is None:
-        hint = nearest(str(name_or_path), table()) or ' Names: metaf2n weights list.'
+        hint = nearest(str(name_or_path), table()) or ' For known names run: metaf2n weights list.'
         raise DataError(f'weights {name_or_path}: no such file, and no weights of that name.{hint}')
     missing = f'{what} needs the file {entry.file}, which' if what else f'weights {entry.name}: {entry.file}'
     raise DataError(
@@ -86,14 +86,14 @@ def is_here(name_or_path: str | Path) -> bool:
 
 
 def locate_all(wanted: Mapping[str, str], also: Mapping[str, str] | None = None) -> None:
-    """Finds out whether all weights files of a run are here, so that one message names all that are not.
+    """Checks that all weights files of a run are on this machine.
 
     Args:
-        wanted: what `locate` takes -> what needs it.
-        also: the same, of files that the run does without; they are named if another one is missing.
+        wanted: name or path for `locate` -> what needs it, for the message.
+        also: the same for optional files, which are named only if another one is missing.
 
     Raises:
-        DataError: one or more of `wanted` are missing: all of them, with the one command that fetches them.
+        DataError: one or more of `wanted` are missing. The message names all of them, and the command to download them.
     """
     missing = {name: what for name, what in wanted.items() if _find(name) is None}
     if not missing:
@@ -118,7 +118,7 @@ def locate_all(wanted: Mapping[str, str], also: Mapping[str, str] | None = None)
 
 
 def find_published(entry: PublishedFile) -> Path | None:
-    """Where a published file, or one that cannot be told from it, is on this machine; its own folder first."""
+    """Path of a published file on this machine, verified if its checksum is known; `home` is searched first."""
     for folder in (home(entry), *folders()):
         path = folder / entry.file
         if path.is_file() and is_published(path, entry) is not False:
@@ -127,12 +127,12 @@ def find_published(entry: PublishedFile) -> Path | None:
 
 
 def find_here(entry: PublishedFile) -> Path | None:
-    """Where a file of that name is on the search path, whether it is the published one or not."""
+    """Path of the first file of that name on the search path, whether it is the published one or not."""
     return next((folder / entry.file for folder in folders() if (folder / entry.file).is_file()), None)
 
 
 def entry_of(name: str) -> PublishedFile:
-    """The published file of that name, or whose file is called so.
+    """The published file of that name or file name.
 
     Raises:
         DataError: there is none.
@@ -146,7 +146,7 @@ def entry_of(name: str) -> PublishedFile:
 
 
 def state(entry: PublishedFile) -> str:
-    """Whether a published file is on this machine, in a word or two.
+    """Whether a published file is on this machine, in words for a table.
 
     >>> state(PublishedFile('x', 'never.pth', '', None, None, '', ''))
     '-'
@@ -159,15 +159,15 @@ def state(entry: PublishedFile) -> str:
 
 
 def home(entry: PublishedFile) -> Path:
-    """The folder that a published file is fetched into."""
+    """The folder into which a published file is downloaded."""
     own = entry.home == 'metaf2n' or os.environ.get(ENVIRONMENT)
     return cache_folder() if own else torch_folder() / 'checkpoints'
 
 
 def is_published(path: Path, entry: PublishedFile) -> bool | None:
-    """Whether a file is the published one, by its checksum; None where no checksum is known.
+    """Whether a file is the published one, by its checksum; None if the published checksum is not known.
 
-    The checksum is computed once and remembered with the file's size and time.
+    The checksum is computed once and stored with size and time of the file.
     """
     if entry.sha256 is None:
         return None
@@ -198,14 +198,14 @@ def _find(name_or_path: str | Path) -> Path | None:
 
 
 def _say_if_another(path: Path) -> None:
-    """Says once in a process that a file under a published name is not the published one."""
+    """Warns, once in a process, that a file with a published name is not the published one."""
     entry = next((entry for entry in TABLE if entry.file == path.name), None)
     if entry is None or path in _told or is_published(path, entry) is not False:
         return
     _told.add(path)
     print(
-        f'{path} is not the file published under this name ({entry.checksum_in_words}); it is used as it is. To get '
-        f'the published one: metaf2n weights fetch {entry.name}',
+        f'{path} is not the file published under this name ({entry.checksum_in_words}), but it is used. To get the '
+        f'published one, run: metaf2n weights fetch {entry.name}',
         file=sys.stderr,
     )
 
@@ -218,13 +218,13 @@ def _remembered_checksum(path: Path) -> str:
     if known.get(key, {}).get('stamp') != stamp:
         known = {name: entry for name, entry in known.items() if Path(name).is_file()}
         known[key] = {'stamp': stamp, 'sha256': checksum(path)}
-        with contextlib.suppress(DataError):  # a home that cannot be written to: computed again next time
+        with contextlib.suppress(DataError):  # if the cache cannot be written, checksums are computed again next time
             write_whole(memory, json.dumps(known, indent=1))
     return known[key]['sha256']
 
 
 def _read(memory: Path) -> dict[str, dict[str, str]]:
-    """Checksums by file; empty where the memory is missing or damaged."""
+    """Stored checksums by file; empty if there are none, or if they are damaged."""
     try:
         known = json.loads(memory.read_text(encoding='utf-8'))
         return {name: entry for name, entry in known.items() if isinstance(entry['sha256'], str)}

@@ -1,7 +1,7 @@
-"""Checkpoints of TensorFlow's Saver as NumPy arrays, read in a process of their own.
+"""TensorFlow checkpoints (of its Saver), read as NumPy arrays in a separate process.
 
-TensorFlow and Triton carry an LLVM each, and a process that loads both ends without a word to Python; what else
-TensorFlow does at its import (logging, threads, memory) stays out of ours too.
+TensorFlow and Triton each contain LLVM, and a process that loads both crashes without a Python error. The separate
+process also keeps the logging, threads and memory of TensorFlow out of ours.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import numpy as np
 
 from metaf2n_arch.utils.checks import DataError, OptionError
 
-# What a Saver's file names end in, after the checkpoint's own name.
+# Suffixes of the files of a Saver, after the name of the checkpoint.
 _PARTS = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
 
 Tensors = dict[str, np.ndarray]
 Reader = Callable[[Path, str], tuple[Tensors, list[str]]]
-"""(checkpoint, pattern) -> arrays of the variables whose names fit the pattern, and the names of all others."""
+"""(checkpoint, pattern) -> arrays of the variables whose names match the pattern, and the names of all others."""
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Returns a checkpoint's name, without the endings of its files.
+    """Returns the path of a checkpoint, without the suffixes of its files.
 
     Args:
-        path: that name; one of its files; or their folder: then the newest, as the file ``checkpoint`` in it says, or
-            the only one.
+        path: this path, or one of its files, or their folder. In a folder, the newest checkpoint by the file
+            ``checkpoint`` is taken, or the only one.
 
     Raises:
-        DataError: there is none, or there are several.
+        DataError: there is no checkpoint, or there are several.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -52,7 +52,7 @@ def _in_folder(folder: Path) -> Path:
     except OSError:
         listed = ''
     newest = re.search(r'^model_checkpoint_path:\s*"([^"]+)"', listed, re.MULTILINE)
-    # The file may hold the path of the machine it was written on.
+    # The file may contain the full path on the machine of the training.
     name = re.split(r'[/\\]', newest[1])[-1] if newest else None
     if name in names:
         return folder / str(name)
@@ -61,11 +61,11 @@ def _in_folder(folder: Path) -> Path:
     if not names:
         raise DataError(f'{folder} holds no TensorFlow checkpoint; expected the files NAME.index and NAME.data-*.')
     several = f'{len(names)} TensorFlow checkpoints ({", ".join(names[:3])})'
-    raise DataError(f'{folder} holds {several}; name one, without its ending .index.')
+    raise DataError(f'{folder} holds {several}; name one, without its suffix .index.')
 
 
 def read_tensors(checkpoint: Path, pattern: str) -> tuple[Tensors, list[str]]:
-    """Reads the variables whose names fit a regular expression from the beginning; a `Reader`.
+    """Reads the variables whose names match a regular expression (`re.match`); a `Reader`.
 
     Raises:
         OptionError: TensorFlow is not installed.
@@ -92,7 +92,7 @@ def _last_words(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _main(checkpoint: str, pattern: str, target: str) -> None:
-    """What the process of its own does; imports TensorFlow."""
+    """Runs in the separate process: reads the checkpoint with TensorFlow and writes the arrays to `target` (.npz)."""
     from tensorflow.train import load_checkpoint
 
     reader = load_checkpoint(checkpoint)

@@ -1,7 +1,8 @@
-"""Unwrapping of checkpoints: the state dict of a generator, wherever a program has put it and however it names it.
+"""Unwrapping of checkpoints: finds the state dict of a generator in the files of many programs.
 
-BasicSR writes ``params`` and ``params_ema``; others ``state_dict``, ``model``, ``generator``, ``net_g``, ``g_ema``.
-Lightning puts a network's attribute before each name, DataParallel ``module.``, `torch.compile` ``_orig_mod.``.
+BasicSR writes it under ``params`` and ``params_ema``; other programs under ``state_dict``, ``model``, ``generator``,
+``net_g``, ``g_ema``. Lightning adds the attribute of the network as a prefix to each name, DataParallel adds
+``module.``, and `torch.compile` adds ``_orig_mod.``.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ GENERATORS = ('net_g', 'netG', 'generator', 'gen', 'G', 'g')
 GENERAL = ('state_dict', 'model_state_dict', 'model', 'network', 'net', 'weights')
 CRITICS = ('net_d', 'netD', 'discriminator', 'D', 'd')
 RANKS: tuple[tuple[str, ...], ...] = (AVERAGES, ('params',), GENERATORS, GENERAL)
-"""Keys under which a generator lies, most wanted first: an average is preferred to what it averages."""
+"""Keys of a generator, in the order of preference: moving averages of the weights come first."""
 
 DEFAULTS = (None, 'params', 'params_ema')
-"""Values of `param_key` that BasicSR passes by itself: where the file has no such key, its own layout decides."""
+"""Values of `param_key` that BasicSR passes by default. If the file lacks the key, the state dict is searched."""
 
 DEEPEST = 4
 _NO_NETWORK = ('optim', 'sched', 'hyper_parameters', 'callbacks', 'loops', 'metaf2n_training', 'options', 'inner_lr')
 
 
 def unwrapped(content: Any, path: str | Path, param_key: str | None = None) -> State:
-    """Returns the state dict in what a weights file holds, under the names that its network gives its tensors.
+    """Returns the state dict in the content of a weights file, without prefixes of wrappers in its names.
 
     Args:
-        content: what `read_checkpoint` returned.
+        content: result of `read_checkpoint`.
         path: the file, for messages.
-        param_key: where to look: a key, several joined by dots, or what the names begin with. A key of `DEFAULTS` that
-            the file does not have is no mistake.
+        param_key: key of the state dict, several keys joined by dots, or a prefix of its names. A key of `DEFAULTS`
+            may be absent.
 
     Raises:
-        DataError: it holds no state dict, several that are as likely, or none at `param_key`.
+        DataError: there is no state dict, none at `param_key`, or several of the same preference.
     """
     if not isinstance(content, Mapping) or not content:
         raise DataError(f'{path}: holds {type(content).__name__}, expected a state dict.')
@@ -56,13 +57,13 @@ def unwrapped(content: Any, path: str | Path, param_key: str | None = None) -> S
         place = 'in it' if found is None else f"under '{param_key}'"
         raise DataError(
             f'{path}: no state dict {place}, only {first_names(content if found is None else found)}; '
-            'give the file of a network.'
+            'give the weights file of a network.'
         )
     return plain_names(state)
 
 
 def plain_names(state: Mapping[str, Tensor]) -> State:
-    """Takes ``module.`` in front of names and ``_orig_mod.`` anywhere in them away, in any mixture.
+    """Removes ``module.`` at the beginning of names and ``_orig_mod.`` anywhere in them.
 
     >>> list(plain_names({'module._orig_mod.body.0.weight': torch.zeros(1)}))
     ['body.0.weight']
@@ -74,14 +75,15 @@ def plain_names(state: Mapping[str, Tensor]) -> State:
 
 
 def without_prefix(state: Mapping[str, Tensor], wanted: Collection[str], path: str | Path) -> State:
-    """Returns the tensors of one network out of those of several, where its attribute stands before each name.
+    """Returns the tensors of one network from a state dict of several, in which names have a prefix per network.
 
     Args:
-        state: names as ``net_g.conv_first.weight``, ``loss.vgg.0.weight``, ...
-        wanted: the network's own names. A state that has one of them is returned as it is.
+        state: with names such as ``net_g.conv_first.weight``, ``loss.vgg.0.weight``, ...
+        wanted: names of the network's tensors without prefix. A state that has one of them is returned unchanged.
+        path: the file, for messages.
 
     Raises:
-        DataError: two networks fit, and neither's attribute is preferred.
+        DataError: several networks match, and no prefix is preferred.
     """
     if not wanted or not state.keys().isdisjoint(wanted):
         return dict(state)
@@ -95,7 +97,10 @@ def without_prefix(state: Mapping[str, Tensor], wanted: Collection[str], path: s
 
 
 def variants(state: State) -> Iterator[tuple[str, State]]:
-    """The state, and the parts of it whose names begin alike, without that beginning: most wanted first, two deep."""
+    """Yields (prefix, part) of a state dict: all of it with '', then the tensors of each prefix without the prefix.
+
+    Prefixes have one or two parts, such as ``net_g`` or ``model.net_g``; preferred ones (`RANKS`) come first.
+    """
     yield '', state
     for depth in (1, 2):
         heads = {'.'.join(name.split('.')[:depth]) for name in state if name.count('.') > depth}
@@ -105,7 +110,7 @@ def variants(state: State) -> Iterator[tuple[str, State]]:
 
 
 def _at(content: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
-    """What lies at a key, at several joined by dots, or the part of a state dict whose names begin with it."""
+    """The mapping at a key, at several keys joined by dots, or the tensors whose names have the key as a prefix."""
     for mapping in (content, *(value for value in content.values() if isinstance(value, Mapping))):
         if isinstance(mapping.get(key), Mapping):
             return mapping[key]
@@ -118,7 +123,7 @@ def _at(content: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 
 
 def _search(content: Any, path: str | Path, empty: bool = False, depth: int = 0) -> State | None:
-    """The state dict that a mapping is, or that lies in it where its keys lead; None if there is none."""
+    """The mapping itself if it is a state dict, otherwise the preferred state dict inside it; None if there is none."""
     if not isinstance(content, Mapping) or depth > DEEPEST:
         return None
     tensors = {n: v for n, v in content.items() if isinstance(v, Tensor) or str(n).endswith('_extra_state')}
@@ -162,13 +167,13 @@ def _keys(content: Mapping[str, Any]) -> list[str]:
 
 def _advice(known: list[str]) -> str:
     example = known[0] if known else 'params'
-    return f'Say which: --param-key {example}, in an option file param_key_g: {example}.'
+    return f'Say which: --param-key {example}, or in an option file param_key_g: {example}.'
 
 
 def check_stored(state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Raises `DataError` if a tensor claims more numbers than the file has stored for it.
+    """Raises `DataError` if a tensor has more elements than the file stores for it.
 
-    A few bytes can be viewed as a tensor of any size; a network built to its shape would fill the memory.
+    A few stored bytes can be expanded to a tensor of any size. A network of that size would fill the memory.
     """
     for name, tensor in state.items():
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
@@ -178,15 +183,15 @@ def check_stored(state: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def check_finite(state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Raises `DataError` if a number is NaN or infinite: what a diverged training leaves."""
+    """Raises `DataError` if a value is NaN or infinite, as after a training that has diverged."""
     bad = [n for n, t in state.items() if isinstance(t, Tensor) and t.is_floating_point() and not _finite(t)]
     if bad:
         raise DataError(
-            f'{path}: {len(bad)} of {len(state)} tensors hold NaN or infinity ({first_names(bad)}), as a training '
-            'that has diverged leaves them; take an earlier checkpoint.'
+            f'{path}: {len(bad)} of {len(state)} tensors hold NaN or infinity ({first_names(bad)}), probably because '
+            'the training has diverged; use an earlier checkpoint.'
         )
 
 
 def _finite(tensor: Tensor) -> bool:
-    # The sum of finite float32 weights stays finite; only where it does not is each number looked at.
+    # Fast check first: the sum of finite weights is finite, except if it overflows; then each value is checked.
     return bool(torch.isfinite(tensor.float().sum())) or bool(torch.isfinite(tensor).all())

@@ -154,7 +154,7 @@ def test_what_was_pushed_comes_back_with_its_record(trained, tmp_path, fake_hub)
 
 
 def test_the_hubs_mistakes_are_one_line(tmp_path, fake_hub):
-    with pytest.raises(OptionError, match=r"'net' is no repository of the hub, expected owner/name"):
+    with pytest.raises(OptionError, match=r"'net' is not a repository of the hub, expected owner/name"):
         hub.download('net')
     with pytest.raises(DataError, match=r'me/net: model\.safetensors could not be fetched .*404') as caught:
         hub.download('me/net')

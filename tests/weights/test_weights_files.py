@@ -98,9 +98,9 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path, state):
     torch.save({'params': {'model': 'later'}}, tmp_path / 'deep.pth')
     for name, message in {
         'absent.pth': 'no such file',
-        'cut.pth': 'damaged or of another kind',
-        'page.pth': r'damaged or of another kind \(nothing that torch.save has written\)',
-        'page.safetensors': 'damaged or of another kind',
+        'cut.pth': 'damaged or another kind of file',
+        'page.pth': r'damaged or another kind of file \(not written by torch.save\)',
+        'page.safetensors': 'damaged or another kind of file',
         'list.pth': 'holds list, expected a state dict',
         'deep.pth': r'no state dict in it, only params; give the file of a network',
         'other.pth': r'no state dict in it, only optimizer, epoch; give the file of a network',
