@@ -1,9 +1,9 @@
-"""What adapting to a photo costs beside restoring it, and what a folder of photos costs outside the networks.
+"""Restoring photos: time of adaptation relative to restoration, and time of a folder of photos outside the networks.
 
     python tests/benchmarks/restore.py --output tests/benchmarks/results/restore.md
 
-Numbers are processor seconds of one thread, which move far less on a shared machine than the clock; the variants take
-turns. Weights are random where their values do not change the time; the face box is fixed.
+Numbers are processor seconds of one thread, which vary much less on a shared machine than wall-clock time; the variants
+are measured in turn. Weights are random, which does not change the time; the face box is fixed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from skimage import data
+from torch import Tensor
 
 from metaf2n_arch.archs.gpen_arch import GPEN
 from metaf2n_arch.archs.mask_net_arch import MaskNet
@@ -38,7 +39,7 @@ from metaf2n_arch.weights.loading import Generator
 
 
 class Searching(Detector):
-    """Pays for a real search, then reports the one face that is known to be there."""
+    """A detector that runs a real search for its time, but returns one fixed face."""
 
     def __init__(self, inner: Detector, box: tuple[float, float, float, float]) -> None:
         super().__init__(DetectorOptions(type='cascade'))
@@ -68,7 +69,7 @@ def build(kind: str, box: tuple[float, float, float, float], restores: str = 'id
 
 
 def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The least processor seconds of each call."""
+    """The smallest time of each call in processor seconds; the calls are measured in turn."""
     best: dict[str, float] = {}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -81,7 +82,7 @@ def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[st
 
 
 def one_photo(side: int, repeats: int) -> list[str]:
-    """Adaptation and restoration beside restoration alone."""
+    """Table of the time of adaptation and restoration, relative to restoration alone."""
     photo = np.ascontiguousarray(data.astronaut()[:256, 100:356])[:side, :side]
     box = (72.0, 60.0, 180.0, 200.0)
     kinds = ('identity', 'GPEN-BFR-256', 'GPEN-BFR-512')
@@ -105,7 +106,7 @@ def one_photo(side: int, repeats: int) -> list[str]:
 
 
 def folder(count: int) -> list[str]:
-    """Share of a folder's processor time that is not spent in a network."""
+    """Sentence on the share of processor time of a folder of photos that is not spent in networks."""
     sr = build('SRVGGNetCompact 64/16', (20.0, 10.0, 90.0, 100.0))
     inside = 0.0
 
@@ -120,7 +121,15 @@ def folder(count: int) -> list[str]:
 
         return run
 
-    for owner, name in ((sr, 'adapt'), (sr, '_restore'), (sr.detector, '_search'), (sr.restorer, 'restore')):
+    def timed_strips(*arguments: Any, **options: Any) -> Iterator[Tensor]:
+        strips = restored(*arguments, **options)
+        step = timed(lambda: next(strips, None))
+        while (strip := step()) is not None:
+            yield strip
+
+    restored = sr.networks.strips
+    object.__setattr__(sr.networks, 'strips', timed_strips)
+    for owner, name in ((sr, 'adapt'), (sr.networks, 'probe'), (sr.detector, '_search'), (sr.restorer, 'restore')):
         object.__setattr__(owner, name, timed(getattr(owner, name)))
     with tempfile.TemporaryDirectory() as place:
         for number in range(count):
