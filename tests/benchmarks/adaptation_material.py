@@ -1,4 +1,4 @@
-"""Photos, degradations and supports of the two studies of adaptation: everything is drawn from keys, nothing is stored.
+"""Material of the two studies of adaptation: photos, degradations and supports, drawn from seeds, not stored.
 
 A photo is a float32 tensor (3, H, W), RGB in [0, 1], sides divisible by the scale of 4.
 """
@@ -24,10 +24,10 @@ from metaf2n_arch.utils.rng import numpy_generator
 SCALE = 4
 FAMILIES = ('iid', 'ood')
 SUPPORTS = ('true face', 'erring face')
-"""The high-quality side of the support: the truth, an upper bound, or the truth with a restorer's errors."""
+"""High-quality face of the support: the true face, an upper bound; or the true face with errors as of a restorer."""
 
 SET14 = ('baboon', 'flowers', 'monarch', 'pepper', 'zebra', 'coastguard', 'ppt3', 'bridge')
-"""Photographs of Set14 that show no face."""
+"""Photographs of Set14 without a face."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Case:
-    """One photo degraded by one draw; the face is a pair (X, Y) as `adapt_to_faces` wants it."""
+    """One photo with one degradation."""
 
     photo: Photo
     family: str
@@ -49,7 +49,7 @@ class Case:
     lq: Tensor
 
     def face(self, support: str) -> tuple[Tensor, Tensor]:
-        """X from the degraded photo, Y from the clean one: as it is, or as a restorer would have left it."""
+        """The pair (X, Y) for `adapt_to_faces`: the face in the degraded photo, and the high-quality face."""
         assert self.photo.face is not None
         y, x, height, width = self.photo.face
         truth = self.photo.image if support == 'true face' else erring(self.photo.image, self.seed)
@@ -67,11 +67,11 @@ def degraded(photo: Photo, family: str, seed: int) -> Case:
 
 
 def erring(face: Tensor, seed: int) -> Tensor:
-    """A face with a restorer's errors: slight blur, one pixel of shift, a colour cast, invented texture.
+    """A face with errors as of a face restorer: slight blur, a shift of one pixel, a colour cast, wrong texture.
 
     Args:
-        face: (3, H, W).
-        seed: of the cast's direction and of the texture.
+        face: (3, H, W) RGB in [0, 1].
+        seed: seed of the colour cast and of the texture.
     """
     rng = numpy_generator(20_261_118, seed)
     shifted = torch.roll(face, (1, 1), (-2, -1))
@@ -96,21 +96,21 @@ def blur(images: Tensor, sigma: float) -> Tensor:
 
 
 def square(image: Tensor, side: int) -> Tensor:
-    """The largest square round the centre, area-averaged to `side`; (3, H, W) -> (3, side, side)."""
+    """The largest central square, area-averaged to `side`; (3, H, W) -> (3, side, side)."""
     length = min(image.shape[-2:])
     top, left = ((size - length) // 2 for size in image.shape[-2:])
     return F.interpolate(image[None, :, top : top + length, left : left + length], size=(side, side), mode='area')[0]
 
 
 def centre(image: Tensor, side: int) -> Tensor:
-    """The middle `side` x `side` pixels at their own size; smaller images are cut to a multiple of the scale."""
+    """The central `side` x `side` pixels without resizing; smaller images are cropped to a multiple of the scale."""
     sizes = [min(side, size // SCALE * SCALE) for size in image.shape[-2:]]
     top, left = ((full - size) // 2 for full, size in zip(image.shape[-2:], sizes))
     return image[:, top : top + sizes[0], left : left + sizes[1]]
 
 
 def images_of(folder: Path) -> list[Path]:
-    """The images in a folder, by name."""
+    """The images in a folder, sorted by name."""
     return sorted(path for path in folder.iterdir() if is_image_name(path.name))
 
 
@@ -122,5 +122,5 @@ def portraits(files: Iterable[Path], side: int = 256) -> list[Photo]:
 
 
 def set14(folder: Path, names: Iterable[str] = SET14, side: int = 256) -> list[Photo]:
-    """Middles of Set14's photographs that show no face."""
+    """The centres of Set14's photographs without a face."""
     return [Photo(name, centre(to_tensor(read_image(folder / f'{name}.png')), side)) for name in names]

@@ -1,12 +1,12 @@
-"""Outputs of one generator on the study's cases, without and with a step of adaptation: the costly half of the studies.
+"""Outputs of one generator on the cases of the adaptation studies, without and with a step of adaptation.
 
     python tests/benchmarks/adaptation_outputs.py WEIGHTS OUT --portraits FOLDER ... --set14 SET14/GT [--seeds 3]
 
-Writes one file of float16 outputs per case and arm into OUT and passes over those that are there, so that it can be
-stopped and started. `adaptation_study.py` and `meta_training_table.py` measure what it leaves. Outputs are computed in
-float32; the gradient of the fixed step in bfloat16 (autocast) unless `--exact`, which an idle machine can afford. With
-`--auto` the guarded step of `restore` as well, all of it in float32: trials in bfloat16 mislead, because rounding
-moves the outputs more than such a step does.
+Writes one file of float16 outputs per case and arm into OUT. Existing files are skipped, so a stopped run can be
+started again. `adaptation_study.py` and `meta_training_table.py` measure these outputs. Outputs are computed in
+float32, the gradient of the fixed step in bfloat16 (autocast), or with `--exact` in float32, which is slower. `--auto`
+adds the guarded step of `metaf2n restore`, all in float32: bfloat16 would be misleading, because its rounding changes
+the outputs more than such a step does.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from metaf2n_arch.weights.loading import load_generator, load_mask_net
 
 INNER_LR = 1e-2
 PATCHES, PATCH = 16, 16
-"""Per face, and their side in pixels of the LQ: the paper's."""
+"""Patches per face, and their side in pixels of the LQ, as in the paper."""
 PROBES = 2
-"""Patches all over the photo, which `restore` takes of photos as small as these."""
+"""Number of probes, as in `metaf2n restore` for photos as small as these."""
 
 
 def cases(photos: list[Photo], seeds: int, turns: bool = False) -> Iterator[Case]:
-    """All photos under each family and seed, seeds outermost: what is there after a stop is whole seeds.
+    """All photos with each family and seed. The outer loop is over seeds, so that a stopped run has complete seeds.
 
-    With `turns` a photo meets one family only, by turns.
+    With `turns` each photo has only one family: photos and seeds alternate between them.
     """
     for seed in range(seeds):
         for number, family in enumerate(FAMILIES):
@@ -76,7 +76,7 @@ def adapted(net: nn.Module, direction: Params, rate: float) -> Params:
 
 
 def guarded(net: nn.Module, mask: nn.Module | None, case: Case, support: str, color_fix: ColorFixName) -> Params:
-    """What `inner_lr: auto` leaves, with this colour fix behind the generator; nothing where it keeps no step."""
+    """The parameters after a step with `inner_lr: auto` and this colour fix; empty if no step is kept."""
     probes = probes_of(case.lq[None], PROBE, PROBES, numpy_generator(0))
     with torch.no_grad():
         before = functional(net, torch.channels_last)({}, probes).clamp(0, 1)
@@ -93,19 +93,19 @@ def restored(net: nn.Module, theta: Params, lq: Tensor) -> np.ndarray:
 
 
 def file_of(out: Path, case: Case, arm: str) -> Path:
-    """Where the output of one case and arm lies."""
+    """Path of the output of one case and arm."""
     return out / f'{case.photo.name}-{case.family}-{case.seed}-{arm.replace(" ", "_")}.npy'
 
 
 def arms_of(case: Case, args: argparse.Namespace) -> list[str]:
-    """Names of the outputs of one case; a photo without a face has no step to take."""
+    """Names of the arms of one case; a photo without a face has no arm with a step."""
     supports = args.supports if case.photo.face else []
     steps = ['0.01', *(f'auto {kind}' for kind in ('none', 'lowfreq') if args.auto)]
     return ['plain', *(f'{step} {support}' for step in steps for support in supports)]
 
 
 def run(args: argparse.Namespace) -> None:
-    """Computes what is missing."""
+    """Computes the outputs that do not exist yet."""
     args.out.mkdir(parents=True, exist_ok=True)
     net = load_generator(args.weights).net.to(memory_format=torch.channels_last)
     if args.trained:
@@ -129,22 +129,22 @@ def run(args: argparse.Namespace) -> None:
 
 
 def study_photos(args: argparse.Namespace) -> list[Photo]:
-    """Portraits of the folders, the first `--each` of each, and Set14's photographs without a face."""
+    """The last `--each` portraits of each folder, by name, and Set14's photographs without a face."""
     files = [file for folder in args.portraits for file in images_of(folder)[-args.each :]]
     return [*portraits(files, args.side), *set14(args.set14, side=args.side)]
 
 
 def parser(**options: Any) -> argparse.ArgumentParser:
-    """What this command and those that measure its outputs are told alike: which cases there are."""
+    """Parser of the options that choose the cases, for this command and those that measure its outputs."""
     shared = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, **options
     )
     shared.add_argument('--portraits', type=Path, nargs='+', required=True, help='folders of aligned portraits')
-    shared.add_argument('--each', type=int, default=4, help='so many portraits of each folder, the last by name')
+    shared.add_argument('--each', type=int, default=4, help='number of portraits from each folder, the last by name')
     shared.add_argument('--set14', type=Path, required=True, help="Set14's GT folder")
-    shared.add_argument('--side', type=int, default=192, help='of the clean photos')
+    shared.add_argument('--side', type=int, default=192, help='side of the clean photos, in pixels')
     shared.add_argument('--seeds', type=int, default=3)
-    shared.add_argument('--turns', action='store_true', help='iid and ood in turn, not both for each photo')
+    shared.add_argument('--turns', action='store_true', help='iid or ood in turn instead of both for each photo')
     shared.add_argument('--supports', nargs='+', default=list(SUPPORTS), choices=SUPPORTS)
     return shared
 
@@ -153,8 +153,8 @@ if __name__ == '__main__':
     command = parser()
     command.add_argument('weights', type=Path)
     command.add_argument('out', type=Path)
-    command.add_argument('--trained', type=Path, help='what `meta_training.py` has made of these weights')
-    command.add_argument('--mask', type=Path, help='MaskNet; without it every pixel is trusted alike')
-    command.add_argument('--auto', action='store_true', help='the guarded step as well')
-    command.add_argument('--exact', action='store_true', help='the inner gradient in float32')
+    command.add_argument('--trained', type=Path, help='weights that `meta_training.py` has trained from these')
+    command.add_argument('--mask', type=Path, help='weights of MaskNet; without them W = 1 in every pixel')
+    command.add_argument('--auto', action='store_true', help='also take the guarded step')
+    command.add_argument('--exact', action='store_true', help='compute the inner gradient in float32')
     run(command.parse_args())

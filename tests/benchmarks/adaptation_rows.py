@@ -1,6 +1,6 @@
-"""Measured rows of the studies of adaptation: made from outputs, kept as CSV, summed up per arm.
+"""Rows of the adaptation studies: measured from outputs, stored as CSV, summarised per arm.
 
-A row is one output of one case. Summaries are made from rows alone, so that a test can make every table again.
+A row is one output of one case. Summaries need only the rows, so that a test can compute every table again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ DIGITS = {'psnr': 4, 'ssim': 5, 'niqe': 4, 'drift': 3}
 
 @dataclass(frozen=True)
 class Row:
-    """One measured output: of which weights, photo, degradation, support and step, with or without colour fix.
+    """One measured output: its weights, photo, degradation, support, step and colour fix, and its metrics.
 
-    `drift` is mean |low(x) - low(down(y))| in grey levels of 255: how far its tones are from the degraded photo's.
+    `drift` is the mean of |low(x) - low(down(y))| in grey levels of 255: the difference of its tones from the photo's.
     """
 
     weights: str
@@ -53,7 +53,7 @@ class Row:
 
 
 def measure(output: Tensor, case: Case) -> dict[str, float]:
-    """PSNR and SSIM of the luma, four pixels cropped, and NIQE of the whole, of 8-bit images; the drift."""
+    """PSNR and SSIM of the luma (border of four pixels cropped), NIQE, all of 8-bit images, and the drift."""
     from metaf2n_arch.functional.low_frequency import drift
 
     result, truth = to_uint8(output)[..., ::-1], to_uint8(case.photo.image)[..., ::-1]
@@ -67,7 +67,7 @@ def measure(output: Tensor, case: Case) -> dict[str, float]:
 
 
 def measured(args: argparse.Namespace, outputs: Path, weights: str) -> list[Row]:
-    """The rows of all outputs that are there, each as it is and with the colour fix."""
+    """The rows of all outputs that exist, each without and with the colour fix."""
     from metaf2n_arch.functional.color_fix import ColorFix
 
     rows = []
@@ -75,7 +75,7 @@ def measured(args: argparse.Namespace, outputs: Path, weights: str) -> list[Row]
         supports = args.supports if case.photo.face else []
         arms = [('none', 'none'), *((step, support) for step in ('0.01', 'auto') for support in supports)]
         for (step, support), kind in product(arms, ('none', 'lowfreq')):
-            # The guarded step knows the colour fix behind it, and may decide otherwise without.
+            # The guarded step takes the colour fix into account, so its outputs differ with and without it.
             name = {'none': 'plain', '0.01': f'0.01 {support}', 'auto': f'auto {kind} {support}'}[step]
             file = file_of(outputs, case, name)
             if not file.exists():
@@ -89,7 +89,7 @@ def measured(args: argparse.Namespace, outputs: Path, weights: str) -> list[Row]
 
 
 def write(rows: Iterable[Row], file: Path) -> None:
-    """Rows as CSV."""
+    """Writes rows as CSV."""
     with open(file, 'w', encoding='utf-8', newline='') as stream:
         table = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator='\n')
         table.writeheader()
@@ -97,7 +97,7 @@ def write(rows: Iterable[Row], file: Path) -> None:
 
 
 def read(file: Path) -> list[Row]:
-    """Rows from CSV."""
+    """Reads rows from CSV."""
     with open(file, encoding='utf-8', newline='') as stream:
         return [
             Row(**{**line, 'seed': int(line['seed']), **{name: float(line[name]) for name in DIGITS}})
@@ -107,7 +107,7 @@ def read(file: Path) -> list[Row]:
 
 @dataclass(frozen=True)
 class Change:
-    """What an arm changes against another on the same cases: mean, standard deviation over cases, worst case."""
+    """Change of a metric between two arms on the same cases: mean, standard deviation, worst case, number of cases."""
 
     mean: float
     spread: float
@@ -116,7 +116,7 @@ class Change:
 
 
 def changes(rows: Sequence[Row], base: Sequence[Row], metric: str) -> Change:
-    """Compares `rows` with the row of `base` that has the same case; cases that lack either are left out."""
+    """Compares `rows` with the rows of `base` of the same cases; cases that are not in both are left out."""
     before = {row.case: getattr(row, metric) for row in base}
     found = np.array([getattr(row, metric) - before[row.case] for row in rows if row.case in before])
     worst = found.max() if metric == 'niqe' else found.min()
@@ -129,6 +129,6 @@ def chosen(rows: Iterable[Row], **wanted: str) -> list[Row]:
 
 
 def signed(value: float, digits: int) -> str:
-    """A number with its sign, and zero without."""
+    """A number with its sign; a number that rounds to zero has none."""
     text = f'{value:+.{digits}f}'
     return text if float(text) else f'{0:.{digits}f}'

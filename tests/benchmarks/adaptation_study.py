@@ -1,11 +1,11 @@
-"""What one step of adaptation does to Real-ESRGAN x4plus, which was not meta-trained: the step, the colour fix, both.
+"""Adaptation study: effect of one step, of the colour fix, and of both on Real-ESRGAN x4plus (not meta-trained).
 
     python tests/benchmarks/adaptation_outputs.py X4PLUS OUTPUTS CASES --auto
     python tests/benchmarks/adaptation_study.py measure OUTPUTS CASES
     python tests/benchmarks/adaptation_study.py table
 
-CASES stands for `--portraits FOLDER ... --set14 SET14/GT`, the same for both. `measure` writes
-results/adaptation_study.csv, `table` makes results/adaptation_study.md from it.
+CASES stands for `--portraits FOLDER ... --set14 SET14/GT`, the same in both commands. `measure` writes
+results/adaptation_study.csv, and `table` makes results/adaptation_study.md from it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ ARMS: dict[str, dict[str, Any]] = {
     'auto': {'inner_lr': 'auto', 'color_fix': 'none'},
     'auto, colour fix': {'inner_lr': 'auto', 'color_fix': 'lowfreq'},
 }
-"""Each arm as options of `restore`."""
+"""Arms as options of `metaf2n restore`."""
 
 
 def of_arm(rows: Sequence[Row], arm: str, support: str) -> list[Row]:
-    """An arm's rows; a photo without a face has no step to take, so that arms with a step have none of these."""
+    """The rows of an arm. Arms with a step have no photos without a face."""
     options = ARMS[arm]
     step = 'none' if options.get('inner_steps') == 0 else str(options['inner_lr'])
     wanted = {'step': step, 'support': 'none' if step == 'none' else support, 'color_fix': options['color_fix']}
@@ -44,7 +44,7 @@ def of_arm(rows: Sequence[Row], arm: str, support: str) -> list[Row]:
 
 
 def table(rows: Sequence[Row], support: str, shows: str) -> list[str]:
-    """Each arm against the plain output: mean ± standard deviation over cases, and the worst case of PSNR."""
+    """Table of each arm's change from the plain output: mean ± standard deviation over cases, and worst PSNR."""
     rows = chosen(rows, shows=shows)
     plain = of_arm(rows, 'plain', support)
     lines = [
@@ -76,7 +76,7 @@ def table(rows: Sequence[Row], support: str, shows: str) -> list[str]:
 
 
 def tones(rows: Sequence[Row], support: str) -> str:
-    """What the photo itself knows of the fixed step: whether its tones drift away, and what heeding that would give."""
+    """Sentence on the drift of tones after the fixed step, and on the gain if only steps without drift are taken."""
     before = {row.case: row for row in of_arm(rows, 'plain', support) if row.shows == 'face'}
     after = {row.case: row for row in of_arm(rows, 'fixed step', support)}
     gains = np.array([after[case].psnr - before[case].psnr for case in after])
@@ -91,7 +91,7 @@ def tones(rows: Sequence[Row], support: str) -> str:
 
 
 def on_top(rows: Sequence[Row], support: str) -> list[str]:
-    """The steps against the colour fix alone, on the cases that each was measured on."""
+    """Sentences on the change of the steps with colour fix from the colour fix alone, on the same cases."""
     rows = chosen(rows, shows='face')
     fix = of_arm(rows, 'colour fix', support)
     alone = {row.case: row for row in fix}
@@ -110,7 +110,7 @@ def on_top(rows: Sequence[Row], support: str) -> list[str]:
 
 
 def document(rows: Sequence[Row], setting: str) -> str:
-    """The whole file."""
+    """The whole Markdown file."""
     portraits, others = (len({row.photo for row in chosen(rows, shows=shows)}) for shows in ('face', 'no face'))
     text = [
         '# What a step of adaptation does to weights that were not meta-trained',
@@ -132,7 +132,7 @@ def document(rows: Sequence[Row], setting: str) -> str:
 
 
 def setting_of(file: Path) -> str:
-    """The line under the title, which says how the rows were made: kept from the file that is there."""
+    """The line below the title that states how the rows were made, taken from the existing file."""
     if not file.is_file():
         return 'Setting: not written down yet.'
     lines = file.read_text(encoding='utf-8').splitlines()

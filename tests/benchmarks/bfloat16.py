@@ -1,8 +1,8 @@
-"""How far a photo restored in bfloat16 is from float32, in grey levels, and the time of both.
+"""bfloat16 against float32 on a CPU: difference of restored photos in grey levels, and time.
 
     python tests/benchmarks/bfloat16.py weights/realesr-animevideov3.pth weights/RealESRGAN_x4plus.pth
 
-Crops of 64² of the photographs that come with scikit-image; processor seconds of one thread, the least of three.
+Crops of 64² of photographs that come with scikit-image; processor seconds of one thread, the smallest of three.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from metaf2n_arch.weights.loading import load_generator
 
 
 def restored(net: nn.Module, image: Tensor, half: bool) -> tuple[Tensor, float]:
-    """The restored photo in whole grey levels, and the least processor seconds."""
+    """The restored photo in whole grey levels, and the smallest of three times in processor seconds."""
     seconds = []
     for _ in range(3):
         start = time.process_time()

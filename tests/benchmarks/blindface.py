@@ -1,9 +1,9 @@
-"""A small run of the blind-face recipe: trained on some faces, measured on crops of others, beside bicubic.
+"""Blind-face recipe, a small run: trained on some faces, measured on crops of others, compared with bicubic.
 
     python tests/benchmarks/blindface.py FACES OUT [--iterations 300]
 
-FACES is a folder of aligned faces of 1024²; the last by name is held out. OUT gets the data, the option file, the
-experiment and `table.md`. One thread, no GPU.
+FACES is a folder of aligned faces of 1024²; the last by name is held out. Data, option file, experiment and
+`values.json` are written to OUT. One thread, no GPU.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def prepare(faces: Path, out: Path) -> None:
 
 
 def small_options(out: Path, iterations: int) -> Path:
-    """Writes the shipped recipe with a smaller network, fewer iterations and a larger step."""
+    """Writes the recipe with a smaller network, fewer iterations and a larger learning rate."""
     options = yaml.safe_load(option_file('train_blindface_msrresnet').read_text(encoding='utf-8'))
     options['name'] = 'blindface_small'
     options['num_gpu'] = 0
     options['network_g'] |= {'num_feat': 32, 'num_block': 4}
     options['datasets']['train'] |= {
         'dataroot_gt': str(out / 'train_scales'), 'gt_size': 96, 'batch_size_per_gpu': 8, 'num_worker_per_gpu': 0,
-        'dataset_enlarge_ratio': 400,  # the loader drops a last batch that is not full, here all of an epoch
+        'dataset_enlarge_ratio': 400,  # the loader drops an incomplete last batch, which would be the whole epoch
     }  # fmt: skip
     options['datasets']['val'] |= {'dataroot_gt': str(out / 'val/GT'), 'dataroot_lq': str(out / 'val/LQ')}
     options['train'] |= {'total_iter': iterations, 'ema_decay': 0.99}
@@ -66,7 +66,7 @@ def small_options(out: Path, iterations: int) -> Path:
 
 
 def bicubic(out: Path) -> None:
-    """Enlarges the validation's LQ by BasicSR's MATLAB-like `imresize`."""
+    """Enlarges the LQ images of the validation set with BasicSR's `imresize`, which is like MATLAB's."""
     from basicsr.utils.matlab_functions import imresize
 
     (out / 'bicubic').mkdir()

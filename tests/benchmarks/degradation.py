@@ -1,11 +1,11 @@
-"""Time of degrading a meta-training task, ours beside BasicSR's own functions, in one run.
+"""Degradation of a meta-training task: time of ours and of BasicSR's own functions, in one run.
 
     python tests/benchmarks/degradation.py --output tests/benchmarks/results/degradation.md
 
-Both degrade 4 faces of 256² and 4 naturals of 400² by the same draws. The reference calls what
-`RealESRNetModel.feed_data` calls (`filter2D`, `F.interpolate`, `random_add_*_noise_pt`, `DiffJPEG`) in the same order,
-with a kernel for each image as there: for a single one `filter2D` takes a far slower branch, which no training takes.
-The two take turns, draw by draw, so that other work on the machine slows both.
+Both degrade 4 faces of 256² and 4 natural images of 400² with the same draws. The reference calls the functions of
+`RealESRNetModel.feed_data` (`filter2D`, `F.interpolate`, `random_add_*_noise_pt`, `DiffJPEG`) in the same order, with
+one kernel per image: for a single kernel `filter2D` has a much slower branch, which is not used in training. Both are
+measured in turn for each draw, so that other work on the machine slows both.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def photographs(side: int) -> Tensor:
 
 
 def blurred(images: Tensor, kernel: Tensor) -> Tensor:
-    """BasicSR's filter as its trainer calls it: a kernel for each image of the batch, all 21 x 21."""
+    """BasicSR's filter as in its training: one kernel of 21 x 21 for each image of the batch."""
     return filter2D(images, kernel.expand(len(images), -1, -1))
 
 
 def reference(images: Tensor, params: DegradationParams, host_jpeg: DiffJPEG) -> Tensor:
-    """The same draw through BasicSR's functions."""
+    """Applies a draw with BasicSR's functions."""
     final = params.output_size(*images.shape[-2:])
     first, second = params.stages
 
@@ -73,7 +73,7 @@ def reference(images: Tensor, params: DegradationParams, host_jpeg: DiffJPEG) ->
 
 
 def interleaved(calls: dict[str, Callable[[], Tensor]], repeats: int = 5) -> dict[str, float]:
-    """Returns the median seconds of each call."""
+    """Returns the median time of each call in seconds; the calls are measured in turn."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():

@@ -1,9 +1,10 @@
-"""What FID costs at each validation after the first, beside doing all of it again.
+"""FID: time of each validation after the first, compared with computing everything again.
 
     python tests/benchmarks/fid.py
 
-`again` is what pytorch-fid and pyiqa do at each call: results and references pass through Inception, in the layout that
-torch makes by default. Weights are random, which does not change the time. Processor seconds; the variants take turns.
+`again` is what pytorch-fid and pyiqa do at each call: Inception runs on results and references, in torch's default
+memory format. `kept` is ours, which stores the features of the references. Weights are random, which does not change
+the time. Times are processor seconds; the variants are measured in turn.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the frequency losses cost: against a training step of ESRGAN's generator, and against loops over radii.
+"""Frequency losses: time relative to a training step of ESRGAN's generator, and to loops over radii.
 
     python tests/benchmarks/frequency_losses.py [--batch 16] [--side 128] [--sides 64 128 256 512] [--threads 1] \\
         [--device cpu] [--output FILE]
 
-One run measures all parts of a ratio, in turns, and takes the median: the machine's other work strikes both sides.
+All parts of a ratio are measured in turn in one run, so that other work on the machine slows both. Times are medians.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def seconds(work: Callable[[], object], device: str) -> float:
 
 
 def median_of_turns(works: dict[str, Callable[[], object]], device: str, turns: int) -> dict[str, float]:
-    """Median seconds of each piece of work; the pieces take turns, after one turn that does not count."""
+    """Median time of each piece of work in seconds, measured in turn after one turn of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(turns + 1):
         for name, work in works.items():
@@ -79,12 +79,12 @@ def loop_over_radii(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def loop_over_images_and_radii(pred: Tensor, target: Tensor) -> Tensor:
-    """The same one image at a time, as the program published with the paper goes about it (there in NumPy)."""
+    """The same for one image at a time, as in the program of the paper (which uses NumPy)."""
     return torch.stack([loop_over_radii(p[None], t[None]) for p, t in zip(pred, target)]).mean()
 
 
 def plain_operations(pred: Tensor, target: Tensor) -> Tensor:
-    """Ours without the gradient in closed form: torch derives each step."""
+    """Ours without the gradient in closed form: autograd differentiates each operation."""
     spectra = []
     for image in (pred, target):
         mean = azimuthal_mean(power_spectrum(luminance(image)), *image.shape[-2:])
@@ -151,7 +151,7 @@ def measure_spectral(batch: int, sides: list[int], device: str, turns: int) -> l
 
 
 def measure_integration(batch: int, sides: list[int], device: str, turns: int) -> list[str]:
-    """The mean over each ring alone, of spectra that are there already."""
+    """Time of the mean over each ring only, of given spectra."""
     lines = ['| the integration alone, seconds | a loop over radii | ours |', '| --- | ---: | ---: |']
     for side in sides:
         whole = torch.rand(batch, side, side, device=device)
@@ -165,7 +165,7 @@ def measure_integration(batch: int, sides: list[int], device: str, turns: int) -
 
 
 def row(name: str, spent: dict[str, float]) -> str:
-    """Seconds of each, and how many times ours they are."""
+    """A row of the table: seconds of each variant, and the ratio to ours."""
     cells = [f'{s:.4g}' + (f' ({s / spent["ours"]:.1f} times)' if k != 'ours' else '') for k, s in spent.items()]
     return f'| {name} | {" | ".join(cells)} |'
 

@@ -1,10 +1,10 @@
-"""Does the frequency study hold, small? Several arms from one start, several seeds, on photographs, on a CPU.
+"""Frequency study at a small scale: several arms from one start, several seeds, on photographs, on a CPU.
 
     python tests/benchmarks/frequency_study.py --set14 SET14 --output docs/frequency_study.md
 
-All arms of a seed continue the same generator (trained with L1 alone) for the same number of steps on the same batches:
+All arms of a seed continue the same generator (trained with L1 only) for the same number of steps on the same batches:
 RaGAN, RaGP, and RaGP with the FFT loss. Training: photographs of scikit-image, bicubic x4. Held out: Set14 (GT/ and
-LRx4/ under SET14). Every number that is computed is written down, whatever it says.
+LRx4/ under SET14). All computed numbers are reported; none is selected.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def photographs() -> list[np.ndarray]:
 
 
 def batches(photos: list[np.ndarray], seed: int, steps: int, batch: int, side: int) -> Iterator[dict[str, Tensor]]:
-    """Random crops and their bicubic quarter, the same for every arm of a seed."""
+    """Random crops and their bicubic x4 reductions, the same for every arm of a seed."""
     pairs = [
         (p, imresize(p[: len(p) // SCALE * SCALE, : p.shape[1] // SCALE * SCALE] / 255.0, 1 / SCALE)) for p in photos
     ]
@@ -172,7 +172,7 @@ def main() -> None:
 
 
 def replaced(file: Path, text: str) -> str:
-    """What the file says, with the table and the setting under it replaced; the text alone if there is no such file."""
+    """The content of the file with its table and the setting below replaced by `text`; `text` if there is no file."""
     if not file.is_file():
         return text
     before = file.read_text(encoding='utf-8')

@@ -1,8 +1,8 @@
-"""Memory of one large photo, and of very many small ones: ``python tests/benchmarks/many_photos.py large|many [N]``.
+"""Memory for one large photo, and for very many small ones: ``python tests/benchmarks/many_photos.py large|many [N]``.
 
-`large`: a made-up photo of N megapixels (24) through a small generator at x4, to PNG and to JPEG: seconds, and the most
-memory beyond what the loaded program holds. `many`: N (100,000) photos of 8x8 pixels through an enlarging repeat:
-seconds for the listing and per 1,000 photos, and memory after each tenth; then the same again, which has nothing to do.
+`large`: a synthetic photo of N (24) megapixels through a small generator at x4, to PNG and to JPEG: seconds, and peak
+memory minus that of the loaded program. `many`: N (100,000) photos of 8x8 pixels through nearest-neighbour upsampling:
+seconds for listing and restoring, and memory after each tenth; then the same run again, in which all photos are done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from metaf2n_arch.weights.loading import Generator
 
 
 class NoFaces(Detector):
-    """Finds nothing, at once."""
+    """A detector that finds no face, in no time."""
 
     def __init__(self) -> None:
         super().__init__(DetectorOptions(type='cascade'))
@@ -44,12 +44,12 @@ def restorer(net: torch.nn.Module, scale: int) -> MetaF2N:
 
 
 def peak() -> float:
-    """Gigabytes."""
+    """Peak memory in gigabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def resident() -> float:
-    """Megabytes."""
+    """Present memory in megabytes."""
     return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize() / 2**20
 
 

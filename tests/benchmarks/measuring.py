@@ -1,7 +1,7 @@
-"""Time and memory of one variant in a process of its own, so that no variant inherits another's heap or threads.
+"""Measurement of time and memory of one variant in a separate process, so that variants share no heap or threads.
 
-Time is the processor time of the process with one thread: on a shared machine it moves far less than the clock. Memory
-is the kernel's high-water mark of the resident set (VmHWM), reset just before the first step; Linux only.
+Time is the processor time of the process with one thread; on a shared machine it varies much less than wall-clock time.
+Memory is the peak resident set (VmHWM), reset just before the first step; Linux only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def resident(field: str) -> float:
-    """MiB of VmRSS (resident now) or VmHWM (resident at most since the last reset)."""
+    """Memory in MiB: VmRSS (resident now) or VmHWM (peak since the last reset)."""
     for line in Path('/proc/self/status').read_text().splitlines():
         if line.startswith(field + ':'):
             return int(line.split()[1]) / 1024
@@ -27,7 +27,7 @@ def reset_peak() -> None:
 
 
 def measure(step: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Runs `step`; returns the least time, the peak, and how far the first step's peak rose above what there was."""
+    """Runs `step`; returns the smallest times, the peak of the first step, and its rise over the memory before."""
     before = resident('VmRSS')
     reset_peak()
     seconds, walls, peak = [], [], 0.0
@@ -42,14 +42,14 @@ def measure(step: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 def in_own_process(script: str, arguments: Iterable[str]) -> dict[str, float]:
-    """Runs ``script measure <arguments>``, which prints one line of JSON last."""
+    """Runs ``script measure <arguments>`` and returns the JSON of its last line."""
     command = [sys.executable, '-W', 'ignore', script, 'measure', *arguments]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.strip().splitlines()[-1])
 
 
 def interleaved(script: str, variants: Iterable[tuple[str, ...]], rounds: int) -> dict[tuple[str, ...], dict]:
-    """Measures every variant in turn, `rounds` times over, and keeps the least of each number."""
+    """Measures all variants in turn, `rounds` times, and returns the smallest value of each number."""
     best: dict[tuple[str, ...], dict[str, float]] = {}
     variants = list(variants)
     for _ in range(rounds):

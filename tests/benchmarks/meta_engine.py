@@ -1,11 +1,12 @@
-"""Time and peak memory of the meta-learning engine, beside the unrolled graph and TorchOpt, in one run.
+"""Meta-learning engine: time and peak memory, compared with the unrolled graph and TorchOpt, in one run.
 
     python tests/benchmarks/meta_engine.py run --output tests/benchmarks/results/meta_engine.md
     python tests/benchmarks/meta_engine.py measure second 1
 
 RRDBNet (64 features, 6 blocks), one task of photographs: support 4 x 32² LR with a confidence map, query 4 x 64² LR,
-L1. `pieces` gives the engine each loss as a sum over images, `outer` only the outer loss; `kept` keeps the graph of the
-inner step; `parts` saves concatenations as their parts. `second-outer_kept_parts` is how MetaF2NModel calls the engine.
+L1. `pieces` gives the engine both losses as lists of terms, one per image, `outer` only the outer loss; `kept` keeps
+the graph of the inner step; `parts` saves the parts of concatenations. `second-outer_kept_parts` is the call of
+MetaF2NModel.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def photographs(side: int) -> Tensor:
 
 
 class Task:
-    """The two sets of one task and their losses, whole or as the sum over images."""
+    """Support and query of one task, and their losses for all images or for single ones."""
 
     def __init__(self, net: nn.Module) -> None:
         self.net, self.call = net, functional(net)
@@ -107,7 +108,7 @@ def engine_step(task: Task, variant: str, steps: int) -> Params:
 
 
 def unrolled_step(task: Task, steps: int) -> Params:
-    """What one would write: updates with `create_graph`, one backward pass through everything."""
+    """The usual implementation: updates with `create_graph`, one backward pass through all of them."""
     leaf = {name: p.detach().requires_grad_() for name, p in task.theta.items()}
     phi, current = {'confidence': task.phi['confidence'].detach().requires_grad_()}, dict(leaf)
     for _ in range(steps):
@@ -138,7 +139,7 @@ def run_variant(variant: str, steps: int, repeats: int, blocks: int) -> dict[str
     torch.manual_seed(0)
     task = Task(RRDBNet(3, 3, scale=4, num_feat=64, num_block=blocks, num_grow_ch=32))
     if variant == 'unrolled-torchopt':
-        import torchopt  # noqa: F401  its import must not count as memory of the step
+        import torchopt  # noqa: F401  (imported here, so that its memory does not count for the step)
     steppers: dict[str, Callable[[], Params]] = {
         'unrolled': lambda: unrolled_step(task, steps),
         'unrolled-torchopt': lambda: torchopt_step(task, steps),

@@ -1,10 +1,11 @@
-"""Meta-training, small: six ways to go on training a generator, step by step on the same tasks, on a CPU.
+"""Meta-training at a small scale: six ways to continue training a generator, on the same tasks, on a CPU.
 
     python tests/benchmarks/meta_training.py WEIGHTS FACES NATURALS OUT --steps 90 [--arms second first ...]
 
-FACES holds aligned portraits of which the last `HELD_OUT_FACES` by name are never trained on, NATURALS photographs.
-Every step all arms see the same draw, patches and (by halves) true or erring faces. OUT gets a file of weights per arm
-every `--save` steps. `adaptation_outputs.py` and `meta_training_table.py` measure them.
+FACES is a folder of aligned portraits, of which the last `HELD_OUT_FACES` by name are not used; NATURALS is a folder of
+photographs. In each step all arms have the same degradation and patches; half of the faces are true, half erring.
+Weights of each arm are written to OUT every `--save` steps; `adaptation_outputs.py` and `meta_training_table.py`
+measure them.
 """
 
 from __future__ import annotations
@@ -36,13 +37,18 @@ from metaf2n_arch.weights.loading import load_generator
 
 HELD_OUT_FACES = 10
 MARGIN = 4
-"""Pixels of the LQ round a patch that its degradation sees."""
+"""Width of the border around a patch that is degraded with it, in pixels of the LQ."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way of training: the meta-gradient's mode (None: no inner loop, ordinary fine-tuning), whether the colour fix
-    is part of the generator, and the weight of the outer loss without adaptation."""
+    """A way of training.
+
+    Attributes:
+        mode: mode of the meta-gradient; None: fine-tuning without an inner loop.
+        color_fix: whether the colour fix is part of the generator.
+        unadapted_weight: weight of the outer loss without adaptation.
+    """
 
     mode: str | None
     color_fix: bool = False
@@ -61,7 +67,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Task:
-    """Patches of faces and of naturals under one degradation, (N, 3, h, w) and (N, 3, 4h, 4w)."""
+    """Patches of faces (support) and natural images (query) with one degradation, (N, 3, h, w) and (N, 3, 4h, 4w)."""
 
     support_lq: Tensor
     support_hq: Tensor
@@ -70,7 +76,7 @@ class Task:
 
 
 class Tasks:
-    """Task number k, drawn from the key (seed, k): one degradation, N faces, half true, half erring, and N naturals."""
+    """Tasks; number k is drawn from (seed, k): a degradation, N faces (half true, half erring), N natural images."""
 
     def __init__(self, faces: list[Tensor], naturals: list[Tensor], patches: int, face_side: int, side: int, seed: int):
         self.faces, self.naturals = faces, naturals
@@ -82,7 +88,7 @@ class Tasks:
         params = self.config.sample(rng)
 
         def pair(image: Tensor, side: int, stream: int) -> tuple[Tensor, Tensor]:
-            """A patch and its degraded self, from a larger window, so that blur sees what lies round it."""
+            """A low-quality and a clean patch, cut from a larger degraded window, so that blur has a border."""
             whole = (side + 2 * MARGIN) * SCALE
             top, left = (int(rng.integers((size - whole) // SCALE + 1)) * SCALE for size in image.shape[-2:])
             large = crop(image, top, left, whole, whole)
@@ -99,13 +105,13 @@ class Tasks:
 
 
 def put_low_back(output: Tensor, lq: Tensor, sigma: float = 2.0) -> Tensor:
-    """``output + up(low(lq) - low(down(output)))``, differentiable: the photo's own low frequencies."""
+    """``output + up(low(lq) - low(down(output)))``, differentiable: `output` with the low frequencies of `lq`."""
     missing = blur(lq, sigma) - blur(F.interpolate(output, size=lq.shape[-2:], mode='area'), sigma)
     return output + F.interpolate(missing, scale_factor=SCALE, mode='bicubic', align_corners=False)
 
 
 class Learner:
-    """One arm: its generator's and MaskNet's parameters and their optimizer."""
+    """One arm: the parameters of its generator and MaskNet, and their optimizer."""
 
     def __init__(
         self, name: str, call: Callable[..., Tensor], theta: Params, mask: MaskNet, rate: float, inner_lr: float
@@ -161,7 +167,7 @@ def plain_gradient(loss: Callable[[Params], Tensor], theta: Params) -> tuple[Ten
 
 
 def train(args: argparse.Namespace) -> None:
-    """All chosen arms, one step each in turn, so that an interrupted run leaves them equally far."""
+    """Trains all chosen arms, one step each in turn, so that a stopped run leaves all at the same step."""
     torch.manual_seed(0)
     args.out.mkdir(parents=True, exist_ok=True)
     net = load_generator(args.weights).net
@@ -189,19 +195,19 @@ def train(args: argparse.Namespace) -> None:
 
 def arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('weights', type=Path, help='what all arms begin from')
+    parser.add_argument('weights', type=Path, help='weights from which all arms start')
     parser.add_argument('faces', type=Path)
     parser.add_argument('naturals', type=Path)
     parser.add_argument('out', type=Path)
     parser.add_argument('--arms', nargs='+', default=list(ARMS), choices=list(ARMS))
     parser.add_argument('--steps', type=int, default=120)
     parser.add_argument('--save', type=int, default=10)
-    parser.add_argument('--patches', type=int, default=2, help='N, of faces and of naturals')
-    parser.add_argument('--face-side', type=int, default=16, help='of a face patch, pixels of the LQ')
-    parser.add_argument('--side', type=int, default=24, help='of a natural patch, pixels of the LQ')
-    parser.add_argument('--rate', type=float, default=3e-5, help="Adam's, of the generator and MaskNet")
+    parser.add_argument('--patches', type=int, default=2, help='number N of faces and of natural images')
+    parser.add_argument('--face-side', type=int, default=16, help='side of a face patch, in pixels of the LQ')
+    parser.add_argument('--side', type=int, default=24, help='side of a natural patch, in pixels of the LQ')
+    parser.add_argument('--rate', type=float, default=3e-5, help='learning rate of Adam')
     parser.add_argument('--inner-lr', type=float, default=1e-2)
-    parser.add_argument('--bf16', action='store_true', help='networks in bfloat16, weights and sums in float32')
+    parser.add_argument('--bf16', action='store_true', help='compute networks in bfloat16, weights and sums in float32')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args()
 

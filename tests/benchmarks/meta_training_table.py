@@ -1,11 +1,11 @@
-"""The gain of one step after meta-training, told apart from tone, from ordinary fine-tuning and from a worse start.
+"""Table of the gain of one step after meta-training, separate from tone, from fine-tuning and from a worse start.
 
     python tests/benchmarks/meta_training_table.py measure START ARM=OUTPUTS ... CASES
     python tests/benchmarks/meta_training_table.py table
 
-START and OUTPUTS are folders that `adaptation_outputs.py` has left for the weights that training began from and for
-each arm of `meta_training.py`; CASES stands for `--portraits FOLDER ... --set14 SET14/GT --seeds 1 --turns`. `measure`
-writes results/meta_training.csv, `table` makes results/meta_training.md from it.
+START and OUTPUTS are folders written by `adaptation_outputs.py`: START for the weights before training, OUTPUTS for
+each arm of `meta_training.py`. CASES stands for `--portraits FOLDER ... --set14 SET14/GT --seeds 1 --turns`. `measure`
+writes results/meta_training.csv, and `table` makes results/meta_training.md from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ START = 'before'
 
 
 def comparable(rows: Sequence[Row]) -> list[Row]:
-    """The rows of cases that all weights have, with the same supports, so that means are of the same photos."""
+    """The rows of cases that all weights have, with the same supports, so that all means are over the same photos."""
     names = {row.weights for row in rows}
     seen: dict[tuple[object, ...], set[str]] = {}
     for row in rows:
@@ -36,7 +36,7 @@ def comparable(rows: Sequence[Row]) -> list[Row]:
 
 
 def cells(rows: Sequence[Row], start: Sequence[Row], support: str, shows: str) -> list[str]:
-    """PSNR without the step, with it, and what the step adds; each as the output is and with the colour fix."""
+    """PSNR without and with the step, and the gain of the step; first without the colour fix, then with it."""
     made = []
     for color_fix in ('none', 'lowfreq'):
         seen = chosen(rows, shows=shows, color_fix=color_fix)
@@ -54,7 +54,7 @@ def cells(rows: Sequence[Row], start: Sequence[Row], support: str, shows: str) -
 
 
 def table(rows: Sequence[Row], support: str) -> list[str]:
-    """Portraits: one line per arm."""
+    """Table of the portraits: one line per arm."""
     lines = [
         '| weights | θ | against before | θ′ | step: mean ± sd | worst | fix(θ) | fix(θ′) | step: mean ± sd | worst |',
         '|' + '---|' * 10,
@@ -68,7 +68,7 @@ def table(rows: Sequence[Row], support: str) -> list[str]:
 
 
 def others(rows: Sequence[Row]) -> list[str]:
-    """Photographs without a face: no step to take, so only what training has made of θ."""
+    """Table of the photographs without a face: no step, so only the effect of training on θ."""
     lines = ['| weights | θ | against before | fix(θ) |', '|' + '---|' * 4]
     start = chosen(rows, weights=START)
     for name in (START, *ARMS):
@@ -78,7 +78,7 @@ def others(rows: Sequence[Row]) -> list[str]:
 
 
 def document(rows: Sequence[Row], setting: str) -> str:
-    """The whole file."""
+    """The whole Markdown file."""
     count = {shows: len({row.case for row in chosen(rows, shows=shows)}) for shows in ('face', 'no face')}
     text = [
         '# Meta-training, small: what one step gains, and what of it is tone',

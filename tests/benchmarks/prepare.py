@@ -1,10 +1,10 @@
-"""Rate and memory of the preparations on many images of 512².
+"""Preparation of data: speed and memory of its commands on many images of 512².
 
     python tests/benchmarks/prepare.py [--images 1000] [--jobs 2]
 
-The images are cut, enlarged and turned from photographs of scikit-image. Memory is the largest resident set of the
-command and of its largest worker. Seconds of the clock depend on what else the machine does; those of the processors,
-summed over all processes, hardly.
+The images are cropped, resized and rotated photographs of scikit-image. Memory is the peak resident set of the command
+and of its largest worker. Wall-clock seconds depend on other work on the machine; processor seconds, summed over all
+processes, hardly do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RUN = (
 
 
 def make_images(folder: Path, count: int) -> None:
-    """Writes `count` images of 512², no two alike."""
+    """Writes `count` different images of 512²."""
     from skimage import data
 
     photos = [data.astronaut(), data.coffee(), data.stereo_motorcycle()[0], data.rocket(), data.chelsea()]
@@ -56,7 +56,7 @@ def make_images(folder: Path, count: int) -> None:
 
 
 def measure(arguments: list[str]) -> tuple[float, float, str, str]:
-    """Returns seconds of the clock and of the processors, memory in MB, and what the command printed first."""
+    """Returns wall-clock and processor seconds, memory in MB, and the first line that the command printed."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, '-c', RUN, 'prepare', *arguments], capture_output=True, text=True, check=True

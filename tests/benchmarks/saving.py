@@ -1,9 +1,9 @@
-"""What a checkpoint costs training: written as before sets had hashes, with hashes, and in the background.
+"""Saving of checkpoints: time that training waits, without hashes (as before), with hashes, and in the background.
 
     python tests/benchmarks/saving.py [folder]
 
-Before: `torch.save` into an open file beside its place, flushed to the disk, renamed. The networks are those of a
-generator of 60 MB with its average and Adam's moments; medians of 15, in turn.
+Before: `torch.save` into a temporary file, flushed to the disk, then renamed. The checkpoint is that of a generator of
+60 MB with its moving average and Adam's moments. Medians of 15, measured in turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDS = 15
 
 
 def contents() -> tuple[dict, dict]:
-    """Networks and state, as BasicSR saves them, on the device that trains."""
+    """Networks and training state, as BasicSR saves them, on the device of the training."""
 
     def tensors(count: int) -> dict[str, torch.Tensor]:
         return {f'{i}.weight': torch.randn(64, 64, 3, 3, device=DEVICE) for i in range(count)}

@@ -1,16 +1,16 @@
-"""Time and memory of the self-similarity loss, against the authors' own PyTorch path, which unfolds twice.
+"""Self-similarity loss: time and memory, compared with the authors' own PyTorch path, which unfolds twice.
 
-That path keeps M·C·P²·K² numbers; so that memory alone does not decide, it is also run in parts of 64 masked pixels.
+That path stores M·C·P²·K² numbers. To separate time from memory, it is also run in parts of 64 masked pixels.
 
     python tests/benchmarks/self_similarity.py            # everything, a few minutes; needs 10 GB for the baseline
     python tests/benchmarks/self_similarity.py --quick    # without the baseline
     python tests/benchmarks/self_similarity.py --device cuda --authors SSL/GAN-Based-SR/basicsr/losses/similarity
 
-On CPUs every figure comes from a process of its own, which warms up on a 24 × 24 crop (kernels are compiled or loaded,
-libraries paged in) and then runs forward and backward of one case. Time is the smallest and the median wall-clock time
-of the repetitions. Additional memory is the growth of the process's peak resident set (ru_maxrss) over the one after
-warm-up. self_similarity_gpu.py says what is measured on a GPU, where the authors' operator is built from their sources.
-Prints Markdown.
+On CPUs each number is measured in a separate process, which warms up on a 24 × 24 crop (to compile or load kernels and
+libraries) and then runs forward and backward of one case. Time is the smallest and the median wall-clock time of the
+repetitions. Additional memory is the growth of the peak resident set (ru_maxrss) after the warm-up. For the
+measurements on a GPU, where the authors' operator is built from their sources, see self_similarity_gpu.py. Prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from metaf2n_arch.functional.self_similarity.criterion import criterion_weights
 from metaf2n_arch.functional.self_similarity.dispatch import fastest_path
 from metaf2n_arch.functional.self_similarity.geometry import Geometry
 
-# The authors' own PyTorch path unfolds twice; in parts it is the same program made to fit into memory.
+# The authors' own PyTorch path unfolds twice; "in parts" is the same program with less memory.
 UNFOLD = {'unfold': unfolded, 'unfold in parts': unfolded_in_parts}
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,7 +90,7 @@ def worker(path: str, case: str, border: str, repetitions: int, threads: int) ->
 
 
 def measure(path: str, case: str, border: str, repetitions: int, threads: int) -> dict:
-    """Runs `worker` in a process of its own."""
+    """Runs `worker` in a separate process."""
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': str(threads), 'METAF2N_BRIDGE': '0'}
     arguments = [path, case, border, str(repetitions), str(threads)]
     command = [sys.executable, __file__, '--worker', *arguments]
@@ -118,7 +118,7 @@ def against_the_baseline() -> None:
     print('|---' * 13 + '|')
     for threads, load in ((1, False), (2, False), (2, True)):
         with busy_core(load):
-            # Fused first and last: what others do on the machine meanwhile changes.
+            # Fused is measured first and last, because other work on the machine changes meanwhile.
             fused = [measure('fused', 'crop 96²', 'window', 20, threads)]
             unfold = measure('unfold', 'crop 96²', 'window', 1, threads)
             parts = measure('unfold in parts', 'crop 96²', 'window', 1, threads)
@@ -168,9 +168,11 @@ def on_a_gpu(device: torch.device, authors: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='leave the baseline out (CPU)')
+    parser.add_argument('--quick', action='store_true', help='without the baseline (CPU)')
     parser.add_argument('--device', type=torch.device, default=torch.device('cpu'), help='cpu, cuda or cuda:<number>')
-    parser.add_argument('--authors', type=Path, metavar='FOLDER', help="the authors' similarity.cu, to build (CUDA)")
+    parser.add_argument(
+        '--authors', type=Path, metavar='FOLDER', help="folder with the authors' similarity.cu, to build (CUDA)"
+    )
     parser.add_argument('--worker', nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:

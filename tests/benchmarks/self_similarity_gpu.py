@@ -1,10 +1,10 @@
-"""The GPU half of self_similarity.py: ours, box filters, the unfold formulation and the authors' CUDA operator.
+"""Self-similarity loss on a GPU (part of self_similarity.py): ours, box filters, unfold, the authors' CUDA operator.
 
-All run in one process, in turns, forward + backward. Time is wall-clock time from an idle device to an idle device;
-memory is what the allocator had at most beyond what it had before.
+All run in one process, in turn, forward and backward. Time is wall-clock time, with the device synchronised before and
+after. Memory is the peak of the allocator minus the memory before.
 
-The floor is what the computation needs at least, however it is programmed: no arithmetic on more than the pairs of
-shifts, no bytes but the images' and the gradient's. Operations:
+The floor is a lower bound for any program: operations only for the pairs of shifts, and bytes only of the images and
+the gradient. Operations:
 
     positions · (images · (3 C - 1 + 4) + gradients · (4 + 4 C))  +  entries · (images · 4 + 4 + gradients · 6)
 
@@ -45,7 +45,7 @@ from metaf2n_arch.functional.self_similarity.geometry import Geometry
 
 
 class Run(NamedTuple):
-    """What one program made of a batch, and what it took."""
+    """Loss and gradient of one program on a batch, and its best and median time in seconds and its memory."""
 
     loss: Tensor
     gradient: Tensor
@@ -60,7 +60,7 @@ class Floor(NamedTuple):
 
 
 def floor(batch: int, channels: int, height: int, width: int, masked: int, pad: int) -> Floor:
-    """Operations and bytes of a loss and pred's gradient, see above."""
+    """Least number of operations and bytes for the loss and the gradient of pred, see above."""
     positions = batch * (height + 2 * pad) * (width + 2 * pad) * (K * K // 2)
     images, gradients = 2, 1
     operations = positions * (images * (3 * channels + 3) + gradients * (4 + 4 * channels))
@@ -69,7 +69,7 @@ def floor(batch: int, channels: int, height: int, width: int, masked: int, pad: 
 
 
 def rates(device: torch.device, side: int = 8192) -> tuple[float, float]:
-    """Float32 operations and bytes a second of this device, measured."""
+    """Float32 operations and bytes per second of this device, measured."""
     square = torch.randn(side, side, device=device)
     long = torch.empty(16 * side * side, device=device)
     product = min(_seconds(lambda: square @ square, device, 10))
@@ -83,7 +83,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _seconds(step: Callable[[], Any], device: torch.device, repetitions: int) -> list[float]:
-    """Times of `repetitions` runs after one that is not counted: it compiles."""
+    """Times of `repetitions` runs in seconds, after one run of warm-up, which compiles."""
     seconds = []
     for _ in range(repetitions + 1):
         _synchronize(device)
@@ -118,7 +118,7 @@ def measure(loss: Loss, images: tuple[Tensor, Tensor, Tensor], repetitions: int)
 
 
 def programs(criterion: str, operator: Any, device: str) -> dict[str, tuple[str, Loss, int]]:
-    """The programs by name: the border each computes, its loss, repetitions."""
+    """Name of a program -> its kind of border, its loss, number of repetitions."""
     weights = criterion_weights(criterion, 1.0)
 
     def fast(border: str, function: Callable[..., Tensor]) -> Loss:
@@ -180,7 +180,7 @@ def report(device: torch.device, authors: Path | None, cases: dict[str, tuple[in
 
 
 def _differences(run: Run, oracle: Run) -> list[str]:
-    """What is further from the CPU kernels than rounding explains."""
+    """Differences from the CPU kernels that are too large for rounding errors, in words."""
     value, gradient = oracle.loss.item(), oracle.gradient
     off = (run.gradient.cpu() - gradient).norm() / gradient.norm()
     found = [] if abs(run.loss.item() / value - 1) < 1e-4 else [f'loss {run.loss.item()}, CPU {value}']

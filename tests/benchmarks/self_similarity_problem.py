@@ -1,4 +1,4 @@
-"""What self_similarity.py measures: the cases, the crops, and the two programs that ours is measured against."""
+"""Problem of the self-similarity benchmarks: cases, crops, and the two programs with which ours is compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def crops(count: int, side: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Crops of the astronaut: for one image the crop whose edge density is nearest 0.3, else evenly spread ones."""
+    """Crops of the astronaut: for one image the crop with an edge density nearest to 0.3, otherwise on a grid."""
     from skimage import data
 
     photo = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1)[None].float() / 255
@@ -50,7 +50,7 @@ def unfolded(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def unfolded_in_parts(image: Tensor, mask: Tensor, count: int = 64) -> Tensor:
-    """The same, `count` masked pixels at a time and recomputed in the backward pass: how one would make it fit."""
+    """The same for `count` masked pixels at a time, recomputed in the backward pass, which needs less memory."""
     pixels = mask.flatten().nonzero()[:, 0]
     parts = []
     for some in pixels.split(count):
@@ -61,10 +61,10 @@ def unfolded_in_parts(image: Tensor, mask: Tensor, count: int = 64) -> Tensor:
 
 
 def loss_by(distances: Callable[[Tensor, Tensor], Tensor], criterion: str) -> Loss:
-    """The loss as the authors' training takes it: a graph for each image of the batch, all of them kept.
+    """The loss as in the authors' training: a self-similarity graph for each image of the batch, all kept in memory.
 
     Args:
-        distances: (C, H, W) image and (H, W) mask to C P² d² with border='window', (M, K²).
+        distances: (C, H, W) image and (H, W) mask -> C P² d² with border='window', (M, K²).
         criterion: as in `self_similarity_loss`.
     """
     weights = criterion_weights(criterion, 1.0)
@@ -81,7 +81,7 @@ def loss_by(distances: Callable[[Tensor, Tensor], Tensor], criterion: str) -> Lo
 
 
 def authors_distances(operator: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    """The authors' CUDA operator, `compute_similarity` and `compute_similarity_backward`, as autograd sees it."""
+    """The authors' CUDA operator, `compute_similarity` and `compute_similarity_backward`, as an autograd function."""
 
     class Distances(torch.autograd.Function):
         @staticmethod
@@ -116,7 +116,7 @@ def build_authors_operator(folder: Path) -> Any:
     missing = [str(x) for x in sources if not x.is_file()]
     if missing:
         raise SystemExit(f'{missing[0]} does not exist; --authors takes the folder basicsr/losses/similarity.')
-    # nvcc alone comes without curand's headers, which the source includes; CUDA's wheels have them.
+    # The source includes headers of curand, which are not part of nvcc, but of CUDA's wheels.
     nvidia = find_spec('nvidia')
     roots = nvidia.submodule_search_locations if nvidia else None
     headers = [str(x) for root in roots or () for x in sorted(Path(root).glob('*/include'))]

@@ -1,13 +1,13 @@
-"""Table of spandrel's networks as trained ones: what each of them was tried for, in a small version of itself.
+"""Table of spandrel's networks: tests of their use in training and adaptation, each in a small version.
 
     python tests/benchmarks/spandrel_networks.py > tests/benchmarks/results/spandrel_networks.md
 
 Columns: *forward*: a batch of two images of 17 x 21 pixels gives their size times the scale; *resumes*: another network
-takes its saved weights and gives the same output; *recognised*: spandrel knows the saved weights by itself; *second
+loads its saved weights and gives the same output; *recognised*: spandrel recognises the saved weights; *second
 derivative*: ∇(g·v) exists and agrees with the difference of two gradients, in double precision; *bf16*: autocast gives
-finite outputs; *fp16*: the network in half precision gives finite outputs; *smallest*: side of the smallest image that
-is taken. GRL, ATD, DRCT, FFTformer, SwinIR and Swin2SR compute some layers in float32 whatever they are given, which is
-what their entries in *fp16* come from, and GRL's in *second derivative*.
+finite outputs; *fp16*: the network in half precision gives finite outputs; *smallest*: side of the smallest possible
+image. GRL, ATD, DRCT, FFTformer, SwinIR and Swin2SR compute some layers always in float32. This explains their entries
+in *fp16*, and that of GRL in *second derivative*.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ SMALL: dict[str, dict[str, Any]] = {
     'Uformer': {'embed_dim': 8, 'depths': [1] * 9, 'num_heads': [1] * 9, 'modulator': False},
 }
 UNTRIED = {'IPT', 'UpCunet2x', 'UpCunet2x_fast', 'UpCunet3x', 'UpCunet4x', 'GFPGAN', 'RestoreFormer', 'LaMa', 'AuraSR'}
-"""Too large to be made small, or no super-resolution; IPT takes patches of one size."""
+"""Networks that have no small version, or are not for super-resolution; IPT takes only patches of one size."""
 
 
 def loss_of(net: nn.Module, image: Tensor, goal: Tensor) -> Tensor:
@@ -101,11 +101,11 @@ def recognised(net: nn.Module, image: Tensor) -> str:
 
 
 def second_derivative(net: nn.Module, image: Tensor) -> str:
-    """d/dε ∇L(θ + ε v) at 0, by automatic differentiation and by a central difference, in double precision.
+    """Compares d/dε ∇L(θ + ε v) at 0 by automatic differentiation with a central difference, in double precision.
 
-    Not at the first weights alone: with a bias of 0, a unit whose input is 0 (Swin2SR's table of positions has one)
-    stands on the kink of its ReLU, where there is no derivative for a difference to meet. A difference may cross
-    another kink by chance; the best of four places counts.
+    The initial weights are not enough: with bias 0 and input 0 (as in Swin2SR's table of positions) a unit is at the
+    kink of its ReLU, where there is no derivative. A difference can also cross another kink by chance. So four points
+    are tried, and the best one counts.
     """
     errors = [1.0]
     while len(errors) < 5 and min(errors) > 1e-2:
@@ -129,7 +129,7 @@ def _error(net: nn.Module, image: Tensor) -> float:
 
 
 def _difference(net: nn.Module, image: Tensor, goal: Tensor, along: list, exact: tuple, step: float) -> float:
-    """Relative error against a central difference; too large a step crosses kinks, too small a one is all rounding."""
+    """Relative error against a central difference: large steps cross kinks of ReLUs, small ones are imprecise."""
     moved = []
     for sign in (1, -1):
         shifted = copy.deepcopy(net)
@@ -157,7 +157,7 @@ def smallest(net: nn.Module, image: Tensor) -> str:
         try:
             if net(image[..., :side, :side]).shape[-1] == side * net.needs.scale:
                 return str(side)
-        except Exception:  # too small for it
+        except Exception:  # the image is too small for the network
             continue
     return 'over 16'
 
@@ -165,7 +165,7 @@ def smallest(net: nn.Module, image: Tensor) -> str:
 def attempt(check: Callable[..., str], *arguments: Any) -> str:
     try:
         return check(*arguments)
-    except Exception as error:  # what it cannot do is the table's content
+    except Exception as error:  # the table reports the error
         return f'no: {(str(error).splitlines() or [type(error).__name__])[0][:60]}'.replace('|', '/')
 
 

@@ -1,11 +1,10 @@
-"""What does the self-similarity loss do at each weight? Several arms and seeds, on photographs, on a CPU.
+"""Self-similarity loss at several weights: a study of several arms and seeds, on photographs, on a CPU.
 
     python tests/benchmarks/ssl_study.py --benchmarks BENCHMARKS --output tests/benchmarks/results/ssl_study.md
 
 All arms of a seed train the same small generator from the same start on the same batches. Training: photographs of
 scikit-image, bicubic x4, patches of 96². Held out: Set5 and Set14 (GT/ and LRx4/ under BENCHMARKS/Set5 and Set14). The
-last arm is what a user of BasicSR gets who writes the loss into `pixel_opt` alone. Every number that is computed is
-written down, whatever it says.
+last arm has the loss as `pixel_opt` of BasicSR without L1. All computed numbers are reported; none is selected.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def model(losses: list[dict[str, Any]], steps: int, folder: str) -> Any:
 
 
 def ratio_to_l1(losses: list[dict[str, Any]], pred: Tensor, gt: Tensor) -> float:
-    """‖∇ SSL‖ / ‖∇ L1‖ at an output, whether or not L1 is trained with."""
+    """‖∇ SSL‖ / ‖∇ L1‖ at an output, also if L1 is not a loss of the training."""
     ssl = [loss for loss in losses if loss['type'] == 'SSLLoss']
     if not ssl:
         return 0.0
@@ -74,7 +73,7 @@ def ratio_to_l1(losses: list[dict[str, Any]], pred: Tensor, gt: Tensor) -> float
 
 
 def trained(losses: list[dict[str, Any]], data: list[dict[str, Tensor]], folder: str) -> tuple[Any, float]:
-    """One step per batch; also the gradient's ratio to L1's, the mean over the second half's hundredths."""
+    """Trains one step per batch. Returns the model, and the mean of `ratio_to_l1` at ten steps of the second half."""
     net, ratios = model(losses, len(data), folder), []
     for step, batch in enumerate(data, 1):
         net.update_learning_rate(step)
@@ -88,7 +87,7 @@ def trained(losses: list[dict[str, Any]], data: list[dict[str, Tensor]], folder:
 
 
 def evaluate(net: Any, folder: Path) -> dict[str, float]:
-    """The metrics on a folder of GT/ and LRx4/."""
+    """The metrics on a folder with GT/ and LRx4/."""
     evaluator = Evaluator(METRICS)
     for gt in sorted((folder / 'GT').glob('*.png')):
         net.feed_data({'lq': to_tensor(read_image(folder / 'LRx4' / gt.name))[None]})
@@ -100,7 +99,7 @@ def evaluate(net: Any, folder: Path) -> dict[str, float]:
 
 
 def run(args: argparse.Namespace, folder: str) -> dict[str, list[dict[str, float]]]:
-    """Arm -> one dictionary of numbers per seed."""
+    """Trains all arms and seeds. Returns arm -> one dictionary of numbers per seed."""
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     photos = photographs()
     for seed in range(args.seeds):
@@ -123,7 +122,7 @@ def cell(values: list[float], digits: int) -> str:
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: mean ± standard deviation over the seeds."""
+    """Markdown table: mean ± standard deviation over the seeds."""
     columns = [(f'{name} {metric}', 2 if metric == 'PSNR' else 4) for name in ('Set5', 'Set14') for metric in METRICS]
     lines = [
         '| losses | SSL gradient / L1 gradient | ' + ' | '.join(name for name, _ in columns) + ' | s |',
@@ -140,7 +139,7 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--benchmarks', type=Path, required=True, help='holds Set5/ and Set14/, each with GT/ and LRx4/'
+        '--benchmarks', type=Path, required=True, help='folder of Set5/ and Set14/, each with GT/ and LRx4/'
     )
     parser.add_argument('--output', type=Path, required=True, help='Markdown file to write')
     parser.add_argument('--seeds', type=int, default=3)

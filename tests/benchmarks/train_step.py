@@ -1,4 +1,4 @@
-"""Time and memory of a whole training step of MetaF2NModel, beside the plain unrolled step, in one run.
+"""Training step of MetaF2NModel: time and memory, compared with the plain unrolled step, in one run.
 
     python tests/benchmarks/train_step.py run --rounds 2
     python tests/benchmarks/train_step.py measure model-bf16-channels_last
@@ -6,11 +6,11 @@
 One task: support 4 x 32² LQ, query 4 x 64² LQ; RRDBNet (64 features, 23 blocks), MaskNet, U-Net discriminator with
 spectral norm; second order, one inner step; L1 + 0.1 GAN + 0.002 regulariser, no LPIPS; Adam for all three networks.
 
-`plain` writes the authors' step in torch: one graph through both loops, then a discriminator step that adapts and
-generates again with the new weights. `plain-once` reuses the outputs it has. `model` is MetaF2NModel with its defaults;
-what follows it are options: `remade` (keep_graph: false), `whole` (concatenations: whole), `channels_last`, `bf16`.
-`gan` is GANSRModel on the query alone, `compiled` its generator by torch.compile (inductor, which needs a C++ compiler;
-the first of the two steps compiles).
+`plain` is the authors' step in torch: one graph through both loops, then a discriminator step, for which the generator
+adapts and restores again with the new weights. `plain-once` uses the outputs of the first step for it. `model` is
+MetaF2NModel with its defaults; the words after it are options: `remade` (keep_graph: false), `whole` (concatenations:
+whole), `channels_last`, `bf16`. `gan` is GANSRModel on the query only, `compiled` its generator by torch.compile
+(inductor, which needs a C++ compiler; the first of the two steps compiles).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def real_or_fake(logits: Tensor, real: bool) -> Tensor:
 
 
 def the_task() -> Task:
-    """Four faces and four naturals, halved twice."""
+    """A task of four face crops and four natural crops, low quality by area averaging x4."""
     face, natural = photographs(128), photographs(256)
     return Task(*(half_twice(face), face, half_twice(natural), natural))
 
@@ -70,7 +70,7 @@ def half_twice(images: Tensor) -> Tensor:
 
 
 class Plain:
-    """The step as one would write it first; `step` returns G's and MaskNet's gradient."""
+    """The plain step; `step` returns the gradients of the generator and MaskNet."""
 
     def __init__(self, blocks: int, again: bool) -> None:
         torch.manual_seed(0)
@@ -110,7 +110,7 @@ class Plain:
 
 
 class Model:
-    """The same update by MetaF2NModel."""
+    """The same step by MetaF2NModel."""
 
     def __init__(self, blocks: int, switches: list[str], folder: str) -> None:
         torch.manual_seed(0)
@@ -124,7 +124,7 @@ class Model:
 
 
 class Gan(Model):
-    """GANSRModel on the task's query."""
+    """A step of GANSRModel on the query of the task."""
 
     def step(self) -> Params:
         self.model.feed_data({'gt': self.task.query_gt, 'lq': self.task.query_lq})
@@ -137,7 +137,7 @@ def gradients(*nets: nn.Module) -> Params:
 
 
 def options(blocks: int, switches: list[str], folder: str) -> dict[str, Any]:
-    """What the stock runner would hand to the model."""
+    """Options of the model, as BasicSR's runner passes them."""
     everything = {
         'name': 'benchmark',
         'model_type': 'MetaF2NModel',
@@ -203,7 +203,7 @@ def run_variant(variant: str, blocks: int, threads: int, save: Path | None) -> d
 
 
 def difference(folder: Path, variant: str, basis: str) -> tuple[float, float]:
-    """Relative error and cosine of a variant's gradient against that of `basis`."""
+    """Relative error and cosine of a variant's gradient compared with that of `basis`."""
     wanted, found = (torch.load(folder / f'{name}.pt', weights_only=True) for name in (basis, variant))
     a = torch.cat([g.flatten().double() for g in wanted.values()])
     b = torch.cat([found[name].flatten().double() for name in wanted])
@@ -222,7 +222,7 @@ def table(results: dict[str, dict[str, float]], folder: Path, basis: str) -> str
 
 
 def tables(results: dict[str, dict[str, float]], folder: Path) -> str:
-    """One table for the meta-learning step and one for the plain GAN step."""
+    """One table for the meta-learning step and one for the GAN step."""
     gan = {variant: r for variant, r in results.items() if variant.startswith('gan')}
     meta = {variant: r for variant, r in results.items() if variant not in gan}
     return '\n\n'.join(table(part, folder, basis) for part, basis in ((meta, 'plain'), (gan, 'gan')) if basis in part)
