@@ -378,7 +378,7 @@ def test_without_steps_no_face_is_looked_for_and_no_weights_of_it_are_asked_for(
     sr = MetaF2N.load(_saved(tmp_path), architecture=None, device='cpu', inner_steps=0)
     assert sr.detector is None
     assert sr(photo).faces == []
-    with pytest.raises(OptionError, match='a face is required'):
+    with pytest.raises(OptionError, match='require_face is set'):
         sr(photo, require_face=True)
 
 

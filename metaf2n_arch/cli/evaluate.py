@@ -100,7 +100,8 @@ def _table(evaluation: Evaluation) -> Table:
             value = means[metric]
             values = evaluation.images.get(folder, {}).get(metric, {}).values()
             absent = sum(math.isnan(v) for v in values)
-            text = 'missing' if math.isnan(value) else f'{value:.4f}' + (f' ({absent} missing)' if absent else '')
+            number = f'{round(value, 4) + 0.0:.4f}'  # never -0.0000
+            text = 'missing' if math.isnan(value) else number + (f' ({absent} missing)' if absent else '')
             cells.append(f'[bold]{text}[/bold]' if best[metric] == folder else text)
         table.add_row(folder, *cells)
     return table

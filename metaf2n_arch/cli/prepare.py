@@ -145,7 +145,7 @@ def degrade(
     jobs: Jobs = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write a synthetic test set: GT/, LQ/, and what was done to each image in degradation/."""
+    """Write a synthetic test set: GT/, LQ/, and the parameters of each image's degradation in degradation/."""
     from metaf2n_arch.data.prepare.degrade import FAMILIES, Degrade
     from metaf2n_arch.utils.checks import require_choice
 

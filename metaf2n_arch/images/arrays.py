@@ -1,4 +1,4 @@
-"""Images between 8-bit arrays and tensors. Inside the project: RGB, float, [0, 1], (B, 3, H, W)."""
+"""Images as arrays and tensors: conversion, bicubic enlargement, padding. Tensors are RGB in [0, 1], (B, 3, H, W)."""
 
 from __future__ import annotations
 

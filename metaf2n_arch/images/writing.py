@@ -50,7 +50,7 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> tuple[str, ...]:
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Writes an (H, W, 3) RGB or (H, W) picture of 8 or 16 bits as `write_photo` does."""
+    """Writes an (H, W, 3) RGB or (H, W) grey picture, uint8 or uint16, as `write_photo` does."""
     write_photo(path, Photo(image))
 
 

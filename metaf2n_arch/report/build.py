@@ -126,7 +126,8 @@ def _label(run: Run, dataset: str, variant: str) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    return f'{value:.{DIGITS.get(metric, 4)}f}'
+    digits = DIGITS.get(metric, 4)
+    return f'{round(value, digits) + 0.0:.{digits}f}'  # never -0.00
 
 
 def _how(runs: list[Run]) -> list[Block]:

@@ -135,7 +135,7 @@ def describe(result: Restoration) -> str:
     if result.gain is None or not result.adapted:
         return f'{number}, restored without adaptation{f": {result.reason}" if result.reason else ""}.'
     where = 'it' if len(result.faces) == 1 else 'them'
-    gain = f'{decibels(result.gain.psnr)} and removed {result.gain.loss:.1%} of the loss'
+    gain = f'{decibels(result.gain.psnr)} and removed {round(result.gain.loss, 3) + 0.0:.1%} of the loss'  # never -0.0%
     step = f', with a step size of {result.inner_lr:g}' if result.inner_lr is not None else ''
     return f'{number}. On {where}, adaptation gained {gain}{step}.'
 

@@ -1,1 +1,1 @@
-"""Floor 2: weights files: where they lie, what they hold, which network they belong to."""
+"""Floor 2: weights files: search, download, loading, recognition of networks, conversion, export."""

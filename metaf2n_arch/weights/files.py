@@ -46,7 +46,7 @@ def read_checkpoint(path: str | Path) -> Any:
 
             return load_file(path, device='cpu')
         return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # damaged bytes make the readers raise almost anything
+    except Exception as error:  # for damaged files the readers can raise any exception
         reason = str(error)
         if _OBJECT.search(reason):
             name = next(iter(re.findall(r'GLOBAL (\S+)', reason)), 'of a class')

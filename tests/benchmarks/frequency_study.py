@@ -97,7 +97,7 @@ def model(losses: list[dict[str, Any]], rate: float, folder: str) -> Any:
 
 
 def train(trained: Any, data: Iterator[dict[str, Tensor]]) -> Any:
-    """One step per batch."""
+    """Trains one step per batch."""
     for step, batch in enumerate(data, 1):
         trained.feed_data(batch)
         trained.optimize_parameters(step)

@@ -90,7 +90,7 @@ def main() -> None:
     print(f'{size / 1e6:.0f} MB, {os.cpu_count()} cores, {DEVICE}; training waits, seconds (median, least):')
     for name, values in taken.items():
         median = statistics.median(values)
-        print(f'{name:28s} {median:.3f} {min(values):.3f}  {100 * (median / first - 1):+.0f} %')
+        print(f'{name:28s} {median:.3f} {min(values):.3f}  {round(100 * (median / first - 1)):+d} %')
 
 
 if __name__ == '__main__':

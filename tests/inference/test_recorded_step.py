@@ -167,7 +167,7 @@ def test_faces_that_nothing_looks_for_are_refused_before_anything_is_loaded(tmp_
     monkeypatch.setattr(MetaF2N, 'load', lambda *_, **__: pytest.fail('networks were loaded'))
     result = CliRunner().invoke(app, ['restore', 'absent.png', '-o', str(tmp_path / 'out'), flag, *words])
     assert isinstance(result.exception, OptionError)
-    assert f'{flag} asks for faces' in str(result.exception)
+    assert f'{flag} needs adaptation or --paste-faces' in str(result.exception)
     assert '\n' not in str(result.exception)
     assert not (tmp_path / 'out').exists()
 

@@ -53,7 +53,7 @@ def test_the_result_of_another_photo_is_not_overwritten(folder):
     shutil.copy(job.source, folder / 'in' / '00.webp')
     [other] = collect([folder / 'in' / '00.webp'], folder / 'out', 'jpeg')
     assert register.conflict(job) is None
-    assert 'from another photo' in register.conflict(other)
+    assert 'the result of another photo' in register.conflict(other)
 
 
 COMMAND = """
