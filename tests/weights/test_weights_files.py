@@ -103,7 +103,7 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path, state):
         'page.safetensors': 'damaged or another kind of file',
         'list.pth': 'holds list, expected a state dict',
         'deep.pth': r'no state dict in it, only params; give the weights file of a network',
-        'other.pth': r'no state dict in it, only optimizer, epoch; give the file of a network',
+        'other.pth': r'no state dict in it, only optimizer, epoch; give the weights file of a network',
     }.items():
         with pytest.raises(DataError, match=message) as caught:
             load_state_dict(tmp_path / name)
