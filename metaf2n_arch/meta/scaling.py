@@ -13,6 +13,8 @@ from metaf2n_arch.meta.params import Params, Rates
 
 USUAL = 2.0**16
 """The scale that torch's `GradScaler` begins with."""
+FRACTION = 2.0**-8
+"""Length of a stretched vector over that of the parameters: in a trained network the whole of it overflows."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,14 @@ class LossScale:
         return params if factor == 1 else {name: p / factor for name, p in params.items()}
 
     def stretch(self, vector: Params, theta: Params) -> tuple[Params, float]:
-        """A vector made about as long as the parameters it moves (shorter under a lowered scale), and by how much.
+        """A vector made `FRACTION` as long as the parameters it moves (less under a lowered scale), and by how much.
 
-        What it changes in activations is then as large as they are, which float16 holds. A vector that is zero or not
-        finite stays.
+        What it changes in activations and gradients is then about as large as they are, which float16 holds. A vector
+        that is zero or not finite stays.
         """
         if self.value == 1:
             return vector, 1.0
-        wanted = _length({name: theta[name] for name in vector}) * min(1.0, self.value / USUAL)
+        wanted = _length({name: theta[name] for name in vector}) * FRACTION * min(1.0, self.value / USUAL)
         ratio = wanted / (_length(vector) or math.inf)
         if not 0 < ratio < math.inf:
             return vector, 1.0
