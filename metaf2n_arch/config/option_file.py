@@ -2,7 +2,8 @@
 
 BasicSR ignores unknown keys, so that with ``ema_deacy: 0.999`` a training runs for days without an average. Files with
 a ``model_type`` of this package are checked completely. In files of other models that name a part of this package, this
-part is checked, and the blocks of BasicSR's models and data sets. Other files are not checked.
+part is checked, and the blocks of BasicSR's models and data sets. In other files, only options that BasicSR's model
+ignores and ours read are refused.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from metaf2n_arch.config.names import (
     names_a_part_of_ours,
     without_type,
 )
+from metaf2n_arch.config.ours_alone import KEYS as OURS_ALONE
+from metaf2n_arch.config.ours_alone import STOCK_MODELS, passed_over
 from metaf2n_arch.config.shapes import shown_line
 from metaf2n_arch.data.augmentations import Augmentations
 from metaf2n_arch.losses.terms import TermOptions
@@ -92,6 +95,7 @@ def _checks(opt: Options) -> Iterable[Callable[[], object]]:
             yield partial(check_part, METRIC_REGISTRY, metric, f'val.metrics.{name}', 'metric')
     elif names_a_part_of_ours(opt):
         yield from _stock_checks(opt)
+    yield from (partial(_refuse, line) for line in passed_over(opt))
     stock_too = names_a_part_of_ours(opt)
     yield from _schemas(opt)
     for phase, options in (opt.get('datasets') or {}).items():
@@ -101,8 +105,9 @@ def _checks(opt: Options) -> Iterable[Callable[[], object]]:
 def _stock_checks(opt: Options) -> Iterable[Callable[[], object]]:
     """Checks of a run that trains a model of BasicSR with parts of this package."""
     train = opt.get('train')
-    if opt.get('is_train', True) and opt.get('model_type') in stock.MODELS and isinstance(train, Mapping):
-        yield partial(parse_block, stock.StockTrainOptions, train, 'train')
+    if opt.get('is_train', True) and opt.get('model_type') in STOCK_MODELS and isinstance(train, Mapping):
+        own = {key: value for key, value in train.items() if key not in OURS_ALONE['train']}
+        yield partial(parse_block, stock.StockTrainOptions, own, 'train')
         yield from _step_checks(train)
         for key in [key for key in train if key.endswith('_opt') and train[key]]:
             yield partial(check_part, LOSS_REGISTRY, train[key], f'train.{key}', 'loss')
@@ -177,6 +182,10 @@ def _check_data_set(options: Options, where: str, stock_too: bool) -> None:
         schema = stock.DATASETS.get(options['type'])
     if schema is not None:
         parse_block(schema, options, where)
+
+
+def _refuse(line: str) -> None:
+    raise OptionError(line)
 
 
 def _known_keys(options: Options, known: tuple[str, ...], where: str, prefixes: tuple[str, ...] = ()) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from metaf2n_arch.config import stock
+from metaf2n_arch.config.ours_alone import STOCK_MODELS
 from metaf2n_arch.config.signatures import Schema, part_schema
 from metaf2n_arch.data.augmentations import KINDS
 from metaf2n_arch.losses.terms import TermOptions
@@ -91,7 +92,7 @@ def option_schema() -> Schema:
     run['patternProperties'] = {'^network_': {**networks, 'description': 'A network: its type and its arguments.'}}
     run['required'] = ['name', 'model_type', 'num_gpu', 'datasets', 'path']
     run['allOf'] = [_train_of(_ours(registry.MODEL_REGISTRY), 'GANTrainOptions')]
-    run['allOf'].append(_train_of(list(stock.MODELS), 'StockTrainOptions'))
+    run['allOf'].append(_train_of(list(STOCK_MODELS), 'StockTrainOptions'))
     head = {'$schema': 'http://json-schema.org/draft-07/schema#', 'title': 'Option file of MetaF2N for BasicSR'}
     schema: Schema = _as_draft_7({**head, **run, '$defs': definitions})
     return schema

@@ -165,7 +165,7 @@ DATASETS: dict[str, type[StockDatasetOptions]] = {
 
 
 class StockTrainOptions(Strict):
-    """The block ``train`` of BasicSR's models of single images."""
+    """The block ``train`` of BasicSR's models of single images, `STOCK_MODELS`."""
 
     total_iter: int = Field(ge=1)
     """Number of iterations of the whole training. An iteration uses one batch per process."""
@@ -190,10 +190,6 @@ class StockTrainOptions(Strict):
     """Iterations between two updates of the generator; the discriminator is updated in each iteration."""
     net_d_init_iters: int = Field(0, ge=0)
     """Number of iterations at the start in which only the discriminator is trained."""
-
-
-MODELS = ('SRModel', 'SRGANModel', 'ESRGANModel', 'SwinIRModel', 'RealESRNetModel', 'RealESRGANModel')
-"""BasicSR's models whose block ``train`` is `StockTrainOptions`."""
 
 
 class RunOptions(Strict):

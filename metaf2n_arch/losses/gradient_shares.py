@@ -14,9 +14,13 @@ class GradientShares:
 
     share_i = ‖∇_G w_i L_i‖ / Σ_j ‖∇_G w_j L_j‖, G the output. Outputs of several calls (images of a batch, tasks) count
     as one: their squared norms are added.
+
+    Args:
+        scale: multiplies all gradients alike, so that a discriminator in float16 does not round small ones to 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
         self._squares: dict[str, Tensor] = {}
 
     def add(self, name: str, value: Tensor, output: Tensor) -> None:
@@ -29,7 +33,7 @@ class GradientShares:
         """
         if not (value.requires_grad and output.requires_grad):
             return
-        (gradient,) = torch.autograd.grad(value, output, retain_graph=True, allow_unused=True)
+        (gradient,) = torch.autograd.grad(self.scale * value, output, retain_graph=True, allow_unused=True)
         if gradient is not None:
             square = gradient.detach().float().square().sum()
             self._squares[name] = self._squares.get(name, 0) + square

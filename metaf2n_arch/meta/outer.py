@@ -26,6 +26,7 @@ from metaf2n_arch.meta.params import (
     pieces,
     rate_of,
 )
+from metaf2n_arch.meta.scaling import LossScale
 from metaf2n_arch.meta.schedule import check_step_weights
 from metaf2n_arch.utils.checks import require_choice
 
@@ -73,6 +74,7 @@ def meta_gradient(
     step_weights: Sequence[float] | None = None,
     curvature: str = 'auto',
     keep_graph: bool = False,
+    loss_scale: float = 1.0,
 ) -> MetaGradient:
     """Differentiates ``L = sum_k w_k L_out(theta_k, phi)`` through the inner loop (MetaF2N, Yin et al. 2023, eq. 6-8).
 
@@ -102,6 +104,8 @@ def meta_gradient(
         curvature: how products with second derivatives are taken, see `contracted_curvature`; all routes are exact.
         keep_graph: keeps the graph of the last inner step while the outer loss is differentiated, instead of building
             it again: less time, but the memory of both graphs at once. Useful if the outer loss is given in terms.
+        loss_scale: a power of two. Losses are multiplied by it and gradients divided by it, see `LossScale`; for
+            networks that compute in float16.
 
     Raises:
         ValueError: an unknown mode or name, a wrong number of weights, or a loss that depends on no adapted tensor.
@@ -115,11 +119,13 @@ def meta_gradient(
     require_choice('curvature', curvature, ROUTES)
     names, weights = names_to_adapt(theta, adapt_only), check_step_weights(step_weights, inner_steps)
     theta, phi, rates_taught = detached(theta), detached(phi), learned(inner_lr, names)
+    scale = LossScale(loss_scale)
+    inner_terms = [scale.of(term) for term in pieces(inner_loss)]
     run = adapt(
         theta,
         phi,
-        inner_loss,
-        inner_lr=inner_lr,
+        inner_terms,
+        inner_lr=scale.for_rates(inner_lr),
         inner_steps=inner_steps,
         adapt_only=names,
         keep_gradients=bool(rates_taught),
@@ -135,31 +141,31 @@ def meta_gradient(
     for k in range(inner_steps, 0, -1):
         if weights[k - 1]:
             point = run.fast_params if k == inner_steps else {**theta, **run.trajectory[k]}
-            outer_losses.insert(0, _join_outer_loss(sums, pieces(outer_loss), point, phi, k, weights[k - 1]))
+            outer_losses.insert(0, _join_outer_loss(sums, pieces(outer_loss), point, phi, k, weights[k - 1], scale))
         if not sums.moving:
             continue
         if isinstance(inner_lr, Mapping) and rates_taught:
-            _join_rates(sums, run.gradients[k - 1], {name: inner_lr[name] for name in rates_taught})
+            gradient = scale.off(run.gradients[k - 1])
+            _join_rates(sums, gradient, {name: inner_lr[name] for name in rates_taught})
         if mode == 'first':
             continue
-        scaled = {name: -rate_of(inner_lr, name) * v for name, v in sums.moving.items()}
+        step = {name: -rate_of(inner_lr, name) * v for name, v in sums.moving.items()}
+        along, stretched = scale.stretch(step, theta)
         wanted = list(theta) if mode == 'second' else []
         if run.last_graph is not None and k == inner_steps:
-            curved, mixed = run.last_graph.contracted(scaled, wanted, list(phi))
+            curved, mixed = run.last_graph.contracted(along, wanted, list(phi))
         else:
             before = {**theta, **run.trajectory[k - 1]}
             with run.draws[k - 1].again():
-                curved, mixed = contracted_curvature(
-                    pieces(inner_loss), before, phi, scaled, wanted, list(phi), curvature
-                )
-        sums.add(curved, mixed)
+                curved, mixed = contracted_curvature(inner_terms, before, phi, along, wanted, list(phi), curvature)
+        sums.add(scale.off(curved, stretched), scale.off(mixed, stretched))
     by_theta = {**sums.moving, **sums.resting}
     return MetaGradient(
         theta={name: by_theta[name] for name in theta},
         phi=sums.phi,
         inner_lr=sums.rates or None,
         outer_losses=outer_losses,
-        inner_losses=run.inner_losses,
+        inner_losses=[loss / loss_scale for loss in run.inner_losses],
         fast_params=run.fast_params,
     )
 
@@ -180,7 +186,13 @@ class _Sums:
 
 
 def _join_outer_loss(
-    sums: _Sums, terms: Sequence[OuterTerm], theta: Params, phi: Params, step: int, weight: float
+    sums: _Sums,
+    terms: Sequence[OuterTerm],
+    theta: Params,
+    phi: Params,
+    step: int,
+    weight: float,
+    scale: LossScale,
 ) -> Tensor:
     """Adds the gradients of `weight` times the outer loss at a point; returns the loss itself."""
     total = None
@@ -192,9 +204,9 @@ def _join_outer_loss(
                 raise ValueError(
                     'The outer loss depends neither on theta nor on phi, so it has no gradient; check the loss.'
                 )
-            found = gradient_of(weight * loss, [*at.values(), *at_phi.values()])
+            found = gradient_of(weight * scale.value * loss, [*at.values(), *at_phi.values()])
         total = loss.detach() if total is None else total + loss.detach()
-        sums.add(dict(zip(theta, found)), dict(zip(phi, found[len(theta) :])))
+        sums.add(scale.off(dict(zip(theta, found))), scale.off(dict(zip(phi, found[len(theta) :]))))
         del loss, at, at_phi
     assert total is not None
     return total

@@ -220,7 +220,8 @@ class BaseGANSRModel(ValidationMixin, SRGANModel):
         warn of losses without an effect.
         """
         first = current_iter == self.doubts.every and len(self.losses.terms) > 1
-        return GradientShares() if first or (self._logs_shares and self.doubts.looks(current_iter)) else None
+        wanted = first or (self._logs_shares and self.doubts.looks(current_iter))
+        return GradientShares(self.step_g.scale) if wanted else None
 
     @property
     def _logs_shares(self) -> bool:

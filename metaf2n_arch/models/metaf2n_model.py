@@ -29,6 +29,7 @@ from metaf2n_arch.meta import (
 from metaf2n_arch.meta.guarded import PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.params import gradient_of
 from metaf2n_arch.meta.photo import adapt_to_faces
+from metaf2n_arch.meta.scaling import LossScale
 from metaf2n_arch.meta.support import weighted_l1
 from metaf2n_arch.models.base_gan_sr import BaseGANSRModel, Values, mean_values
 from metaf2n_arch.models.critic import mixes_images
@@ -73,11 +74,6 @@ class MetaF2NModel(BaseGANSRModel):
             raise OptionError(
                 'performance.compile: MetaF2NModel differentiates its generator twice, which compiled graphs do not '
                 'support; remove this option.'
-            )
-        if self.is_train and self.performance.options.autocast == 'fp16':
-            raise OptionError(
-                'performance.autocast is fp16, whose range is too small for the second derivatives of MetaF2NModel; '
-                'use bf16.'
             )
         if self.is_train and self.meta.inner_lr == 'auto':
             raise OptionError('meta.inner_lr is auto, which is for test time only; train with a number or learned.')
@@ -176,13 +172,17 @@ class MetaF2NModel(BaseGANSRModel):
                 yield gradient
 
         gradient = accumulate(gradients())
-        assign_gradients(theta, gradient.theta)
-        assign_gradients(phi, gradient.phi)
+        self._assign(theta, gradient.theta)
+        self._assign(phi, gradient.phi)
         values = mean_values(collected)
         if self.rates is not None:
-            assign_gradients(self.rates.by_name(), gradient.inner_lr or {})
+            self._assign(self.rates.by_name(), gradient.inner_lr or {})
             values['inner_lr_mean'] = torch.stack([rate.detach() for rate in self.rates.parameters()]).mean()
         return values
+
+    def _assign(self, parameters: Params, gradients: Params) -> None:
+        """Leaves gradients in ``.grad`` as the optimizer's step expects them: under fp16 of the scaled loss."""
+        assign_gradients(parameters, {name: self.step_g.scaled(g) for name, g in gradients.items()})
 
     def _augmented_task(self, task: Task, current_iter: int, number: int) -> Task:
         """Returns the task with augmented query images; its support does not change."""
@@ -202,6 +202,7 @@ class MetaF2NModel(BaseGANSRModel):
         trust = {'confidence': confidence.detach()}
         inner_loss = weighted_l1(self.generate, lambda trust, *_: trust['confidence'], task.support_lq, task.support_hq)
         outer = OuterLoss(self, task, current_iter)
+        scale = LossScale(self.step_g.scale)
         result = meta_gradient(
             theta,
             trust,
@@ -214,9 +215,10 @@ class MetaF2NModel(BaseGANSRModel):
             step_weights=self._step_weights(current_iter),
             keep_graph=self.meta.keep_graph,
             curvature=self.meta.curvature,
+            loss_scale=scale.value,
         )
-        by_phi = torch.autograd.grad(confidence, list(phi.values()), result.phi['confidence'])
-        result = replace(result, phi=dict(zip(phi, by_phi)))
+        by_phi = torch.autograd.grad(confidence, list(phi.values()), scale.value * result.phi['confidence'])
+        result = replace(result, phi=scale.off(dict(zip(phi, by_phi))))
         result = self._with_unadapted_loss(result, theta, trust, outer)
         values = {**outer.values, 'l_inner': result.inner_losses[0], 'l_g_total': result.outer_losses[-1]}
         if detailed:
@@ -245,13 +247,13 @@ class MetaF2NModel(BaseGANSRModel):
         weight = self.meta.unadapted_weight
         if weight == 0:
             return result
-        by_theta = result.theta
+        by_theta, scale = result.theta, LossScale(self.step_g.scale)
         for term in outer.terms:
-            loss = weight * term(theta, trust, 0)
+            loss = weight * scale.value * term(theta, trust, 0)
             if not loss.requires_grad:  # before other losses than MaskNet's regulariser have started
                 continue
-            own = gradient_of(loss, list(theta.values()))
-            by_theta = {name: by_theta[name] + g for name, g in zip(theta, own)}
+            own = scale.off(dict(zip(theta, gradient_of(loss, list(theta.values())))))
+            by_theta = {name: by_theta[name] + g for name, g in own.items()}
         return replace(result, theta=by_theta)
 
     def _step_weights(self, current_iter: int) -> tuple[float, ...]:

@@ -78,8 +78,8 @@ class PerformanceOptions(Strict):
     autocast: Literal['bf16', 'fp16'] | None = None
     """``bf16`` computes the networks in bfloat16 (8 bits of precision) in training, for the operations that
     `torch.autocast` selects; weights, gradients, losses and the sums of second derivatives stay in float32. ``fp16``
-    uses float16 (11 bits, but a small range) with losses scaled by torch's `GradScaler`; only for models that
-    differentiate once. null computes everything in float32.
+    uses float16 (11 bits, but a small range) with losses scaled by torch's `GradScaler`: after an overflow the scale is
+    halved and no weight changes. null computes everything in float32.
     """
     channels_last: bool = False
     """Whether images and weights are stored with the channels as the innermost dimension. Convolutions are then faster

@@ -118,8 +118,13 @@ class GuardedStep:
         self.skipped = 0
         self.in_a_row = 0
 
+    @property
+    def scale(self) -> float:
+        """What losses are multiplied with."""
+        return 1.0 if self.scaler is None else self.scaler.get_scale()
+
     def scaled(self, loss: Tensor) -> Tensor:
-        """Returns the loss to differentiate: `loss`, multiplied by the scale if there is a scaler."""
+        """Returns the loss to differentiate, or a gradient of it: multiplied by the scale if there is a scaler."""
         return loss if self.scaler is None else self.scaler.scale(loss)
 
     def __call__(self, optimizer: torch.optim.Optimizer, current_iter: int) -> bool:

@@ -32,6 +32,19 @@ def parse(monkeypatch, tmp_path):
     return parse
 
 
+def test_a_run_of_basicsr_alone_is_told_of_options_that_only_our_models_read(parse, capfd, tmp_path, monkeypatch):
+    monkeypatch.delenv('METAF2N_BRIDGE')
+    opt = {
+        'name': 'x', 'model_type': 'ESRGANModel', 'num_gpu': 0, 'datasets': {}, 'path': {},
+        'train': {'ema_decay': 0.9, 'accumulate': 4}, 'logger': {},
+    }  # fmt: skip
+    (tmp_path / 'tiny.yml').write_text(yaml.safe_dump(opt), encoding='utf-8')
+    assert parse()[0]['train'] == opt['train'], 'nothing is refused or changed'
+    said = [line for line in capfd.readouterr().err.splitlines() if 'metaf2n' in line]
+    assert len(said) == 1
+    assert "tiny.yml: train.accumulate: BasicSR's ESRGANModel ignores it; use GANSRModel" in said[0]
+
+
 def test_numbers_are_numbers():
     values = {
         '1e-4': 1e-4,

@@ -10,6 +10,9 @@ import pytest
 import yaml
 
 from metaf2n_arch.config.option_file import build_data_sets, check_option_file
+from metaf2n_arch.config.ours_alone import KEYS as OURS_ALONE
+from metaf2n_arch.config.stock import StockTrainOptions
+from metaf2n_arch.models.model_options import GANTrainOptions
 from metaf2n_arch.utils.checks import DataError, OptionError
 from metaf2n_arch.utils.resources import option_file
 
@@ -75,6 +78,30 @@ def test_a_mistake_is_one_line_naming_file_place_and_remedy(demo, path, value, m
         check_option_file(put(demo, path, value), FILE)
     assert len(str(error.value).splitlines()) == 1
     assert str(error.value).startswith(FILE)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value'),
+    [
+        ('train.accumulate', 4),
+        ('train.ema', {'decay': 0.9}),
+        ('performance', {'autocast': 'fp16'}),
+        ('color_fix', {'type': 'wavelet'}),
+        ('logger.loss_shares', True),
+    ],
+)
+def test_options_of_our_models_are_refused_beside_a_model_that_would_pass_over_them(demo, path, value):
+    stock = {key: demo[key] for key in ('name', 'datasets', 'network_g', 'path', 'logger')}
+    stock['model_type'] = 'ESRGANModel'
+    stock['train'] = {'total_iter': 1, 'optim_g': {'type': 'Adam', 'lr': 1e-4}, 'pixel_opt': {'type': 'FFTLoss'}}
+    check_option_file(stock, FILE)
+    with pytest.raises(OptionError, match=rf"{path}: BasicSR's ESRGANModel ignores it; use GANSRModel") as error:
+        check_option_file(put(stock, path, value), FILE)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_options_of_our_models_alone_are_those_that_no_stock_model_has():
+    assert set(OURS_ALONE['train']) == set(GANTrainOptions.model_fields) - set(StockTrainOptions.model_fields)
 
 
 def test_all_mistakes_are_told_at_once(demo):

@@ -151,6 +151,23 @@ def test_second_equals_the_unrolled_graph(case, build, dtype, curvature) -> None
         assert found.finite
 
 
+@pytest.mark.parametrize('switches', [{}, {'curvature': 'reverse'}, {'keep_graph': True}], ids=str)
+def test_a_scale_of_losses_changes_no_bit_of_what_is_computed_in_float32(case, switches) -> None:
+    """Powers of two go through products and sums as they are; only where numbers would vanish do they count."""
+    task = case(compact, torch.float32)
+    rates = {name: torch.tensor(1e-2, requires_grad=True) for name in task.theta}
+    for inner_lr, scale in ((1e-2, 2.0**16), (rates, 2.0**7)):
+        arguments = {'inner_lr': inner_lr, 'inner_steps': 2, **switches}
+        wanted = meta_gradient(task.theta, task.phi, task.inner, task.outer, **arguments)
+        found = meta_gradient(task.theta, task.phi, task.inner, task.outer, **arguments, loss_scale=scale)
+        for part in ('theta', 'phi', 'inner_lr', 'fast_params'):
+            before, after = getattr(wanted, part) or {}, getattr(found, part) or {}
+            assert before.keys() == after.keys()
+            assert all(torch.equal(before[name], after[name]) for name in before), part
+        assert found.inner_losses == wanted.inner_losses
+        assert found.outer_losses == wanted.outer_losses
+
+
 @pytest.mark.filterwarnings('ignore:No forward derivative')
 def test_a_network_that_draws_random_numbers_draws_the_same_ones_again(case) -> None:
     task = case(lambda: swinir(drop_path_rate=0.5))

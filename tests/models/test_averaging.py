@@ -26,12 +26,21 @@ def plain(folder: Path, seed: int = 0, performance: dict[str, Any] | None = None
     return build_model({k: v for k, v in opt.items() if k not in ('meta', 'network_m')})
 
 
+def meta(folder: Path, seed: int = 0, performance: dict[str, Any] | None = None, **train: Any) -> Any:
+    """A small `MetaF2NModel`."""
+    torch.manual_seed(seed)
+    opt = options(folder, performance=performance or {})
+    opt['train'].update(train)
+    return build_model(opt)
+
+
 def pairs(photo: Tensor, number: int = 8) -> Tensor:
     return torch.stack([photo[0, :, 40 * i : 40 * i + 32, 30 * i + 60 : 30 * i + 92] for i in range(number)])
 
 
-def feed(model: Any, gt: Tensor, iteration: int) -> None:
-    model.feed_data({'gt': gt, 'lq': gt[:, :, ::4, ::4]})
+def feed(model: Any, data: Any, iteration: int) -> None:
+    """An iteration on clean images, or on a batch of tasks."""
+    model.feed_data(data if isinstance(data, dict) else {'gt': data, 'lq': data[:, :, ::4, ::4]})
     model.optimize_parameters(iteration)
 
 
@@ -109,25 +118,17 @@ def test_several_batches_teach_what_one_large_batch_does(tmp_path, astronaut_ten
 
 
 def test_several_batches_of_tasks_teach_what_one_large_batch_does(tmp_path, batch):
-    def model(**train: Any) -> Any:
-        torch.manual_seed(0)
-        opt = options(tmp_path)
-        opt['train'].update(train)
-        return build_model(opt)
-
     def one_task(number: int) -> dict[str, Any]:
         return {
             k: {n: x[number : number + 1] for n, x in v.items()} if isinstance(v, dict) else v[number : number + 1]
             for k, v in batch.items()
         }
 
-    one, two = model(), model(accumulate=2)
+    one, two = meta(tmp_path), meta(tmp_path, accumulate=2)
     before = trained(two)
-    one.feed_data(batch)
-    one.optimize_parameters(1)
+    feed(one, batch, 1)
     for number in range(2):
-        two.feed_data(one_task(number))
-        two.optimize_parameters(number + 1)
+        feed(two, one_task(number), number + 1)
     moved = trained(one) - before
     assert (trained(two) - trained(one)).norm() < 1e-4 * moved.norm()
 
@@ -162,25 +163,38 @@ def test_float16_takes_nearly_the_step_of_float32_and_scales_its_losses(tmp_path
     assert 0 < (trained(half) - trained(exact)).norm() < 0.02 * moved.norm()
 
 
-def test_an_overflow_lowers_the_scale_and_changes_no_weight(tmp_path, astronaut_tensor):
-    model = plain(tmp_path, performance={'autocast': 'fp16'}, safety={'max_bad_steps': 1})
+@pytest.mark.parametrize('kind', [plain, meta])
+def test_an_overflow_lowers_the_scale_and_changes_no_weight(tmp_path, astronaut_tensor, batch, kind):
+    model = kind(tmp_path, performance={'autocast': 'fp16'}, safety={'max_bad_steps': 1})
     before = trained(model)
     for step in (model.step_g, model.step_d):
         step.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**40)
-    feed(model, pairs(astronaut_tensor, 2), 1)
+    feed(model, batch if kind is meta else pairs(astronaut_tensor, 2), 1)
     assert torch.equal(trained(model), before)
     assert model.step_g.scaler.get_scale() == 2.0**39
     assert model.step_g.skipped == 0, 'it is no bad step'
 
 
-def test_float16_is_refused_where_the_generator_is_differentiated_twice(tmp_path):
-    with pytest.raises(OptionError, match=r'performance\.autocast is fp16, .*; use bf16'):
-        build_model(options(tmp_path, performance={'autocast': 'fp16'}))
+def test_scaled_losses_keep_what_float16_loses_through_both_loops(tmp_path, batch):
+    """With the weight of a loss so low that its gradients are below float16's least number, 6e-8."""
+    found = {}
+    for name, performance in (('float32', {}), ('scaled', {'autocast': 'fp16'}), ('bare', {'autocast': 'fp16'})):
+        model = meta(tmp_path, performance=performance, losses=[{'type': 'L1Loss', 'loss_weight': 1e-3}])
+        if name == 'bare':
+            model.step_g.scaler = torch.amp.GradScaler('cpu', init_scale=1.0)
+        model.feed_data(batch)
+        model.compute_gradients(1)
+        nets = (model.net_g, model.net_m)
+        found[name] = [torch.cat([p.grad.flatten() for p in net.parameters()]) / model.step_g.scale for net in nets]
+    for wanted, scaled, bare in zip(*found.values()):
+        assert (scaled - wanted).norm() < 0.01 * wanted.norm()
+        assert (bare - wanted).norm() > 0.1 * wanted.norm()
 
 
 # resuming -------------------------------------------------------------------------------------------------------------
 
 RESUMED: list[dict[str, Any]] = [
+    {'kind': 'meta', 'performance': {'autocast': 'fp16'}, 'losses': [{'type': 'L1Loss'}]},
     {'accumulate': 4, 'total_iter': 8},
     {'performance': {'autocast': 'fp16'}, 'losses': LOSSES[:1]},  # its convolutions take long on a CPU
     {'ema': {'decay': 0.9, 'power': 0.75, 'switch_every': 4}},
@@ -195,19 +209,23 @@ RESUMED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize('train', RESUMED, ids=str)
-def test_a_resumed_training_ends_with_the_same_bits(tmp_path, astronaut_tensor, train, caplog):
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path, astronaut_tensor, batch, train, caplog):
     """Through the file that the runner writes; nothing is taken for a changed option."""
     from metaf2n_arch.run.resume import further_state, resume_training
     from metaf2n_arch.weights.files import read_checkpoint
 
-    gt = pairs(astronaut_tensor)
+    kind, gt = meta if 'kind' in train else plain, pairs(astronaut_tensor)
 
     def go_on(model: Any, iterations: range) -> None:
         for iteration in iterations:
             model.update_learning_rate(iteration, warmup_iter=3)
-            feed(model, gt[iteration % 4 : iteration % 4 + 2], iteration)
+            feed(model, batch if kind is meta else gt[iteration % 4 : iteration % 4 + 2], iteration)
 
-    whole, begun, resumed = (plain(tmp_path, seed, **deepcopy(train)) for seed in (0, 0, 1))
+    given = {name: value for name, value in train.items() if name != 'kind'}
+    whole, begun, resumed = (kind(tmp_path, seed, **deepcopy(given)) for seed in (0, 0, 1))
+    for model in (whole, begun):
+        if model.step_g.scaler is not None:  # grows with every other step
+            model.step_g.scaler = torch.amp.GradScaler('cpu', growth_interval=2)
     go_on(whole, range(1, 9))
     go_on(begun, range(1, 7))
     state = {
@@ -218,12 +236,13 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, astronaut_tensor, 
         **further_state(begun),
     }
     torch.save(state, tmp_path / '6.state')
-    for label in ('g', 'd', 'g_ema'):
+    for label in ('g', 'd', 'm', 'g_ema'):
         if getattr(begun, f'net_{label}', None) is not None:
             getattr(resumed, f'net_{label}').load_state_dict(getattr(begun, f'net_{label}').state_dict())
     resume_training(resumed, read_checkpoint(tmp_path / '6.state'), type(resumed).update_learning_rate)
     go_on(resumed, range(7, 9))
     assert torch.equal(trained(resumed), trained(whole))
+    assert resumed.step_g.state_dict() == whole.step_g.state_dict()
     if hasattr(whole, 'net_g_ema'):
         assert all(torch.equal(p, q) for p, q in zip(resumed.net_g_ema.parameters(), whole.net_g_ema.parameters()))
     assert 'changed options' not in caplog.text

@@ -5,7 +5,7 @@ uses `exec` and `eval`. `1e-4` is a string. Files are opened in the encoding of 
 passes since 2.0, is an error. Unknown keys are ignored. A run with a wrong option makes its folders first.
 
 `parse_options` decides the kind of run. The file of a run of this package is read by a safe loader, and checked before
-anything is built; any other file is read by BasicSR.
+anything is built. Any other file is read by BasicSR; options in it that only our models read get a warning.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from metaf2n_arch.bridge import circle, decision, registration
 from metaf2n_arch.bridge.host.train import adopt_program
 from metaf2n_arch.bridge.patching import ORIGINALS, Repair, replace, replace_for_ours
 from metaf2n_arch.bridge.voice import described, say
+from metaf2n_arch.config.ours_alone import passed_over
 from metaf2n_arch.config.text import OptionLoader, parse_yaml
 from metaf2n_arch.run import data_sets, ending, folders, processes, record
 from metaf2n_arch.run.course import course
@@ -59,7 +60,10 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
         circle.decide(False, 'its command line or option file could not be understood')
     if circle.is_ours():
         return parse_options_of_ours(root_path, is_train)
-    return ORIGINALS['basicsr.utils.options.parse_options'](root_path, is_train)
+    opt, args = ORIGINALS['basicsr.utils.options.parse_options'](root_path, is_train)
+    for line in passed_over(opt):
+        say(f'{args.opt}: {line}')
+    return opt, args
 
 
 def parse_options_of_ours(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
