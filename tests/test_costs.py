@@ -1,4 +1,4 @@
-"""Costs that are counted, not timed: patches that pass through the generator, and files that a data set opens."""
+"""Costs that are counted, not timed: pixels through the generator, operations, large tensors, and files opened."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from counting import Counted
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from metaf2n_arch.degradation import DegradationConfig, apply
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorers import build_restorer
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
@@ -49,11 +51,16 @@ class Counting(nn.Module):
         return F.interpolate(x + 0.01 * self.last(x), scale_factor=2)
 
 
+def restorer_of_photos(net: nn.Module, faces: int, **options) -> MetaF2N:
+    parsed = RestoreOptions(patch_size=PATCH, **options)
+    return MetaF2N(
+        Generator(net.eval(), 2), None, Faces(faces), build_restorer('identity'), torch.device('cpu'), parsed
+    )
+
+
 def pixels_of(photo: np.ndarray, faces: int, **options) -> dict[bool, int]:
     net = Counting()
-    restorer = build_restorer('identity')
-    parsed = RestoreOptions(patch_size=PATCH, tile=0, **options)
-    MetaF2N(Generator(net.eval(), 2), None, Faces(faces), restorer, torch.device('cpu'), parsed)(photo)
+    restorer_of_photos(net, faces, tile=0, **options)(photo)
     return dict(net.pixels)
 
 
@@ -75,6 +82,36 @@ def test_adapting_costs_the_same_whatever_the_number_of_faces(photo):
 def test_without_adaptation_the_photo_passes_once_and_nothing_else(photo):
     for options in ({'inner_steps': 0}, {'inner_lr': 0}):
         assert pixels_of(photo, 3, color_fix='none', **options) == {True: 0, False: photo.shape[0] * photo.shape[1]}
+
+
+def test_a_photo_costs_the_multiplications_of_one_pass_and_no_more(photo):
+    restore = restorer_of_photos(Counting(), 0, tile=0, color_fix='none')
+    with Counted() as costs:
+        restore(photo)
+    assert costs.flops == 2 * 3 * 3 * 9 * photo.shape[0] * photo.shape[1]
+
+
+@pytest.mark.parametrize('color_fix', ['none', 'lowfreq'])
+def test_no_tensor_of_half_the_result_is_made_beside_a_photo_in_tiles(astronaut, color_fix):
+    photo = np.ascontiguousarray(astronaut[:400, :240])
+    restore = restorer_of_photos(Counting(), 0, tile=80, overlap=8, color_fix=color_fix)
+    with Counted(large=2 * 800 * 480 * 3) as costs:
+        assert sum(len(strip) for strip in restore.open(photo).strips()) == 800
+    assert costs.large == 0
+    with Counted(large=2 * 800 * 480 * 3) as costs:
+        restorer_of_photos(Counting(), 0, tile=0, color_fix='none')(photo)
+    assert costs.large > 0
+
+
+def test_each_filter_of_a_degradation_is_one_convolution_or_two_transforms(astronaut_tensor):
+    for number in range(8):
+        draw = DegradationConfig().sample(np.random.default_rng(number))
+        kernels = [draw.stages[0].kernel, draw.stages[1].kernel, draw.sinc]
+        with Counted() as costs:
+            apply(astronaut_tensor[..., :96, :64], draw)
+        done = costs.operations
+        assert done['_fft_r2c'] == 2 * done['_fft_c2r']
+        assert done['convolution'] + done['_fft_c2r'] == sum(float(kernel.max()) < 1 for kernel in kernels)
 
 
 PROGRAM = """
