@@ -128,7 +128,7 @@ def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
         return _convolved(padded, kernel)
     height, width = padded.shape[-2:]
     size = _fast_length(height), _fast_length(width)
-    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel.flip(0, 1), s=size)
+    spectrum = torch.fft.rfft2(padded, s=size).mul_(torch.fft.rfft2(kernel.flip(0, 1), s=size))
     return torch.fft.irfft2(spectrum, s=size)[..., side - 1 : height, side - 1 : width]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -27,6 +28,10 @@ _CHROMA = [
     [47, 66, 99, 99, 99, 99, 99, 99],
     *[[99] * 8] * 4,
 ]
+# JFIF: BT.601 in its full range. Blue and red differences have 128 added.
+_TO_LUMA = 0.299, 0.587, 0.114
+_TO_BLUE = -0.168735892, -0.331264108, 0.5
+_TO_RED = 0.5, -0.418687589, -0.081312411
 
 
 def quantisation_table(quality: int, chroma: bool = False) -> Tensor:
@@ -53,15 +58,32 @@ def _dct_basis(device: torch.device) -> Tensor:
     return torch.kron(rows, rows).float().to(device)
 
 
+def _in_units(planes: Tensor) -> Tensor:
+    """The planes with their last rows and columns repeated up to whole units of 16 x 16."""
+    right, below = -planes.shape[-1] % 16, -planes.shape[-2] % 16
+    return F.pad(planes, (0, right, 0, below), mode='replicate') if right or below else planes
+
+
 def _quantise(plane: Tensor, table: Tensor) -> Tensor:
-    """Returns (N, C, H, W) planes of 0..255, H and W multiples of 8, after DCT, quantisation and their inverses."""
+    """Returns (N, C, H, W) planes of 0..255, H and W multiples of 8, after DCT, quantisation and their inverses.
+
+    The planes are overwritten.
+    """
     n, c, height, width = plane.shape
     basis = _dct_basis(plane.device)
     table = table.to(plane.device).reshape(64)
-    blocks = (plane - 128).reshape(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(-1, 64)
-    coefficients = torch.round((blocks @ basis.T) / table) * table
+    blocks = plane.sub_(128).reshape(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(-1, 64)
+    coefficients = (blocks @ basis.T).div_(table).round_().mul_(table)
     blocks = (coefficients @ basis).reshape(n, c, height // 8, width // 8, 8, 8).transpose(3, 4)
-    return torch.round(blocks.reshape(n, c, height, width) + 128).clamp(0, 255)
+    return blocks.reshape(n, c, height, width).add_(128).round_().clamp_(0, 255)
+
+
+def _mixed(channels: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The weighted sum of some planes, in their order, in one piece of memory."""
+    total = weights[0] * channels[0]
+    for channel, weight in zip(channels[1:], weights[1:]):
+        total += weight * channel
+    return total
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
@@ -85,20 +107,20 @@ def jpeg(images: Tensor, quality: int) -> Tensor:
     tensor([128.])
     """
     height, width = images.shape[-2:]
-    r, g, b = torch.round(images.clamp(0, 1) * 255).unbind(1)
-    luma = torch.round(0.299 * r + 0.587 * g + 0.114 * b)
-    blue = torch.round(-0.168735892 * r - 0.331264108 * g + 0.5 * b + 128)
-    red = torch.round(0.5 * r - 0.418687589 * g - 0.081312411 * b + 128)
-    planes = F.pad(torch.stack([luma, blue, red], 1), (0, -width % 16, 0, -height % 16), mode='replicate')
+    rgb = images.clamp(0, 1).mul_(255).round_().unbind(1)
+    luma = _in_units(_mixed(rgb, _TO_LUMA)[:, None].round_())
+    chroma = _in_units(torch.stack([_mixed(rgb, _TO_BLUE), _mixed(rgb, _TO_RED)], 1).add_(128).round_())
 
-    luma = _quantise(planes[:, :1], quantisation_table(quality))[:, 0, :height, :width]
-    # libjpeg rounds averages of four pixels alternately down and up along a row.
-    bias = torch.tensor([0.25, 0.5], device=images.device).repeat(planes.shape[-1] // 4)
-    chroma = torch.floor(F.avg_pool2d(planes[:, 1:], 2) + bias)
+    luma = _quantise(luma, quantisation_table(quality))[:, 0, :height, :width]
+    # libjpeg rounds averages of four pixels alternately down and up along a row. These sums are exact.
+    rows = chroma[:, :, ::2] + chroma[:, :, 1::2]
+    bias = torch.tensor([1.0, 2.0], device=images.device).repeat(rows.shape[-1] // 4)
+    chroma = (rows[..., ::2] + rows[..., 1::2]).add_(bias).div_(4).floor_()
     chroma = _quantise(chroma, quantisation_table(quality, chroma=True))
     chroma = chroma[:, :, : (height + 1) // 2, : (width + 1) // 2]
     chroma = F.interpolate(chroma, scale_factor=2, mode='bilinear', align_corners=False)[:, :, :height, :width]
-    blue, red = (torch.round(chroma) - 128).unbind(1)
+    blue, red = chroma.round_().sub_(128).unbind(1)
 
-    rgb = torch.stack([luma + 1.402 * red, luma - 0.344136286 * blue - 0.714136286 * red, luma + 1.772 * blue], 1)
-    return torch.round(rgb).clamp(0, 255) / 255
+    green = _mixed((luma, blue, red), (1.0, -0.344136286, -0.714136286))
+    shown = torch.stack([luma + 1.402 * red, green, luma + 1.772 * blue], 1)
+    return shown.round_().clamp_(0, 255).div_(255)

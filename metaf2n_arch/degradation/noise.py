@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from metaf2n_arch.utils.rng import torch_generator
 
 _BITS = 23
 """Probabilities of the Poisson table are counted in 2^-23, the resolution of its uniform draws."""
+_BUCKETS = 256
+_BITS_IN_BUCKET = _BITS - 8
 
 
 def add_noise(images: Tensor, noise: NoiseParams, key: tuple[int, ...]) -> Tensor:
@@ -36,11 +39,12 @@ def add_noise(images: Tensor, noise: NoiseParams, key: tuple[int, ...]) -> Tenso
     strength = (low + (high - low) * torch.rand(n, generator=generator)).view(n, 1, 1, 1).to(images.device)
     shape = (n, 1 if noise.gray else 3, height, width)
     if noise.kind == 'poisson':
-        return (images + strength * poisson_residual(images, noise.gray, generator)).clamp(0, 1)
-    field = torch.randn(shape, generator=generator).to(images.device) * (strength / 255)
+        field = poisson_residual(images, noise.gray, generator).mul_(strength)
+    else:
+        field = torch.randn(shape, generator=generator).to(images.device).mul_(strength / 255)
     if noise.kind == 'speckle':
         field = field * images
-    return (images + field).clamp(0, 1)
+    return (images + field).clamp_(0, 1)
 
 
 def poisson_residual(images: Tensor, gray: bool, generator: torch.Generator) -> Tensor:
@@ -55,23 +59,53 @@ def poisson_residual(images: Tensor, gray: bool, generator: torch.Generator) -> 
     if gray:
         images = luminance(images)
     n = images.shape[0]
-    levels = torch.round(images.clamp(0, 1) * 255).long()
-    seen = torch.zeros(n, 256, device=images.device).scatter_(1, levels.reshape(n, -1), 1.0).sum(1)
-    exponent = torch.ceil(torch.log2(seen)).long().view(n, 1, 1, 1)
-    uniform = torch.randint(2**_BITS, levels.shape, generator=generator).to(images.device)
-    table, starts = _poisson_table(images.device)
-    row = exponent * 256 + levels
-    counts = torch.searchsorted(table, (row << _BITS) + uniform, right=True) - starts[row]
-    return counts.to(images.dtype) / (1 << exponent) - levels / 255
+    levels = images.clamp(0, 1).mul_(255).round_().int()
+    seen = torch.zeros(n, 256, device=images.device).scatter_(1, levels.reshape(n, -1).long(), 1.0).sum(1)
+    exponent = torch.ceil(torch.log2(seen)).int().view(n, 1, 1, 1)
+    uniform = torch.randint(2**_BITS, levels.shape, generator=generator, dtype=torch.int32).to(images.device)
+    counts = _poisson_table(images.device).quantile(exponent * 256 + levels, uniform)
+    return counts.to(images.dtype).div_(1 << exponent).sub_(levels / 255)
+
+
+class _PoissonTable(NamedTuple):
+    """All cumulative Poisson distributions, one after the other. Row ``256 e + k`` has mean ``2^e k / 255``.
+
+    Attributes:
+        entries: one sorted list of ``row·2^23 + floor(2^23 · P(count <= c))`` for c = 0, 1, ... until the probability
+            reaches 1 at that resolution.
+        thresholds: the same without ``row·2^23``, so that it fits into 32 bits.
+        starts: where each row starts.
+        guide: for each row and each of `_BUCKETS` equal parts of [0, 1), where a search from its left end ends.
+    """
+
+    entries: Tensor
+    thresholds: Tensor
+    starts: Tensor
+    guide: Tensor
+
+    def quantile(self, row: Tensor, uniform: Tensor) -> Tensor:
+        """Returns the smallest count with ``uniform < 2^23 · P(count)``; all int32, of one shape."""
+        shape, row, uniform = row.shape, row.flatten(), uniform.flatten()
+        if row.device.type == 'cpu':
+            found = self._guided(row, uniform)
+        else:  # as fast there, and the host need not wait to learn how many are left
+            found = self._searched(row, uniform)
+        return (found - self.starts.index_select(0, row)).view(shape)
+
+    def _guided(self, row: Tensor, uniform: Tensor) -> Tensor:
+        """At most one entry lies within nearly every bucket, so that one step on is the end; the rest are searched."""
+        found = self.guide.index_select(0, row * _BUCKETS + (uniform >> _BITS_IN_BUCKET))
+        found += self.thresholds.index_select(0, found) <= uniform
+        left = (self.thresholds.index_select(0, found) <= uniform).nonzero().squeeze(1)
+        found[left] = self._searched(row[left], uniform[left])
+        return found
+
+    def _searched(self, row: Tensor, uniform: Tensor) -> Tensor:
+        return torch.searchsorted(self.entries, (row.long() << _BITS) + uniform, right=True, out_int32=True)
 
 
 @lru_cache(maxsize=8)
-def _poisson_table(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns all cumulative Poisson distributions, one after the other in one sorted list, and the start of each.
-
-    Row ``256 e + k`` has mean ``2^e k / 255``; its entries are ``row·2^23 + floor(2^23 · P(count <= c))`` for
-    c = 0, 1, ... until the probability reaches 1 at that resolution.
-    """
+def _poisson_table(device: torch.device) -> _PoissonTable:
     rows, starts, total = [], [], 0
     for row in range(9 * 256):
         mean = 2.0 ** (row // 256) * (row % 256) / 255
@@ -79,9 +113,11 @@ def _poisson_table(device: torch.device) -> tuple[Tensor, Tensor]:
         log_factorial = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
         exponent = counts * math.log(max(mean, 1e-300)) - mean - log_factorial
         cumulated = np.minimum(np.cumsum(np.exp(exponent)), 1.0)
-        rows.append((row << _BITS) + np.floor(cumulated * 2**_BITS).astype(np.int64))
-        # The last entry ends the row, so that no uniform number is looked up in the next row.
-        rows[-1][-1] = (row + 1) << _BITS
+        rows.append(np.floor(cumulated * 2**_BITS).astype(np.int32))
+        rows[-1][-1] = 1 << _BITS  # ends the row: no number is looked up in the next
         starts.append(total)
         total += len(counts)
-    return torch.from_numpy(np.concatenate(rows)).to(device), torch.tensor(starts).to(device)
+    entries = np.concatenate([(number << _BITS) + row.astype(np.int64) for number, row in enumerate(rows)])
+    guide = np.searchsorted(entries, np.arange(len(rows) * _BUCKETS) << _BITS_IN_BUCKET, side='right')
+    parts = entries, np.concatenate(rows), np.array(starts, np.int32), guide.astype(np.int32)
+    return _PoissonTable(*(torch.from_numpy(part).to(device) for part in parts))

@@ -5,13 +5,12 @@
 Both degrade 4 faces of 256² and 4 natural images of 400² with the same draws. The reference calls the functions of
 `RealESRNetModel.feed_data` (`filter2D`, `F.interpolate`, `random_add_*_noise_pt`, `DiffJPEG`) in the same order, with
 one kernel per image: for a single kernel `filter2D` has a much slower branch, which is not used in training. Both are
-measured in turn for each draw, so that other work on the machine slows both.
+measured in turn for each draw, in processor time, so that other work on the machine changes the ratio little.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from basicsr.data.degradations import random_add_gaussian_noise_pt, random_add_poisson_noise_pt
 from basicsr.utils.diffjpeg import DiffJPEG
 from basicsr.utils.img_process_util import filter2D
+from measuring import conditions, spread
 from torch import Tensor
 
 from metaf2n_arch.degradation import DegradationConfig, DegradationParams, apply
@@ -72,50 +72,42 @@ def reference(images: Tensor, params: DegradationParams, host_jpeg: DiffJPEG) ->
     return (x * 255).round().clamp(0, 255) / 255
 
 
-def interleaved(calls: dict[str, Callable[[], Tensor]], repeats: int = 5) -> dict[str, float]:
-    """Returns the median time of each call in seconds; the calls are measured in turn."""
+def interleaved(calls: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, list[float]]:
+    """Returns the processor time of each call in seconds, of each repeat; the calls are measured in turn."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            times[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in times.items()}
+            times[name].append(time.process_time() - start)
+    return times
 
 
 @torch.no_grad()
-def measure(draws: int) -> list[tuple[str, float, float]]:
-    """Returns rows (what, seconds of ours, seconds of the reference)."""
+def measure(draws: int) -> dict[str, dict[str, list[float]]]:
+    """Returns the seconds of both by what was measured: of each draw the least of three, of parts five repeats."""
     faces, naturals = photographs(256), photographs(400)
     host_jpeg = DiffJPEG(differentiable=False)
     rng = np.random.default_rng(0)
     config = DegradationConfig()
-    ours, theirs = [], []
+    task: dict[str, list[float]] = {'ours': [], 'theirs': []}
     for _ in range(draws):
         params = config.sample(rng)
-        times = interleaved(
-            {
-                'ours': lambda p=params: [apply(faces, p), apply(naturals, p, 1)],
-                'theirs': lambda p=params: [reference(faces, p, host_jpeg), reference(naturals, p, host_jpeg)],
-            },
-            repeats=3,
-        )
-        ours.append(times['ours'])
-        theirs.append(times['theirs'])
-    blur = {}
+        calls = {
+            'ours': lambda p=params: [apply(faces, p), apply(naturals, p, 1)],
+            'theirs': lambda p=params: [reference(faces, p, host_jpeg), reference(naturals, p, host_jpeg)],
+        }
+        for name, seconds in interleaved(calls, repeats=3).items():
+            task[name].append(min(seconds))
+    rows = {f'whole task, {draws} draws': task}
     for side in (7, 21):
         kernel = torch.from_numpy(pad_kernel(gaussian(side, side / 6), SIDE)).float()
-        blur[side] = interleaved(
-            {'ours': lambda k=kernel: filter2d(naturals, k), 'theirs': lambda k=kernel: blurred(naturals, k)}
-        )
+        calls = {'ours': lambda k=kernel: filter2d(naturals, k), 'theirs': lambda k=kernel: blurred(naturals, k)}
+        rows[f'{side}x{side} blur, 4 x 400²'] = interleaved(calls)
     quality = torch.full((4,), 60.0)
-    pack = interleaved({'ours': lambda: jpeg(naturals, 60), 'theirs': lambda: host_jpeg(naturals, quality=quality)})
-    return [
-        (f'whole task, mean of {draws} draws', float(np.mean(ours)), float(np.mean(theirs))),
-        ('whole task, slowest draw', float(np.max(ours)), float(np.max(theirs))),
-        *((f'{side}x{side} blur, 4 x 400²', both['ours'], both['theirs']) for side, both in blur.items()),
-        ('JPEG, 4 x 400²', pack['ours'], pack['theirs']),
-    ]
+    calls = {'ours': lambda: jpeg(naturals, 60), 'theirs': lambda: host_jpeg(naturals, quality=quality)}
+    rows['JPEG, 4 x 400²'] = interleaved(calls)
+    return rows
 
 
 def main() -> None:
@@ -129,13 +121,15 @@ def main() -> None:
     lines = [
         '# Degrading a meta-training task: 4 faces of 256² and 4 naturals of 400², scale 4',
         '',
-        f'`{command}`, torch {torch.__version__}, {options.threads} thread(s) of a {platform.machine()} CPU, float32;'
-        ' medians of interleaved repeats. Other work ran on the machine: read the ratios.',
+        f'`{command}`; {conditions()}; processor seconds in turns, the median (least to most) of draws or repeats.'
+        ' "Ratio" is that of the sums.',
         '',
         '| | ours, s | BasicSR functions, s | ratio |',
         '|---|---|---|---|',
     ]
-    lines += [f'| {name} | {a:.3f} | {b:.3f} | {b / a:.1f}x |' for name, a, b in measure(options.draws)]
+    for name, row in measure(options.draws).items():
+        ours, theirs = row['ours'], row['theirs']
+        lines.append(f'| {name} | {spread(ours)} | {spread(theirs)} | {sum(theirs) / sum(ours):.1f}x |')
     text = '\n'.join(lines) + '\n'
     print(text)
     if options.output:

@@ -7,11 +7,56 @@ Memory is the peak resident set (VmHWM), reset just before the first step; Linux
 from __future__ import annotations
 
 import json
+import os
+import platform
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def conditions(threads: int | None = None) -> str:
+    """Under what a table was made, in one line: commit, torch, Python, processor, threads, and the machine's load.
+
+    Args:
+        threads: of torch; None asks torch.
+    """
+    import torch
+
+    threads = torch.get_num_threads() if threads is None else threads
+    return (
+        f'commit {commit()}, torch {torch.__version__}, Python {platform.python_version()}, {threads} thread'
+        f'{"" if threads == 1 else "s"} of {os.cpu_count()} cores ({processor()}), '
+        f'load average {os.getloadavg()[0]:.1f} at this line'
+    )
+
+
+def commit() -> str:
+    """The commit of this working tree, with a + where files differ from it."""
+    command = ['git', '-C', str(ROOT), 'describe', '--always', '--exclude=*', '--abbrev=10', '--dirty=+']
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.stdout.strip() or 'unknown'
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
+    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.machine()
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The median, and the least and the most of repeated measurements.
+
+    >>> spread([2.0, 1.0, 4.0], 1)
+    '2.0 (1.0 to 4.0)'
+    """
+    least, middle, most = (f'{value:.{digits}f}' for value in (min(values), statistics.median(values), max(values)))
+    return f'{middle} ({least} to {most})'
 
 
 def resident(field: str) -> float:

@@ -48,12 +48,20 @@ def test_poisson_variance_is_the_image_over_the_number_of_levels(levels, peak):
 def test_poisson_table_is_the_distribution_of_scipy(row_exponent, level):
     from scipy.stats import poisson
 
-    table, starts = _poisson_table(torch.device('cpu'))
-    row = row_exponent * 256 + level
-    uniform = torch.arange(0, 2**23, 997)
-    counts = torch.searchsorted(table, (row << 23) + uniform, right=True) - starts[row]
+    uniform = torch.arange(0, 2**23, 997, dtype=torch.int32)
+    counts = _poisson_table(torch.device('cpu')).quantile(torch.full_like(uniform, row_exponent * 256 + level), uniform)
     wanted = poisson.ppf((uniform.numpy() + 0.5) / 2**23, 2.0**row_exponent * level / 255)
     assert np.mean(counts.numpy() != wanted) < 1e-3
+
+
+def test_a_guided_search_ends_where_a_search_of_all_ends():
+    table = _poisson_table(torch.device('cpu'))
+    rows = torch.arange(9 * 256, dtype=torch.int32)
+    drawn = torch.randint(2**23, (100,), generator=torch_generator(0), dtype=torch.int32)
+    ends = torch.tensor([0, 1, 2**15 - 1, 2**15, 2**23 - 2**15, 2**23 - 2, 2**23 - 1], dtype=torch.int32)
+    row, uniform = torch.meshgrid(rows, torch.cat([drawn, ends]), indexing='ij')
+    wanted = torch.searchsorted(table.entries, (row.long() << 23) + uniform, right=True) - table.starts[row]
+    torch.testing.assert_close(table.quantile(row, uniform), wanted.int(), rtol=0, atol=0)
 
 
 def test_poisson_mean_and_variance_match_torch_poisson(astronaut_tensor):
