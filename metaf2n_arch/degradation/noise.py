@@ -60,8 +60,9 @@ def poisson_residual(images: Tensor, gray: bool, generator: torch.Generator) -> 
         images = luminance(images)
     n = images.shape[0]
     levels = images.clamp(0, 1).mul_(255).round_().int()
-    seen = torch.zeros(n, 256, device=images.device).scatter_(1, levels.reshape(n, -1).long(), 1.0).sum(1)
-    exponent = torch.ceil(torch.log2(seen)).int().view(n, 1, 1, 1)
+    of_image = 256 * torch.arange(n, device=images.device).view(n, 1, 1, 1)
+    seen = torch.zeros(n * 256, device=images.device).index_fill_(0, (of_image + levels).flatten(), 1.0)
+    exponent = torch.ceil(torch.log2(seen.view(n, 256).sum(1))).int().view(n, 1, 1, 1)
     uniform = torch.randint(2**_BITS, levels.shape, generator=generator, dtype=torch.int32).to(images.device)
     counts = _poisson_table(images.device).quantile(exponent * 256 + levels, uniform)
     return counts.to(images.dtype).div_(1 << exponent).sub_(levels / 255)
@@ -94,9 +95,10 @@ class _PoissonTable(NamedTuple):
 
     def _guided(self, row: Tensor, uniform: Tensor) -> Tensor:
         """At most one entry lies within nearly every bucket, so that one step on is the end; the rest are searched."""
-        found = self.guide.index_select(0, row * _BUCKETS + (uniform >> _BITS_IN_BUCKET))
+        found = self.guide.index_select(0, (row * _BUCKETS).add_(uniform >> _BITS_IN_BUCKET))
         found += self.thresholds.index_select(0, found) <= uniform
-        left = (self.thresholds.index_select(0, found) <= uniform).nonzero().squeeze(1)
+        # NumPy finds the few in a fifth of torch's time.
+        left = torch.from_numpy(np.flatnonzero((self.thresholds.index_select(0, found) <= uniform).numpy()))
         found[left] = self._searched(row[left], uniform[left])
         return found
 
