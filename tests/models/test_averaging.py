@@ -219,7 +219,8 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, astronaut_tensor, 
     def go_on(model: Any, iterations: range) -> None:
         for iteration in iterations:
             model.update_learning_rate(iteration, warmup_iter=3)
-            feed(model, task_of(batch, iteration % 2) if kind is meta else gt[iteration % 4 : iteration % 4 + 2], iteration)
+            images = gt[iteration % 4 : iteration % 4 + 2]
+            feed(model, task_of(batch, iteration % 2) if kind is meta else images, iteration)
 
     given = {name: value for name, value in train.items() if name != 'kind'}
     whole, begun, resumed = (kind(tmp_path, seed, **deepcopy(given)) for seed in (0, 0, 1))
