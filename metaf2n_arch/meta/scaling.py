@@ -1,4 +1,4 @@
-"""Gradients of losses multiplied by a power of two, for networks that compute in float16."""
+"""Losses multiplied by a power of two, so that networks in float16 do not round small gradients to 0."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from torch import Tensor
 from metaf2n_arch.meta.params import Params, Rates
 
 USUAL = 2.0**16
-"""The scale that torch's `GradScaler` begins with."""
+"""The scale that torch's `GradScaler` starts with."""
 FRACTION = 2.0**-8
-"""Length of a stretched vector over that of the parameters: in a trained network the whole of it overflows."""
+"""Norm of a stretched vector divided by that of the parameters. With 1, second derivatives of trained networks
+overflow."""
 
 
 @dataclass(frozen=True)
 class LossScale:
-    """What losses are multiplied with before, and gradients divided by after a network is differentiated.
+    """A factor of losses while a network is differentiated; the gradients are divided by it afterwards.
 
-    float16 has no numbers below 6e-8, and a gradient by one pixel of a mean over a batch is often smaller. A product
-    with second derivatives is linear in its vector, whose size is that of the outer gradient times the inner rate: it
-    is stretched as well.
+    The smallest number of float16 is 6e-8, and the gradient of a mean by one pixel is often smaller. The product of
+    second derivatives with a vector is linear in the vector, which is as small as the outer gradient times the inner
+    rate: it is multiplied by a power of two as well.
 
-    A power of two changes no bit of what is computed in float32; 1 does nothing at all.
+    A power of two changes no bit of what is computed in float32. A factor of 1 does nothing.
     """
 
     value: float = 1.0
 
     def of(self, term: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """The loss to differentiate in place of `term`."""
+        """Returns the loss to differentiate instead of `term`."""
         return term if self.value == 1 else lambda *arguments: self.value * term(*arguments)
 
     def for_rates(self, inner_lr: Rates) -> Rates:
-        """The inner rates with which the scaled loss makes the same step."""
+        """Returns the inner rates with which the scaled loss gives the same step."""
         if isinstance(inner_lr, Mapping):
             return {name: rate / self.value for name, rate in inner_lr.items()}
         return inner_lr / self.value
 
     def off(self, params: Params, stretched: float = 1.0) -> Params:
-        """Gradients of scaled losses as those of the losses, and of a stretched vector as of the vector."""
+        """Returns gradients of scaled losses, and of a stretched vector, without these factors."""
         factor = self.value * stretched
         return params if factor == 1 else {name: p / factor for name, p in params.items()}
 
     def stretch(self, vector: Params, theta: Params) -> tuple[Params, float]:
-        """A vector made `FRACTION` as long as the parameters it moves (less under a lowered scale), and by how much.
+        """Returns a vector whose norm is about `FRACTION` of that of its parameters, and the factor that makes it so.
 
-        What it changes in activations and gradients is then about as large as they are, which float16 holds. A vector
-        that is zero or not finite stays.
+        Its changes of activations and gradients are then in the range of float16. With a lower scale than `USUAL` the
+        norm is lower, too. A vector that is zero or not finite is returned as it is.
         """
         if self.value == 1:
             return vector, 1.0

@@ -120,7 +120,7 @@ class GuardedStep:
 
     @property
     def scale(self) -> float:
-        """What losses are multiplied with."""
+        """The factor of losses; 1 without a scaler."""
         return 1.0 if self.scaler is None else self.scaler.get_scale()
 
     def scaled(self, loss: Tensor) -> Tensor:

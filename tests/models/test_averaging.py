@@ -44,6 +44,12 @@ def feed(model: Any, data: Any, iteration: int) -> None:
     model.optimize_parameters(iteration)
 
 
+def task_of(batch: dict[str, Any], number: int) -> dict[str, Any]:
+    """One task of a batch, as a batch."""
+    one = slice(number, number + 1)
+    return {k: {n: x[one] for n, x in v.items()} if isinstance(v, dict) else v[one] for k, v in batch.items()}
+
+
 def trained(model: Any) -> Tensor:
     nets = [net for net in (model.net_g, model.net_d, getattr(model, 'net_m', None)) if net is not None]
     return torch.cat([p.detach().flatten() for net in nets for p in net.parameters()])
@@ -118,17 +124,11 @@ def test_several_batches_teach_what_one_large_batch_does(tmp_path, astronaut_ten
 
 
 def test_several_batches_of_tasks_teach_what_one_large_batch_does(tmp_path, batch):
-    def one_task(number: int) -> dict[str, Any]:
-        return {
-            k: {n: x[number : number + 1] for n, x in v.items()} if isinstance(v, dict) else v[number : number + 1]
-            for k, v in batch.items()
-        }
-
     one, two = meta(tmp_path), meta(tmp_path, accumulate=2)
     before = trained(two)
     feed(one, batch, 1)
     for number in range(2):
-        feed(two, one_task(number), number + 1)
+        feed(two, task_of(batch, number), number + 1)
     moved = trained(one) - before
     assert (trained(two) - trained(one)).norm() < 1e-4 * moved.norm()
 
@@ -219,7 +219,8 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, astronaut_tensor, 
     def go_on(model: Any, iterations: range) -> None:
         for iteration in iterations:
             model.update_learning_rate(iteration, warmup_iter=3)
-            feed(model, batch if kind is meta else gt[iteration % 4 : iteration % 4 + 2], iteration)
+            images = gt[iteration % 4 : iteration % 4 + 2]
+            feed(model, task_of(batch, iteration % 2) if kind is meta else images, iteration)
 
     given = {name: value for name, value in train.items() if name != 'kind'}
     whole, begun, resumed = (kind(tmp_path, seed, **deepcopy(given)) for seed in (0, 0, 1))
