@@ -233,8 +233,8 @@ class MetaF2N:
             progress: called now and then with what is counted, how many are done, and of how many, see `Progress`.
 
         Raises:
-            DataError: no face is found, with `require_face`; a given step size leaves no picture; or the generator's output
-                is not finite.
+            DataError: no face is found, with `require_face`; a given step size is far too large; or the generator's
+                output is not finite.
             OptionError: `require_face` without adaptation, or a wrong `outscale`.
             ValueError: `image` has another shape or dtype, or values that are not finite.
         """
