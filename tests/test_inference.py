@@ -118,11 +118,10 @@ def test_without_a_face_or_without_steps_the_weights_are_used_as_they_are(photo)
         assert result.gain is None
 
 
-def test_a_rate_far_too_large_falls_back_to_the_weights_as_they_are(photo):
-    result = build(inner_lr=1e38, inner_steps=3)(photo, unadapted=True)
-    assert not result.adapted
-    assert not result.gain.finite
-    assert np.array_equal(result.image, result.unadapted)
+@pytest.mark.parametrize('options', [{}, {'force_adapt': True}, {'inner_steps': 3}])
+def test_a_rate_far_too_large_is_one_line_and_no_photo(photo, options):
+    with pytest.raises(DataError, match=r'^the step size 1e\+30 is far too large; give a smaller one, or auto\.$'):
+        build(inner_lr=1e30, **options)(photo)
 
 
 def test_threads_give_what_one_after_the_other_gives_and_leave_the_weights_alone(astronaut):
@@ -341,7 +340,7 @@ def test_a_grey_photo_with_alpha_in_16_bits_is_fixed_in_its_kind(photo):
 
 
 def test_a_step_that_loses_on_unseen_patches_is_not_kept_unless_forced(photo):
-    refused, forced = build(inner_lr=1e4), build(inner_lr=1e4, force_adapt=True)
+    refused, forced = build(inner_lr=1e3), build(inner_lr=1e3, force_adapt=True)
     result = refused(photo, unadapted=True)
     assert not result.adapted
     assert result.gain.loss < 0

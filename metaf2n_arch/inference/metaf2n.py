@@ -238,7 +238,8 @@ class MetaF2N:
             progress: called now and then with what is counted, how many are done, and of how many, see `Progress`.
 
         Raises:
-            DataError: no face is found, with `require_face`; or the generator's output is not finite.
+            DataError: no face is found, with `require_face`; a given step size is far too large; or the generator's
+                output is not finite.
             OptionError: `require_face` without adaptation, or a wrong `outscale`.
             ValueError: `image` has another shape or dtype, or values that are not finite.
         """
@@ -281,6 +282,8 @@ class MetaF2N:
         if faces and self.options.adapts:
             progress('adaptation', 0, 1)
         found = self.adapt(faces, self.options.seed if seed is None else seed, probed, fix)
+        if found is not None and found.gain is not None and found.gain.diverged and self.options.inner_lr != 'auto':
+            raise DataError(f'the step size {self.options.inner_lr:g} is far too large; give a smaller one, or auto.')
         params = found.fast_params if found is not None and found.kept else None
         size = output_size(image, self.scale if outscale is None else outscale)
 

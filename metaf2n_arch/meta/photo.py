@@ -45,6 +45,11 @@ class Gain:
         """Whether both losses are finite; with a too large inner_lr they diverge."""
         return math.isfinite(self.loss_before) and math.isfinite(self.loss_after)
 
+    @property
+    def diverged(self) -> bool:
+        """Whether it is the step that has left nothing finite."""
+        return math.isfinite(self.loss_before) and not math.isfinite(self.loss_after)
+
 
 @dataclass(frozen=True)
 class FaceAdaptation:

@@ -95,6 +95,12 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     return F.conv2d(padded, kernel.view(1, 1, -1, 1)).reshape(images.shape)
 
 
+def put_low_back(output: Tensor, lq: Tensor, sigma: float = 2.0) -> Tensor:
+    """``output + up(low(lq) - low(down(output)))``, differentiable: `output` with the low frequencies of `lq`."""
+    missing = blur(lq, sigma) - blur(F.interpolate(output, size=lq.shape[-2:], mode='area'), sigma)
+    return output + F.interpolate(missing, scale_factor=SCALE, mode='bicubic', align_corners=False)
+
+
 def square(image: Tensor, side: int) -> Tensor:
     """The largest central square, area-averaged to `side`; (3, H, W) -> (3, side, side)."""
     length = min(image.shape[-2:])

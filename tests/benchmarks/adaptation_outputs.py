@@ -1,12 +1,12 @@
 """Outputs of one generator on the cases of the adaptation studies, without and with a step of adaptation.
 
-    python tests/benchmarks/adaptation_outputs.py WEIGHTS OUT --portraits FOLDER ... --set14 SET14/GT [--seeds 3]
+    python tests/benchmarks/adaptation_outputs.py WEIGHTS OUT --portraits FOLDER ... --set14 SET14/GT [--steps auto]
 
 Writes one file of float16 outputs per case and arm into OUT. Existing files are skipped, so a stopped run can be
 started again. `adaptation_study.py` and `meta_training_table.py` measure these outputs. Outputs are computed in
-float32, the gradient of the fixed step in bfloat16 (autocast), or with `--exact` in float32, which is slower. `--auto`
-adds the guarded step of `metaf2n restore`, all in float32: bfloat16 would be misleading, because its rounding changes
-the outputs more than such a step does.
+float32, the gradient of the fixed step in bfloat16 (autocast), or with `--exact` in float32, which is slower. The
+guarded step of `metaf2n restore` (`--steps auto`) is all in float32: bfloat16 would be misleading, because its rounding
+changes the outputs more than such a step does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from adaptation_material import FAMILIES, SUPPORTS, Case, Photo, degraded, images_of, portraits, set14
+from adaptation_material import FAMILIES, SUPPORTS, Case, Photo, degraded, images_of, portraits, put_low_back, set14
 from torch import Tensor, nn
 
 from metaf2n_arch.functional.color_fix import ColorFix
@@ -52,8 +52,10 @@ def cases(photos: list[Photo], seeds: int, turns: bool = False) -> Iterator[Case
                     yield degraded(photo, family, seed)
 
 
-def step_direction(net: nn.Module, mask: nn.Module | None, case: Case, support: str, exact: bool) -> Params:
-    """The gradient of the inner loss on 16 patches of the face, by parameter."""
+def step_direction(
+    net: nn.Module, mask: nn.Module | None, case: Case, support: str, exact: bool, inside: bool
+) -> Params:
+    """The gradient of the inner loss on 16 patches of the face, by parameter; `inside`: behind `put_low_back`."""
     pair = random_patches([case.face(support)], PATCHES, PATCH, numpy_generator(case.seed))
     assert pair is not None
     lq, hq = pair
@@ -63,7 +65,8 @@ def step_direction(net: nn.Module, mask: nn.Module | None, case: Case, support: 
 
     def generate(theta: Params, x: Tensor) -> Tensor:
         with torch.autocast('cpu', torch.bfloat16, enabled=not exact):
-            return call(theta, x).float()
+            output = call(theta, x).float()
+        return put_low_back(output, x) if inside else output
 
     loss = weighted_l1(generate, lambda *_: weight, lq, hq)
     theta = dict(net.named_parameters())
@@ -100,8 +103,12 @@ def file_of(out: Path, case: Case, arm: str) -> Path:
 def arms_of(case: Case, args: argparse.Namespace) -> list[str]:
     """Names of the arms of one case; a photo without a face has no arm with a step."""
     supports = args.supports if case.photo.face else []
-    steps = ['0.01', *(f'auto {kind}' for kind in ('none', 'lowfreq') if args.auto)]
-    return ['plain', *(f'{step} {support}' for step in steps for support in supports)]
+    names = ['plain'] if 'none' in args.steps else []
+    if '0.01' in args.steps:
+        names += [f'0.01 {support}' for support in supports]
+    if 'auto' in args.steps:
+        names += [f'auto {kind} {support}' for kind in ('none', 'lowfreq') for support in supports]
+    return names
 
 
 def run(args: argparse.Namespace) -> None:
@@ -120,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
             step, _, rest = arm.partition(' ')
             theta: Params = {}
             if step == '0.01':
-                theta = adapted(net, step_direction(net, mask, case, rest, args.exact), INNER_LR)
+                theta = adapted(net, step_direction(net, mask, case, rest, args.exact, args.inside), INNER_LR)
             elif step == 'auto':
                 kind, _, support = rest.partition(' ')
                 theta = guarded(net, mask, case, support, kind)
@@ -155,6 +162,7 @@ if __name__ == '__main__':
     command.add_argument('out', type=Path)
     command.add_argument('--trained', type=Path, help='weights that `meta_training.py` has trained from these')
     command.add_argument('--mask', type=Path, help='weights of MaskNet; without them W = 1 in every pixel')
-    command.add_argument('--auto', action='store_true', help='also take the guarded step')
+    command.add_argument('--steps', nargs='+', default=['none', '0.01'], choices=('none', '0.01', 'auto'))
+    command.add_argument('--inside', action='store_true', help='take the fixed step behind the colour fix of training')
     command.add_argument('--exact', action='store_true', help='compute the inner gradient in float32')
     run(command.parse_args())

@@ -105,6 +105,11 @@ def read(file: Path) -> list[Row]:
         ]
 
 
+def added(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
+    """The old rows and the new ones, which replace those of the same output."""
+    return list({(row.weights, row.case, row.support, row.step, row.color_fix): row for row in (*old, *new)}.values())
+
+
 @dataclass(frozen=True)
 class Change:
     """Change of a metric between two arms on the same cases: mean, standard deviation, worst case, number of cases."""

@@ -1,6 +1,6 @@
 """Adaptation study: effect of one step, of the colour fix, and of both on Real-ESRGAN x4plus (not meta-trained).
 
-    python tests/benchmarks/adaptation_outputs.py X4PLUS OUTPUTS CASES --auto
+    python tests/benchmarks/adaptation_outputs.py X4PLUS OUTPUTS CASES --steps none 0.01 auto
     python tests/benchmarks/adaptation_study.py measure OUTPUTS CASES
     python tests/benchmarks/adaptation_study.py table
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from adaptation_material import FAMILIES, SUPPORTS
 from adaptation_outputs import parser
-from adaptation_rows import METRICS, Row, changes, chosen, measured, read, signed, write
+from adaptation_rows import METRICS, Row, added, changes, chosen, measured, read, signed, write
 
 RESULTS = Path(__file__).with_name('results')
 ROWS, TABLE = RESULTS / 'adaptation_study.csv', RESULTS / 'adaptation_study.md'
@@ -144,10 +144,12 @@ def main() -> None:
     parts = command.add_subparsers(dest='part', required=True)
     measure = parts.add_parser('measure', parents=[parser(add_help=False)])
     measure.add_argument('outputs', type=Path)
+    measure.add_argument('--add', action='store_true', help='keep the rows of what OUTPUTS does not hold')
     parts.add_parser('table')
     args = command.parse_args()
     if args.part == 'measure':
-        write(measured(args, args.outputs, 'x4plus'), ROWS)
+        rows = measured(args, args.outputs, 'x4plus')
+        write(added(read(ROWS), rows) if args.add else rows, ROWS)
     TABLE.write_text(document(read(ROWS), setting_of(TABLE)), encoding='utf-8')
 
 

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from adaptation_material import SCALE, blur, erring, images_of, square
+from adaptation_material import SCALE, erring, images_of, put_low_back, square
 from torch import Tensor
 
 from metaf2n_arch.archs.mask_net_arch import MaskNet
@@ -102,12 +101,6 @@ class Tasks:
             support.append((lq, hq if number % 2 else erring(hq, int(rng.integers(1 << 30)))))
             query.append(pair(self.naturals[rng.integers(len(self.naturals))], self.side, 2 * number + 1))
         return Task(*(torch.stack(images) for images in (*zip(*support), *zip(*query))))
-
-
-def put_low_back(output: Tensor, lq: Tensor, sigma: float = 2.0) -> Tensor:
-    """``output + up(low(lq) - low(down(output)))``, differentiable: `output` with the low frequencies of `lq`."""
-    missing = blur(lq, sigma) - blur(F.interpolate(output, size=lq.shape[-2:], mode='area'), sigma)
-    return output + F.interpolate(missing, scale_factor=SCALE, mode='bicubic', align_corners=False)
 
 
 class Learner:

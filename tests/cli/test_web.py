@@ -116,10 +116,13 @@ def test_controls_are_the_options_of_the_library(sr, upload, tmp_path, astronaut
 
 
 def test_a_step_that_is_not_taken_says_why(sr, upload, tmp_path):
-    far = Wishes(step='fixed', inner_lr=1e38)
-    found = answer(sr.with_options(force_adapt=False), upload, tmp_path, 1.0, far)
+    sr = sr.with_options(force_adapt=False)
+    found = answer(sr, upload, tmp_path, 1.0, Wishes(step='fixed', inner_lr=1.0))
     assert found.text == '1 face found, restored without adaptation: no gain on the faces.'
     assert found.steps is None
+    far = answer(sr, upload, tmp_path, 1.0, Wishes(step='fixed', inner_lr=1e38))
+    assert far.text == 'Error: the step size 1e+38 is far too large; give a smaller one, or auto.'
+    assert far.file is None
     assert answer(sr, upload, tmp_path, 1.0, Wishes(step='none')).text == 'Restored without adaptation.'
 
 
