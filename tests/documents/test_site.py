@@ -1,0 +1,87 @@
+"""The built site in a browser: no page scrolls sideways, pictures have words, and the browser complains of nothing."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pages import ROOT
+
+WIDTHS = (390, 1280)
+WIDER = 'document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth'
+WORDLESS = "[...document.querySelectorAll('article img')].filter(i => !i.alt.trim()).map(i => i.src)"
+UNSEEN = "[...document.querySelectorAll('article img')].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and says nothing of it."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory) -> Path:
+    """The folder of the site: `METAF2N_SITE`, where it is built already."""
+    if 'METAF2N_SITE' in os.environ:
+        return Path(os.environ['METAF2N_SITE'])
+    pytest.importorskip('mkdocs', reason='the site needs mkdocs: pip install ".[docs]"')
+    folder = tmp_path_factory.mktemp('site')
+    subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--strict', '-q', '-d', str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def address(site) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+
+
+@pytest.fixture(scope='module')
+def browser():
+    playwright = pytest.importorskip('playwright.sync_api', reason='needs playwright: pip install playwright')
+    program = shutil.which('chromium') or shutil.which('google-chrome')
+    if program is None:
+        pytest.skip('needs chromium or google-chrome')
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=['--no-sandbox'])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_every_page_fits_at_two_widths_in_light_and_dark(site, address, browser, scheme):
+    tab = browser.new_page(color_scheme=scheme)
+    complaints: list[str] = []
+    tab.on('console', lambda line: complaints.append(line.text) if line.type == 'error' else None)
+    tab.on('pageerror', lambda error: complaints.append(str(error)))
+    tab.on('requestfailed', lambda request: complaints.append(f'no answer: {request.url}'))
+    pages = sorted(path.relative_to(site).as_posix() for path in site.rglob('*.html'))
+    assert len(pages) > 100
+    shots = os.environ.get('METAF2N_SHOTS')  # a folder for pictures of all pages, to look at
+    wrong = []
+    for page in pages:
+        complaints.clear()
+        tab.goto(f'{address}/{page}')
+        for width in WIDTHS:
+            tab.set_viewport_size({'width': width, 'height': 900})
+            if over := tab.evaluate(WIDER):
+                wrong.append(f'{page}: {over} pixels wider than {width}')
+            if shots:
+                name = page.removesuffix('/index.html').replace('/', '.')
+                tab.screenshot(path=f'{shots}/{name}.{width}.{scheme}.png', full_page=True)
+        wrong += [f'{page}: no words for {source}' for source in tab.evaluate(WORDLESS)]
+        wrong += [f'{page}: cannot be seen: {source}' for source in tab.evaluate(UNSEEN)]
+        wrong += [f'{page}: {line}' for line in complaints]
+    assert not wrong, '\n'.join(wrong)
