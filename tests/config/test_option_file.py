@@ -119,7 +119,7 @@ def test_a_missing_folder_is_found_before_anything_is_made(demo):
 
 
 def test_a_batch_that_can_never_be_full_is_refused(demo):
-    with pytest.raises(OptionError, match=r'datasets\.train: batch_size_per_gpu is 4, but an epoch has 3 items'):
+    with pytest.raises(OptionError, match=r'datasets\.train: batch_size_per_gpu is 4, but an epoch has only 3 items'):
         build_data_sets(
             put(put(demo, 'datasets.train.tasks_per_epoch', 3), 'datasets.train.batch_size_per_gpu', 4), FILE
         )
