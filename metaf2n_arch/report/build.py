@@ -146,7 +146,7 @@ def _how(runs: list[Run]) -> list[Block]:
     text = 'Measured here: ' + '; '.join(lines) + '.'
     if entries:
         text += ' Metrics: ' + '; '.join(entries) + '.'
-    return [Paragraph(text + ' A dash means that the value was not computed or not published.')]
+    return [Paragraph(text + ' A dash means that there is no value.')]
 
 
 # training -------------------------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_folders_that_cannot_be_prepared_are_refused_before_anything_is_written(
     (tmp_path / 'empty').mkdir()
     with pytest.raises(DataError, match='no image'):
         prepare_faces(tmp_path / 'empty', tmp_path / 'set', detector, IDENTITY)
-    with pytest.raises(DataError, match='no folder'):
+    with pytest.raises(DataError, match='is not a folder'):
         prepare_faces(tmp_path / 'missing', tmp_path / 'set', detector, IDENTITY)
     with pytest.raises(DataError, match='lies inside'):
         prepare_faces(photos, photos / 'set', detector, IDENTITY)

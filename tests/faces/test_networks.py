@@ -142,7 +142,7 @@ def test_a_size_without_published_weights_asks_for_them():
 @pytest.mark.skipif(importlib.util.find_spec('spandrel') is None, reason='spandrel is not installed')
 def test_spandrel_refuses_a_network_of_another_kind(weights_dir):
     path = weights_dir / 'realesr-animevideov3.pth'
-    with pytest.raises(DataError, match='kind Compact, expected restoreformer'):
+    with pytest.raises(DataError, match='a Compact network, expected restoreformer'):
         build_restorer({'type': 'restoreformer', 'weights': str(path)})
 
 

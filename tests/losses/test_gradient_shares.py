@@ -123,7 +123,7 @@ def test_a_training_logs_shares_where_it_prints_and_warns_once_of_a_loss_that_do
         assert shares['share_norm'] == pytest.approx(625 * shares['share_ssl'], rel=1e-3)
         assert shares['share_ssl'] < 0.005 < shares['share_norm']
     said = warnings_of(caplog_of_host)
-    assert len([line for line in said if line.startswith('iteration 2: the loss ssl has 0.0')]) == 1
+    assert len([line for line in said if line.startswith('iteration 2: the loss ssl makes 0.0')]) == 1
     for wrong in ('loss l1', 'loss norm', 'iteration 4: the loss ssl'):
         assert not [line for line in said if wrong in line]
 
