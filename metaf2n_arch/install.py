@@ -45,7 +45,10 @@ def exec(code, *namespaces, **further):
 def locals():
     frame = sys._getframe(1)
     inside = frame.f_code.co_filename.endswith("setup.py")
-    return {**names, **frame.f_locals} if inside else frame.f_locals
+    if inside:
+        return {**names, **frame.f_locals}
+    # In a function f_locals is a proxy since PEP 667, and setuptools hands locals() to exec, which wants a dict.
+    return frame.f_locals if isinstance(frame.f_locals, dict) else dict(frame.f_locals)
 
 
 builtins.exec, builtins.locals = exec, locals

@@ -35,6 +35,7 @@ def test_other_code_keeps_its_own_exec_and_locals(tmp_path):
     (tmp_path / 'sitecustomize.py').write_text(install.OLD_LOCALS)
     code = (
         'def f(x):\n    exec("x = 2")\n    return locals()\n'
+        'def build():\n    exec("z = 4", locals())\nbuild()\n'  # as setuptools runs a setup script
         'space = {}\nexec("y = 3", space)\nprint(f(1)["x"], space["y"], sorted(f(1)))'
     )
     run = [

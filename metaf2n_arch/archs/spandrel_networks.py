@@ -25,6 +25,8 @@ from metaf2n_arch.utils.checks import DataError, OptionError, nearest
 # they compute the same values by differentiable operations, so they always stay in training mode.
 SAME_IN_TRAINING = ('Conv3XC', 'PLKConv2d', 'RectSparsePLKConv2d', 'SparsePLKConv2d', 'MoELayer')
 
+REFUSED = {'IPT': 'takes patches of one size and joins them by itself'}
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -70,6 +72,8 @@ def check_network(options: Mapping[str, Any], where: str) -> None:
     if name not in known:
         hint = nearest(str(name), known) or f' Known: {", ".join(sorted(known))}.'
         raise OptionError(f'{where}.arch is {name!r}, expected a network of spandrel.{hint}')
+    if name in REFUSED:
+        raise OptionError(f'{where}.arch is {name!r}, which {REFUSED[name]}; use another network of spandrel.')
     parameters = inspect.signature(known[str(name)][1]).parameters
     taken = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values())

@@ -78,6 +78,7 @@ def test_the_second_derivative_of_an_attention_of_positions_is_that_of_differenc
     [
         ({'arch': 'SPAM'}, "network_g.arch is 'SPAM', expected a network of spandrel. Did you mean 'SPAN'?"),
         ({'arch': 'SPAN', 'num_in_ch': 3, 'num_out_ch': 3, 'upscal': 4}, 'upscal: unknown key of SPAN. Did you mean'),
+        ({'arch': 'IPT'}, "network_g.arch is 'IPT', which takes patches of one size"),
         ({'arch': 'SPAN', 'num_in_ch': 3}, 'network_g.num_out_ch: missing; SPAN needs it.'),
     ],
 )

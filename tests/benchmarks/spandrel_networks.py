@@ -69,10 +69,14 @@ SMALL: dict[str, dict[str, Any]] = {
     'SwiftSRGAN': {'num_channels': 8, 'num_blocks': 1},
     'Swin2SR': {**WINDOWS, 'upsampler': 'pixelshuffle'},
     'SwinIR': {**WINDOWS, 'upsampler': 'pixelshuffle'},
+    'UpCunet2x': {},
+    'UpCunet2x_fast': {},
+    'UpCunet3x': {},
+    'UpCunet4x': {},
     'Uformer': {'embed_dim': 8, 'depths': [1] * 9, 'num_heads': [1] * 9, 'modulator': False},
 }
-UNTRIED = {'IPT', 'UpCunet2x', 'UpCunet2x_fast', 'UpCunet3x', 'UpCunet4x', 'GFPGAN', 'RestoreFormer', 'LaMa', 'AuraSR'}
-"""Networks that have no small version, or are not for super-resolution; IPT takes only patches of one size."""
+UNTRIED = {'IPT', 'GFPGAN', 'RestoreFormer', 'LaMa', 'AuraSR'}
+"""Networks that have no small version, or are not for super-resolution; IPT is refused."""
 
 
 def loss_of(net: nn.Module, image: Tensor, goal: Tensor) -> Tensor:
@@ -125,7 +129,7 @@ def _error(net: nn.Module, image: Tensor) -> float:
     along = [torch.randn_like(p) for p in weights]
     product = sum((g * v).sum() for g, v in zip(gradient, along) if g is not None)
     exact = torch.autograd.grad(product, weights, allow_unused=True)
-    return min(_difference(net, image, goal, along, exact, step) for step in (1e-8, 1e-7, 1e-6))
+    return min(_difference(net, image, goal, along, exact, step) for step in (1e-10, 1e-8, 1e-7, 1e-6))
 
 
 def _difference(net: nn.Module, image: Tensor, goal: Tensor, along: list, exact: tuple, step: float) -> float:
