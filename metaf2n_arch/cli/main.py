@@ -13,7 +13,7 @@ import typer
 
 from metaf2n_arch import __version__
 from metaf2n_arch.cli import doctor, evaluate, export, options, prepare, report, restore, web, weights
-from metaf2n_arch.utils.allocator import keep_freed_memory
+from metaf2n_arch.utils.allocator import use_large_pages
 from metaf2n_arch.utils.checks import DataError, OptionError
 
 INTERRUPTED = 130
@@ -69,7 +69,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal cannot show must not stop a run
             stream.reconfigure(errors='backslashreplace')
-    keep_freed_memory()
+    use_large_pages()
     # Our own messages report faulty files, so OpenCV and Pillow are silent here and in child processes.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'OFF')
     warnings.filterwarnings('ignore', 'Image size .* could be decompression bomb')

@@ -1,46 +1,54 @@
-"""Freed memory that is kept, counted in page faults of a process of its own."""
+"""Large pages, counted as page faults of a process of its own."""
 
 from __future__ import annotations
 
-import platform
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from metaf2n_arch.utils.allocator import use_large_pages
+
 PROGRAM = """
-import ctypes, resource
-from metaf2n_arch.utils.allocator import keep_freed_memory
-print(keep_freed_memory())
-library = ctypes.CDLL(None)
-library.malloc.restype = ctypes.c_void_p
-library.malloc.argtypes = [ctypes.c_size_t]
-library.free.argtypes = [ctypes.c_void_p]
-def use():
-    block = library.malloc(64 << 20)
-    ctypes.memset(block, 1, 64 << 20)
-    library.free(block)
-use()
+import resource
+from metaf2n_arch.utils.allocator import use_large_pages
+use_large_pages()
+import torch
+torch.ones(16 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    use()
+for _ in range(4):
+    torch.ones(16 << 20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+PAGES = Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 
-def faults(switch: str) -> tuple[str, int]:
+def faults(**switches: str) -> int:
+    kept = {key: value for key, value in os.environ.items() if key not in ('METAF2N_MALLOC', 'THP_MEM_ALLOC_ENABLE')}
     done = subprocess.run(
-        [sys.executable, '-c', PROGRAM], env={'METAF2N_MALLOC': switch}, capture_output=True, text=True, check=True
+        [sys.executable, '-c', PROGRAM], env={**kept, **switches}, capture_output=True, text=True, check=True
     )
-    told, count = done.stdout.split()
-    return told, int(count)
+    return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='glibc alone has these options')
-def test_freed_blocks_of_64_mib_are_taken_again_without_page_faults():
-    told, kept = faults('1')
-    assert told == 'True'
-    assert kept < 100
-    told, given_back = faults('0')
-    assert told == 'False'
-    assert given_back >= 300  # ten times 16384 pages of 4 kB, or 32 of 2 MB where the system hands out huge ones
+@pytest.mark.parametrize(('given', 'expected'), [({}, '1'), ({'THP_MEM_ALLOC_ENABLE': '0'}, '0')], ids=str)
+def test_large_pages_are_asked_for_unless_somebody_has_decided(monkeypatch, given, expected):
+    for name in ('METAF2N_MALLOC', 'THP_MEM_ALLOC_ENABLE'):
+        monkeypatch.setenv(name, '')  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    use_large_pages()
+    assert os.environ['THP_MEM_ALLOC_ENABLE'] == expected
+
+
+@pytest.mark.slow  # imports torch twice
+@pytest.mark.skipif(
+    not PAGES.exists() or '[madvise]' not in PAGES.read_text(), reason='large pages are not given to those who ask'
+)
+def test_large_tensors_take_few_page_faults_unless_switched_off():
+    small_pages = 4 * (64 << 20) // 4096
+    assert faults() < small_pages / 10
+    assert faults(METAF2N_MALLOC='0') >= small_pages
