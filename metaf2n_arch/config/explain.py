@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,7 @@ def explain(key: str) -> list[Explained]:
     found = exact or [option for option in options if option.plain_place.endswith(f'.{wanted}') or option.key == wanted]
     if not found:
         known = {option.key for option in options} | {option.plain_place for option in options}
+        known |= {part for option in options for part in re.findall(r'\((\w+)\)', option.place)}
         raise OptionError(f'{key}: no such option or part.{nearest(wanted, sorted(known))}')
     return found
 

@@ -43,6 +43,8 @@ def test_an_option_is_explained(key, lines):
 
 
 def test_an_unknown_option_names_the_nearest():
+    with pytest.raises(OptionError, match=r"SSLLos: no such option or part. Did you mean 'SSLLoss'"):
+        explain('SSLLos')
     with pytest.raises(OptionError, match=r"ema_deacy: no such option or part. Did you mean 'ema_decay'"):
         explain('ema_deacy')
 
