@@ -26,7 +26,7 @@ from metaf2n_arch.inference.networks import Probed, SharedNetworks
 from metaf2n_arch.inference.recorded import learned_rates, recorded_restorer
 from metaf2n_arch.inference.restoration import Opened, Restoration
 from metaf2n_arch.inference.restore_options import RestoreOptions
-from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, Guard, adapt_guarded
+from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, Behind, Guard, adapt_guarded
 from metaf2n_arch.meta.params import Params
 from metaf2n_arch.meta.photo import FaceAdaptation
 from metaf2n_arch.utils.checks import DataError, OptionError
@@ -95,9 +95,11 @@ class MetaF2N:
             self.rates = options.inner_lr
         elif isinstance(trained_with, float):
             self.rates = trained_with
-        # The colour fix is part of the generator in the inner loop only if it was so in training, with the same method.
-        self._fix_inside = record is not None and record.color_fix == options.color_fix
-        self._fix_sigma = record.color_fix_sigma if record is not None and self._fix_inside else None
+        # A meta-trained generator is compared with the faces as it was in training; others behind the colour fix, which
+        # would undo the tones of a plain step, and leave the rest of its changes.
+        fix_inside = record is not None and record.color_fix == options.color_fix
+        self._behind: Behind = 'both' if not self.meta_trained else 'output' if fix_inside else 'neither'
+        self._fix_sigma = record.color_fix_sigma if record is not None and fix_inside else None
 
     @classmethod
     def load(
@@ -206,7 +208,7 @@ class MetaF2N:
         auto = ' or less' if self.options.inner_lr == 'auto' else ''
         steps = self.options.inner_steps
         step = f'step size {rate}{auto}, {steps} step{"" if steps == 1 else "s"}'
-        step += f', colour fix {self.options.color_fix} inside the generator' if self._fix_inside else ''
+        step += f', colour fix {self.options.color_fix} inside the generator' if self._behind == 'output' else ''
         if self.meta_trained:
             return f'the weights are meta-trained; {step}'
         return f'the weights are not meta-trained (or have no training record), adaptation gains little; {step}'
@@ -346,7 +348,7 @@ class MetaF2N:
             None if probed is None else probed.patches,
             lambda y, x: drift(y, x, SHARPEST),
             ColorFix('none') if fix is None else fix,
-            self._fix_inside and fix is not None,
+            self._behind,
             FRACTIONS if options.inner_lr == 'auto' else (1.0,),
             options.force_adapt,
             None if probed is None else probed.restored,

@@ -7,6 +7,9 @@ see that. So each step size is tried on
 - *probes*, patches from all over the photo: their tones must not move away from those of the photo (`drift`). This
   needs no ground truth.
 
+If a colour fix follows the generator, it undoes a change of tones, and would leave the rest of such a step. So the
+inner loss can compare output and face behind it, see `Behind`: tones are then no part of the gradient.
+
 The step size that lowers the held-out loss most is taken. If no step size meets both conditions, no step is taken.
 Probes cost most time. So they are computed last: for the best step size first, for the next one only if that is
 rejected.
@@ -18,6 +21,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,6 +56,11 @@ PROBE = 32
 
 Finish = Callable[[Tensor, Tensor], Tensor]
 
+Behind = Literal['neither', 'output', 'both']
+"""Sides of the inner loss that pass `Guard.finish`. ``neither``: |hq - G(lq)|, the paper's. ``output``: |hq -
+finish(G(lq))|, for a generator that was trained with it. ``both``: |finish(hq) - finish(G(lq))|, for a generator that
+was not meta-trained."""
+
 
 @dataclass(frozen=True)
 class Guard:
@@ -61,7 +70,7 @@ class Guard:
         probes: patches from all over the photo, (N, 3, h, w) RGB in [0, 1]; None: drift is not checked.
         drift: (outputs, probes) -> (N,), the distance of their tones.
         finish: (output, its patch) -> the finished output: processing behind the generator, such as a colour fix.
-        inside: whether `finish` was part of the generator in training, so that the step is taken through it, too.
+        behind: sides of the inner loss that pass `finish`; unless neither does, drift is measured behind it, too.
         fractions: fractions of the step size that are tried.
         force: keep the first fraction even if it gains nothing, as long as its loss is finite.
         before: the probes' outputs before any step; None computes them.
@@ -70,7 +79,7 @@ class Guard:
     probes: Tensor | None
     drift: Callable[[Tensor, Tensor], Tensor]
     finish: Finish = lambda y, x: y
-    inside: bool = False
+    behind: Behind = 'neither'
     fractions: Sequence[float] = FRACTIONS
     force: bool = False
     before: Tensor | None = None
@@ -145,12 +154,14 @@ def adapt_guarded(
     held = spread_patches(faces, HELD_OUT, lq_patch_size, rng, HELD_OUT)
     assert held is not None
     generate, theta = functional(net), detached(dict(net.named_parameters()))
-    inner_loss = weighted_l1(
-        (lambda params, x: guard.finish(generate(params, x), x)) if guard.inside else generate,
-        lambda *_: weight,
-        *support,
-    )
     weight = _confidence(mask, support)
+    lq, hq = support
+    inner_loss = weighted_l1(
+        generate if guard.behind == 'neither' else lambda params, x: guard.finish(generate(params, x), x),
+        lambda *_: weight,
+        lq,
+        guard.finish(hq, lq) if guard.behind == 'both' else hq,
+    )
     judge = Judge(generate, held, _confidence(mask, held), guard)
     with saved_in_parts():
         first = adapt(theta, {}, inner_loss, inner_lr=inner_lr, adapt_only=adapt_only, keep_gradients=True)
@@ -218,10 +229,13 @@ class Judge:
 
     @torch.no_grad()
     def drift(self, params: Params, output: Tensor | None = None) -> float:
-        """Mean drift of the probes with `params`, or of their `output` if given; infinite if it is not finite."""
+        """Mean drift of the probes with `params`, or of their plain `output` if given; infinite if it is not finite."""
         assert self.guard.probes is not None
         output = self.generate(params, self.guard.probes) if output is None else output
-        found = float(self.guard.drift(output.clamp(0, 1), self.guard.probes).mean())
+        output = output.clamp(0, 1)
+        if self.guard.behind != 'neither':
+            output = self.guard.finish(output, self.guard.probes).clamp(0, 1)
+        found = float(self.guard.drift(output, self.guard.probes).mean())
         return found if math.isfinite(found) else math.inf
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from metaf2n_arch.meta import (
     select,
     step_weights,
 )
-from metaf2n_arch.meta.guarded import PAPER_LR, PROBE, Guard, adapt_guarded, probes_of
+from metaf2n_arch.meta.guarded import PAPER_LR, PROBE, Behind, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.params import gradient_of
 from metaf2n_arch.meta.photo import adapt_to_faces
 from metaf2n_arch.meta.scaling import LossScale
@@ -300,8 +300,8 @@ class MetaF2NModel(BaseGANSRModel):
         }
         if self.meta.inner_lr == 'auto':
             probes = probes_of(self.lq, PROBE, PROBES, numpy_generator(0))
-            tones = self.color_fix.in_training
-            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed, inside=tones)
+            behind: Behind = 'output' if self.color_fix.in_training else 'neither'
+            guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), self.fixed, behind)
             result = adapt_guarded(net, self.net_m, self.faces, rng, guard, **options)
         else:
             finish = partial(self.fixed, training=True)

@@ -84,7 +84,7 @@ def guarded(net: nn.Module, mask: nn.Module | None, case: Case, support: str, co
     with torch.no_grad():
         before = functional(net, torch.channels_last)({}, probes).clamp(0, 1)
     finish = ColorFix(color_fix, traits=pooled_traits(before, probes))
-    guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), finish)
+    guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), finish, behind='both')
     found = adapt_guarded(net, mask, [case.face(support)], numpy_generator(case.seed), guard)
     return found.fast_params if found is not None and found.kept else {}
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.functional.low_frequency import drift
 from metaf2n_arch.meta.guarded import (
     LEAST_GAIN,
@@ -97,6 +98,16 @@ def test_a_judge_measures_loss_and_drift_as_by_hand(face):
     assert not judge.keeps_tones(found)
 
 
+def test_drift_is_that_of_the_result_where_the_step_is_taken_behind_the_fix(face):
+    lq, hq = face[0][None], face[1][None]
+    fix, net, tone = ColorFix('lowfreq'), Shifting(), {'tone': torch.full((3, 1, 1), 0.05)}
+    output = (nn.functional.interpolate(lq, scale_factor=4) + 0.05).clamp(0, 1)
+    for behind, seen in (('neither', output), ('output', fix(output, lq).clamp(0, 1))):
+        guard = guard_of(lq, finish=fix, behind=behind)
+        judge = Judge(functional(net), (lq, hq), torch.ones(1, 1, 1, 1), guard)
+        assert judge.drift(tone) == pytest.approx(float(drift(seen, lq, 1.0)), rel=1e-5)
+
+
 def test_outputs_that_are_known_are_not_computed_again(face):
     """One gradient, three trials on held-out patches and one before, one on the probes."""
     lq, hq = face
@@ -120,6 +131,37 @@ def test_a_cast_of_the_restorer_is_learned_only_where_nobody_looks_at_the_photo(
         results[name] = adapt_guarded(Shifting(), None, [pair], rng, guard_of(probes), inner_lr=0.3, lq_patch_size=12)
     assert not results['seen'].kept
     assert results['blind'].kept == bool(cast)
+
+
+@pytest.mark.parametrize('behind', ['neither', 'output', 'both'])
+def test_the_step_compares_output_and_face_behind_the_fix_as_asked(face, behind):
+    """The inner loss written out, on a net that moves tone and detail; the one patch is the whole face."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Upsample(scale_factor=4), nn.Conv2d(3, 3, 3, padding=1))
+    lq, hq = (side[None] for side in face)
+    fix = ColorFix('lowfreq')
+    guard = guard_of(None, finish=fix, behind=behind, fractions=(1.0,), force=True)
+    options = {'patches': 1, 'lq_patch_size': lq.shape[-1], 'inner_lr': 0.02}
+    found = adapt_guarded(net, None, [face], np.random.default_rng(0), guard, **options)
+    output = net(lq) if behind == 'neither' else fix(net(lq), lq)
+    target = fix(hq, lq) if behind == 'both' else hq
+    gradients = torch.autograd.grad((output - target).abs().mean(), list(net.parameters()))
+    for (name, p), g in zip(net.named_parameters(), gradients):
+        torch.testing.assert_close(found.fast_params[name], p.detach() - 0.02 * g, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_behind_the_fix_does_not_learn_the_restorers_cast(face):
+    """A net of tone alone has nothing to gain there, with or without a cast; compared plainly, it takes the cast."""
+    lq, hq = face
+    moved = {}
+    for behind in ('neither', 'both'):
+        guard = guard_of(None, finish=ColorFix('lowfreq'), behind=behind, fractions=(1.0,), force=True)
+        rng = np.random.default_rng(0)
+        pair = lq, (hq + 0.1).clamp(0, 1)
+        found = adapt_guarded(Shifting(), None, [pair], rng, guard, inner_lr=0.3, lq_patch_size=40)
+        moved[behind] = float(found.fast_params['tone'].mean())
+    assert moved['neither'] > 0.05
+    assert abs(moved['both']) < 0.1 * moved['neither']
 
 
 def test_patches_are_shared_out_and_probes_lie_all_over():
