@@ -17,10 +17,11 @@ def to_tensor(image: np.ndarray) -> Tensor:
     torch.Size([3, 2, 3])
     """
     scale = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1
-    channels_first = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+    channels_first = np.array(image.transpose(2, 0, 1), dtype=np.float32, order='C')  # always a copy
+    channels_first /= np.float32(scale)  # in place: new memory costs more than the division
     import torch
 
-    return torch.from_numpy(channels_first / np.float32(scale))
+    return torch.from_numpy(channels_first)
 
 
 def to_8bit(image: np.ndarray) -> np.ndarray:
