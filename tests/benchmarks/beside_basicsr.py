@@ -1,14 +1,10 @@
-"""Training steps and data sets of this package beside BasicSR's own, taking turns in one process.
+"""Training steps of this package beside BasicSR's own, taking turns in one process; data sets: see `data_sets.py`.
 
     python tests/benchmarks/beside_basicsr.py --rounds 7 --output tests/benchmarks/results/beside_basicsr.md
 
 A step: MSRResNet (64 features, 16 blocks), VGGStyleDiscriminator (64 features), two pairs of 32² and 128² pixels, Adam,
 an average of the weights; the same losses on both sides. `difference` is that of the generator's weights after the
 first step, relative to the step itself (2-norm): it shows that both sides do the same.
-
-A data set: the same photographs of 480² as PNG, a patch with flips, and a draw of the degradation. `RealESRGANDataset`
-cuts 400² and draws kernels, the model draws the rest; `DegradationDataset` draws all of the degradation for 400².
-`PairedImageDataset` is BasicSR's in runs of this package, too, so there is nothing to compare.
 
 Processor seconds: median (least to most). One thread.
 """
@@ -21,19 +17,14 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from basicsr.data.realesrgan_dataset import RealESRGANDataset
 from basicsr.models import build_model
 from measuring import conditions, spread
 from meta_engine import photographs
 from torch.nn import functional as F
-from torch.utils.data import Dataset
-
-from metaf2n_arch.data.degradation_dataset import DegradationDataset
 
 VANILLA = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 5e-3}
 RELATIVISTIC = {'type': 'RelativisticGANLoss', 'kind': 'RaGAN', 'loss_weight': 2.5e-3}  # a sum, BasicSR's is a mean
@@ -44,7 +35,6 @@ STEPS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     'ESRGANModel': ({'pixel_opt': L1, 'gan_opt': VANILLA}, [L1, RELATIVISTIC]),
 }
 """Model of BasicSR -> its losses, and those of `GANSRModel` for the same step."""
-ITEMS = 24
 
 
 def model(kind: str, losses: dict[str, Any], folder: str) -> Any:
@@ -91,7 +81,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def compared(of_host: list[float], of_ours: list[float], digits: int) -> str:
     """Cells: ours, BasicSR's, and the ratio of the medians."""
-    ratio = np.median(of_ours) / np.median(of_host)
+    ratio = median(of_ours) / median(of_host)
     return f'{spread(of_ours, digits)} | {spread(of_host, digits)} | {ratio:.2f}'
 
 
@@ -120,81 +110,17 @@ def row_of_steps(kind: str, rounds: int, folder: str) -> str:
     return f'| step of GANSRModel, s | {kind} | {compared(*found, 2)} | {difference:.0e} |'
 
 
-def images(folder: Path) -> None:
-    """Photographs as PNG in ``photos/``, and beside it the list of them that `RealESRGANDataset` wants."""
-    from skimage import data
-
-    (folder / 'photos').mkdir()
-    for name in ('astronaut', 'coffee', 'cat', 'rocket'):
-        photo = {'cat': 'chelsea'}.get(name, name)
-        image = cv2.resize(getattr(data, photo)()[..., ::-1], (480, 480))
-        cv2.imwrite(str(folder / 'photos' / f'{name}.png'), image)
-    (folder / 'list.txt').write_text(''.join(f'{file.name}\n' for file in sorted((folder / 'photos').glob('*.png'))))
-
-
-def data_sets(folder: Path) -> tuple[Dataset[Any], Dataset[Any]]:
-    """BasicSR's with the values of Real-ESRGAN, and ours with its defaults, which are the same."""
-    kinds = ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
-    stages = {
-        f'{key}{stage}': value
-        for stage, sigma in (('', [0.2, 3]), ('2', [0.2, 1.5]))
-        for key, value in {
-            'blur_kernel_size': 21,
-            'kernel_list': kinds,
-            'kernel_prob': [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
-            'sinc_prob': 0.1,
-            'blur_sigma': sigma,
-            'betag_range': [0.5, 4],
-            'betap_range': [1, 2],
-        }.items()
-    }
-    shared = {'name': 'photos', 'dataroot_gt': str(folder / 'photos'), 'phase': 'train', 'scale': 4, 'use_hflip': True}
-    host = RealESRGANDataset(
-        {
-            **shared,
-            **stages,
-            'meta_info': str(folder / 'list.txt'),
-            'io_backend': {'type': 'disk'},
-            'use_rot': False,
-            'final_sinc_prob': 0.8,
-        }
-    )
-    ours = DegradationDataset(
-        {**shared, 'type': 'DegradationDataset', 'gt_size': 400, 'batch_size_per_gpu': 1, 'num_worker_per_gpu': 0}
-    )
-    return host, ours
-
-
-def row_of_data(rounds: int, folder: Path) -> str:
-    images(folder)
-    found: tuple[list[float], list[float]] = ([], [])
-    pair = data_sets(folder)
-
-    def read(data_set: Any) -> None:
-        for number in range(ITEMS):
-            data_set[number % len(data_set)]
-
-    for data_set in pair:
-        read(data_set)
-    for _ in range(rounds):
-        for data_set, times in zip(pair, found):
-            times.append(1000 * seconds(lambda data_set=data_set: read(data_set)) / ITEMS)
-    return f'| item of DegradationDataset, ms | RealESRGANDataset | {compared(*found, 1)} | |'
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--output', type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
     lines = [conditions(), '', '| what | beside | ours | BasicSR | ratio | difference |', '|---' * 6 + '|']
     with tempfile.TemporaryDirectory() as folder:
         for kind in STEPS:
             lines.append(row_of_steps(kind, arguments.rounds, folder))
             print(lines[-1], flush=True)
-        lines.append(row_of_data(arguments.rounds, Path(folder)))
     text = '\n'.join(lines) + '\n'
     print(text)
     if arguments.output:
