@@ -11,6 +11,7 @@ import argparse
 import time
 
 import torch
+from measuring import conditions
 from skimage import data
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ def main() -> None:
         'coffee': data.coffee()[100:164, 200:264],
         'cat': data.chelsea()[100:164, 150:214],
     }
+    print(f'{conditions()}\n')
     print('| weights | photo | largest difference | mean | over one level | time, float32 = 1 |')
     print('|---|---|---|---|---|---|')
     for weights in parser.parse_args().weights:

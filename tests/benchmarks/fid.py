@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import torch
+from measuring import conditions, spread
 from skimage import data
 
 from metaf2n_arch.metrics import fid_metric
@@ -51,9 +52,8 @@ def main() -> None:
     plain = inception_features.__wrapped__('cpu').to(memory_format=torch.contiguous_format)
     kept(pairs)  # the first validation
     times = np.array([(again(plain, pairs), kept(pairs)) for _ in range(ROUNDS)]) / IMAGES
-    middle = np.median(times, axis=0)
-    print(f'{torch.get_num_threads()} threads, {IMAGES} images, medians of {ROUNDS} rounds, seconds per image')
-    print(f'again {middle[0]:.3f}, kept {middle[1]:.3f}: {np.median(times[:, 0] / times[:, 1]):.1f} times')
+    print(f'{conditions()}; {IMAGES} images, {ROUNDS} rounds, seconds per image: median (least to most)')
+    print(f'again {spread(times[:, 0])}, kept {spread(times[:, 1])}: {np.median(times[:, 0] / times[:, 1]):.1f} times')
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ All parts of a ratio are measured in turn in one run, so that other work on the 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
+from measuring import conditions
 from torch import Tensor
 
 from metaf2n_arch.functional.frequency import spectral_distance
@@ -193,7 +193,7 @@ def main() -> None:
         f'`{command}`',
         '',
         f'Batch {arguments.batch}, HR {arguments.side}x{arguments.side}, ×4, float32, forward and backward; {where}; '
-        f'torch {torch.__version__}, Python {platform.python_version()}; median of {arguments.turns} turns.',
+        f'{conditions()}; median of {arguments.turns} turns.',
         '',
     ]
     lines = measure(arguments.batch, arguments.side, arguments.device, arguments.turns)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from basicsr.models import build_model
 from basicsr.utils.matlab_functions import imresize
+from measuring import conditions
 from torch import Tensor
 
 from metaf2n_arch.images.arrays import to_tensor, to_uint8
@@ -163,7 +164,7 @@ def main() -> None:
         results, minutes = run(args, folder)
     setting = (
         f'{args.seeds} seeds, {args.pretrain} steps of L1, then {args.steps} steps per arm, batch {args.batch} of '
-        f'{args.side}², torch {torch.__version__}, {torch.get_num_threads()} thread(s), {minutes:.0f} minutes.'
+        f'{args.side}², {conditions()}, {minutes:.0f} minutes.'
     )
     text = f'{table(results)}\n\n{setting}\n'
     print(text)

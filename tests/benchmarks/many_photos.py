@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
+from measuring import conditions
 
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.faces.restorer import IdentityRestorer
@@ -90,6 +91,7 @@ def many(folder: Path, count: int) -> None:
 
 if __name__ == '__main__':
     torch.set_num_threads(1)
+    print(conditions())
     with tempfile.TemporaryDirectory() as place:
         if sys.argv[1] == 'large':
             large(Path(place), float(sys.argv[2]) if len(sys.argv) > 2 else 24)

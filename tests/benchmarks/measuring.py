@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def conditions(threads: int | None = None) -> str:
+def conditions(threads: int | str | None = None) -> str:
     """Under what a table was made, in one line: commit, torch, Python, processor, threads, and the machine's load.
 
     Args:
@@ -59,6 +59,12 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return f'{middle} ({least} to {most})'
 
 
+def widest(found: Iterable[dict[str, float]]) -> str:
+    """How far apart the rounds of one variant lie at most, in words; of results of `interleaved`."""
+    share = max(numbers['most_cpu_s'] / numbers['cpu_s'] for numbers in found) - 1
+    return f'rounds of one variant at most {100 * share:.0f} % apart'
+
+
 def resident(field: str) -> float:
     """Memory in MiB: VmRSS (resident now) or VmHWM (peak since the last reset)."""
     for line in Path('/proc/self/status').read_text().splitlines():
@@ -94,13 +100,14 @@ def in_own_process(script: str, arguments: Iterable[str]) -> dict[str, float]:
 
 
 def interleaved(script: str, variants: Iterable[tuple[str, ...]], rounds: int) -> dict[tuple[str, ...], dict]:
-    """Measures all variants in turn, `rounds` times, and returns the smallest value of each number."""
+    """Measures all variants in turn, `rounds` times; returns the smallest of each number, and ``most_cpu_s``."""
     best: dict[tuple[str, ...], dict[str, float]] = {}
     variants = list(variants)
     for _ in range(rounds):
         for variant in variants:
             found = in_own_process(script, variant)
             known = best.get(variant, found)
-            best[variant] = {key: min(value, known[key]) for key, value in found.items()}
+            most = max(found['cpu_s'], known.get('most_cpu_s', 0.0))
+            best[variant] = {key: min(value, known[key]) for key, value in found.items()} | {'most_cpu_s': most}
             print(' '.join(variant), json.dumps(best[variant]), file=sys.stderr, flush=True)
     return best

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
-from measuring import interleaved, measure
+from measuring import conditions, interleaved, measure, widest
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -211,10 +210,11 @@ def main() -> None:
         print(json.dumps(run_variant(arguments.variant, arguments.steps, 1, arguments.blocks)))
         return
     chosen = [(variant, steps) for variant, steps in RUNS if variant not in arguments.without]
+    machine = conditions(threads=1)
     found = interleaved(__file__, [(*v, arguments.blocks) for v in chosen], arguments.rounds)
     results = {key[:2]: value for key, value in found.items()}
-    machine = f'{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread, float32'
-    text = f'{machine}, least of {arguments.rounds} rounds\n\n{table(results)}\n\n{ratios(results)}\n'
+    how = f'{machine}, float32, least of {arguments.rounds} rounds, {widest(found.values())}'
+    text = f'{how}\n\n{table(results)}\n\n{ratios(results)}\n'
     print(text)
     if arguments.output:
         arguments.output.write_text(text, encoding='utf-8')

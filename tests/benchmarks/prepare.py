@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measuring import conditions
 
 from metaf2n_arch.images.writing import write_image
 
@@ -74,6 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / 'source'
         make_images(source, options.images)
+        print(f'{conditions()}, {options.jobs} processes\n')
         head = 'command', 'seconds', 'processor seconds', 'images per processor second', 'run again', 'MB', 'printed'
         print('| ' + ' | '.join(head) + ' |')
         print('| ' + ' | '.join(['---'] * len(head)) + ' |')

@@ -9,7 +9,6 @@ are measured in turn. Weights are random, which does not change the time; the fa
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
+from measuring import conditions
 from skimage import data
 from torch import Tensor
 
@@ -156,13 +156,14 @@ def main() -> None:
     parser.add_argument('--output', type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    machine = conditions()
     many = folder(options.photos)
     print('\n'.join(many), flush=True)
     command = f'python tests/benchmarks/restore.py --side {options.side} --repeats {options.repeats}'
     lines = [
         '# Adapting and restoring photos',
         '',
-        f'`{command}`, torch {torch.__version__}, one thread of a {platform.machine()} CPU, float32; processor seconds,'
+        f'`{command}`, {machine}, float32; processor seconds,'
         ' least of interleaved repeats. Other work ran on the machine: read the ratios.',
         '',
         *one_photo(options.side, options.repeats),

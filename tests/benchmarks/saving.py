@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import conditions, spread
 
 from metaf2n_arch.run.checkpoint_sets import SetFolders
 from metaf2n_arch.run.saving import SetSaver
@@ -87,10 +88,10 @@ def main() -> None:
                     saver.wait()
         size = sum(f.stat().st_size for f in root.rglob('*_8.pth')) + (root / 'training_states/8.state').stat().st_size
     first = statistics.median(taken['as before'])
-    print(f'{size / 1e6:.0f} MB, {os.cpu_count()} cores, {DEVICE}; training waits, seconds (median, least):')
+    print(f'{size / 1e6:.0f} MB, {conditions()}, {DEVICE}; training waits, seconds, median (least to most):')
     for name, values in taken.items():
         median = statistics.median(values)
-        print(f'{name:28s} {median:.3f} {min(values):.3f}  {round(100 * (median / first - 1)):+d} %')
+        print(f'{name:28s} {spread(values)}  {round(100 * (median / first - 1)):+d} %')
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from measuring import conditions
 from self_similarity_problem import CASES, H, K, Loss, P, crops, loss_by, unfolded, unfolded_in_parts
 
 from metaf2n_arch.functional.self_similarity.box import box_loss
@@ -162,7 +163,7 @@ def on_a_gpu(device: torch.device, authors: Path | None) -> None:
 
     device = torch.device('cuda', device.index or 0)
     torch.cuda.set_device(device)
-    print(f'{torch.cuda.get_device_name(device)}, torch {torch.__version__}, triton {triton.__version__}')
+    print(f'{torch.cuda.get_device_name(device)}, triton {triton.__version__}; {conditions()}')
     report(device, authors)
 
 
@@ -184,7 +185,7 @@ def main() -> None:
         return
     if options.authors:
         parser.error("--authors needs --device cuda: the authors' operator runs on GPUs only")
-    print(f'{os.cpu_count()} cores, load average at the start {os.getloadavg()[0]:.1f}\n')
+    print(f'{conditions("1 and 2")}\n')
     if not options.quick:
         against_the_baseline()
     fused_alone()

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from measuring import conditions
 from torch import Tensor, nn
 
 from metaf2n_arch.archs.spandrel_networks import architectures, build_spandrel
@@ -192,7 +193,7 @@ def main() -> None:
     warnings.filterwarnings('ignore')
     torch.set_num_threads(1)
     print('# Networks of spandrel, tried\n\nMade with `python tests/benchmarks/spandrel_networks.py`, ', end='')
-    print(f'spandrel {spandrel.__version__}, torch {torch.__version__}, on a CPU, each in a small version.\n')
+    print(f'spandrel {spandrel.__version__}, {conditions()}, each in a small version.\n')
     print((__doc__ or '').partition('Columns: ')[2])
     print('| arch | forward | resumes | recognised | second derivative | bf16 | fp16 | smallest |')
     print('|---|---|---|---|---|---|---|---|')

@@ -21,6 +21,7 @@ import torch
 from basicsr.models import build_model
 from frequency_study import METRICS as OF_FREQUENCIES
 from frequency_study import SCALE, batches, photographs
+from measuring import conditions
 from torch import Tensor
 
 from metaf2n_arch.images.arrays import to_tensor, to_uint8
@@ -146,13 +147,14 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=400)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    machine = conditions()
     with tempfile.TemporaryDirectory() as folder:
         found = run(args, folder)
     args.output.write_text(
         '# The self-similarity loss at several weights\n\n'
         '`python tests/benchmarks/ssl_study.py --benchmarks BENCHMARKS --output FILE`: SRVGGNetCompact 24/4 from\n'
         f'scratch, {args.steps} steps of {BATCH} patches of {SIDE}², Adam 2e-3, {args.seeds} seeds; mean ± standard\n'
-        'deviation over the seeds. PSNR (dB) and SSIM on luma.\n\n' + table(found),
+        f'deviation over the seeds. PSNR (dB) and SSIM on luma. {machine}.\n\n' + table(found),
         encoding='utf-8',
     )
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ import torch
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.models import build_model
-from measuring import interleaved, measure
+from measuring import conditions, interleaved, measure, widest
 from meta_engine import photographs
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -248,9 +247,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         runs = [(variant, arguments.blocks, arguments.threads, folder) for variant in arguments.variants]
+        machine = conditions(arguments.threads)
         results = {key[0]: value for key, value in interleaved(__file__, runs, arguments.rounds).items()}
-        machine = f'{platform.processor() or platform.machine()}, torch {torch.__version__}'
-        how = f'{machine}, {arguments.threads} thread(s), least of {STEPS} steps and {arguments.rounds} round(s)'
+        rounds = f'{arguments.rounds} round{"" if arguments.rounds == 1 else "s"}'
+        how = f'{machine}, least of {STEPS} steps and {rounds}, {widest(results.values())}'
         text = f'{how}\n\n{tables(results, Path(folder))}\n'
     print(text)
     if arguments.output:
