@@ -26,7 +26,7 @@ from metaf2n_arch.inference.networks import Probed, SharedNetworks
 from metaf2n_arch.inference.recorded import learned_rates, recorded_restorer
 from metaf2n_arch.inference.restoration import Opened, Restoration
 from metaf2n_arch.inference.restore_options import RestoreOptions
-from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR, Behind, Guard, adapt_guarded
+from metaf2n_arch.meta.guarded import FRACTIONS, UNTRAINED_LR, Behind, Guard, adapt_guarded
 from metaf2n_arch.meta.params import Params
 from metaf2n_arch.meta.photo import FaceAdaptation
 from metaf2n_arch.utils.checks import DataError, OptionError
@@ -87,7 +87,7 @@ class MetaF2N:
         self.adapt_only = self.networks.names(options.adapt_only)
         self.meta_trained = record is not None and record.meta_trained
         trained_with = record.inner_lr if record is not None and record.meta_trained else None
-        self.rates: float | Params = PAPER_LR
+        self.rates: float | Params = UNTRAINED_LR
         if options.learned_rates or (options.inner_lr == 'auto' and trained_with == 'learned' and learned is not None):
             assert learned is not None
             self.rates = {self.networks.prefix + name: rate.detach().to(device) for name, rate in learned.items()}

@@ -49,7 +49,10 @@ FRACTIONS = (1.0, 0.3, 0.1)
 """Step sizes that are tried, as fractions of the first."""
 
 PAPER_LR = 1e-2
-"""Step size of the paper; the largest that is tried if the weights do not record the `inner_lr` of their training."""
+"""Step size of the paper."""
+
+UNTRAINED_LR = 3e-3
+"""Largest step size that is tried for weights that were not meta-trained: a larger one smooths their results."""
 
 PROBE = 32
 """Side of a probe in low-quality pixels."""

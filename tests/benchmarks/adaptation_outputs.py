@@ -26,7 +26,7 @@ from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.functional.low_frequency import SHARPEST, drift
 from metaf2n_arch.functional.methods import ColorFixName
 from metaf2n_arch.functional.traits import pooled_traits
-from metaf2n_arch.meta.guarded import PROBE, Guard, adapt_guarded, probes_of
+from metaf2n_arch.meta.guarded import PROBE, UNTRAINED_LR, Guard, adapt_guarded, probes_of
 from metaf2n_arch.meta.inner import adapt
 from metaf2n_arch.meta.params import Params, functional
 from metaf2n_arch.meta.support import random_patches, weighted_l1
@@ -85,7 +85,8 @@ def guarded(net: nn.Module, mask: nn.Module | None, case: Case, support: str, co
         before = functional(net, torch.channels_last)({}, probes).clamp(0, 1)
     finish = ColorFix(color_fix, traits=pooled_traits(before, probes))
     guard = Guard(probes, lambda y, x: drift(y, x, SHARPEST), finish, behind='both')
-    found = adapt_guarded(net, mask, [case.face(support)], numpy_generator(case.seed), guard)
+    rng = numpy_generator(case.seed)
+    found = adapt_guarded(net, mask, [case.face(support)], rng, guard, inner_lr=UNTRAINED_LR)
     return found.fast_params if found is not None and found.kept else {}
 
 

@@ -17,7 +17,7 @@ from metaf2n_arch.cli.main import app
 from metaf2n_arch.faces.detector import Detector, DetectorOptions, Face
 from metaf2n_arch.functional.color_fix import ColorFix
 from metaf2n_arch.inference import RestoreOptions
-from metaf2n_arch.meta.guarded import FRACTIONS, PAPER_LR
+from metaf2n_arch.meta.guarded import FRACTIONS, UNTRAINED_LR
 from metaf2n_arch.meta.support import random_patches
 from metaf2n_arch.models.inner_rates import InnerRates
 from metaf2n_arch.utils.checks import OptionError
@@ -113,7 +113,7 @@ def test_what_is_asked_for_wins_over_the_record(tmp_path):
 def test_weights_without_meta_training_get_the_defaults(tmp_path, record):
     sr = load(saved(tmp_path, **record)[0])
     assert not sr.meta_trained
-    assert sr.rates == PAPER_LR
+    assert sr.rates == UNTRAINED_LR
     assert sr.options == RestoreOptions()
 
 
