@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from metaf2n_arch.run import record
 from metaf2n_arch.run.course import course
@@ -39,13 +40,27 @@ class ValidationCut(SystemExit):
 
 
 @contextmanager
-def cut_short() -> Iterator[None]:
-    """Lets a signal end the block, if there is a single process; several would wait for the one that left."""
-    _state['validating'] = not (dist.is_available() and dist.is_initialized())
+def cut_short(model: Any) -> Iterator[None]:
+    """Lets a signal end the block, if there is a single process; several would wait for the one that left.
+
+    A signal can interrupt `torch.func.functional_call` while a network holds other tensors than its own, such as those
+    of an adaptation, or while it gets its own back. So the networks of `model` get back the tensors they came with.
+    """
+    networks = [part for part in vars(model).values() if isinstance(part, nn.Module)]
+    own: list[tuple[Any, dict[str, Any]]] = [
+        (tensors, dict(tensors))
+        for net in networks
+        for part in net.modules()
+        for tensors in (part._parameters, part._buffers)
+    ]
     try:
+        _state['validating'] = not (dist.is_available() and dist.is_initialized())
         yield
     except ValidationCut:
         _state['validating'] = False
+        for tensors, before in own:
+            tensors.clear()
+            tensors.update(before)
     finally:
         _state['validating'] = False
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
 
 from metaf2n_arch.run import stopping
 
@@ -81,3 +84,49 @@ def test_a_signal_that_somebody_ignores_or_handles_stays_theirs(listening, numbe
         os.kill(os.getpid(), number)
         stopping.leave_if_asked(SimpleNamespace(), 7)
     assert got == [number]
+
+
+def test_a_signal_at_any_line_of_an_adapted_pass_leaves_the_networks_their_own_tensors(listening):
+    """Each line that torch runs while it lends a network other weights is interrupted once, as a signal would do it."""
+    model = SimpleNamespace(net=nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).eval())
+    own = {**dict(model.net.named_parameters()), **dict(model.net.named_buffers())}
+    other = {name: torch.ones_like(tensor) for name, tensor in own.items()}
+    files = torch.func.functional_call.__code__.co_filename, torch.nn.utils.stateless.__file__
+    harmed = 0
+
+    def interrupted(line: int) -> bool:
+        """Whether the pass has so many lines."""
+        passed = 0
+
+        def trace(frame, event, _):
+            nonlocal passed
+            if not frame.f_code.co_filename.endswith(('_named_member_accessor.py', *files)):
+                return None
+            passed += event == 'line'
+            if event == 'line' and passed == line:
+                raise stopping.ValidationCut(143)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            torch.func.functional_call(model.net, other, torch.ones(1, 2))
+        finally:
+            sys.settrace(None)
+        return passed >= line
+
+    line, more = 1, True
+    while more:
+        more = False
+        with stopping.cut_short(model):
+            try:
+                more = interrupted(line)
+            except stopping.ValidationCut:
+                more = True
+                now = {**dict(model.net.named_parameters()), **dict(model.net.named_buffers())}
+                harmed += any(now.get(name) is not tensor for name, tensor in own.items())
+                raise
+        now = {**dict(model.net.named_parameters()), **dict(model.net.named_buffers())}
+        assert list(now) == list(own), line
+        assert all(now[name] is tensor for name, tensor in own.items()), line
+        line += 1
+    assert harmed, 'no line was one at which the network had other tensors, so nothing was tested'

@@ -68,7 +68,7 @@ def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, sa
     if self.opt['is_train'] and isinstance(current_iter, int):
         current_iter = min(current_iter, int(self.opt['train']['total_iter']))
     before = random_state.capture()
-    with stopping.cut_short():
+    with stopping.cut_short(self):
         ORIGINALS[f'{_HOST}.validation'](self, dataloader, current_iter, tb_logger, save_img)
     random_state.restore(before)
     if not self.opt['is_train'] or not course.training:
