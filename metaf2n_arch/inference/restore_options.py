@@ -24,7 +24,8 @@ class RestoreOptions(Strict):
 
     inner_lr: float | Literal['auto'] = 'auto'
     """Step size α of the inner loop; 0.01 in the paper. 0 does not adapt. ``auto`` tries several step sizes on held-out
-    patches of the faces, and does not adapt if none of them gains.
+    patches of the faces, and does not adapt if none of them gains. The largest is that of the weights' training, or
+    0.003 if they were not meta-trained.
     """
     force_adapt: bool = False
     """Whether to take the step although it fails the checks on other patches of the photo."""

@@ -8,7 +8,8 @@ CASES as for `adaptation_outputs.py`. Every gain is θ′ against θ with the co
 not count. As an upper bound the direction `oracle` knows the truth: the gradient of the whole photo's error behind the
 colour fix; a blur without a step shows what smoothing is worth, which raises PSNR, too. `measure` adds rows to
 results/step_probe.csv after each case and passes over those that are there; `lost` adds a step behind the colour fix
-for each case in which the guarded step lost (results/adaptation_study.csv); `table` makes results/step_probe.md.
+for each case in which a guarded step that compares plainly lost (in results/adaptation_study.csv); `table` makes
+results/step_probe.md.
 """
 
 from __future__ import annotations
