@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaf2n_arch.doctor.software import version
+from metaf2n_arch.utils.extras import install_command
 from metaf2n_arch.weights.needs import needs_of, needs_of_photos
 from metaf2n_arch.weights.search import find_here, table
 
@@ -37,13 +38,8 @@ class Command:
         lines = [f'metaf2n weights fetch {" ".join(fetched)}{_size(fetched)}'] if fetched else []
         lines += [f'give your own file {name}: it is not published' for name in files if name not in known]
         missing = {extra for distribution, extra in (self.packages or {}).items() if version(distribution) is None}
-        lines += [
-            f'pip install "metaf2n-arch[{extra}]"' if extra in EXTRAS else f'pip install {extra}' for extra in missing
-        ]
-        return lines
+        return [*lines, *map(install_command, missing)]
 
-
-EXTRAS = ('web', 'formats', 'onnx', 'hub', 'tensorflow', 'video', 'ray')
 
 COMMANDS: tuple[Command, ...] = (
     Command('demo'),

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.extras import install_command
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def lacking_plugin(name: str | os.PathLike[str]) -> str | None:
     found = format_of(name)
     if found is None or found.plugin is None or set(found.readers) <= set(readers()):
         return None
-    return f'{found.name} needs {found.plugin.replace("_", "-")}; run: pip install "metaf2n-arch[formats]"'
+    return f'{found.name} needs {found.plugin.replace("_", "-")}; run: {install_command("formats")}'
 
 
 def allow_pixels(megapixels: float | None) -> None:

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from metaf2n_arch.utils.checks import OptionError, nearest
+from metaf2n_arch.utils.extras import install_command
 
 MORE = ('schedulefree', 'pytorch_optimizer')
 """Libraries that are searched for an optimizer after ``torch.optim``, in this order."""
-EXTRA = "pip install 'metaf2n-arch[optimizers]'"
 REFUSED = {
     'SparseAdam': 'takes sparse gradients only',
     'AliG': 'evaluates the loss in each step',
@@ -47,7 +47,8 @@ def optimizer_class(name: object, where: str) -> type[Optimizer]:
         except ImportError:
             missing.append(library)
     if not isinstance(name, str) or name not in found:
-        more = f'; {" and ".join(missing)} (not installed) may have it: {EXTRA}.' if missing else '.'
+        remedy = f'; {" and ".join(missing)} (not installed) may have it: {install_command("optimizers")}'
+        more = f'{remedy if missing else ""}.'
         also = ' or '.join(library for library in ('torch.optim', *MORE) if library not in missing)
         raise OptionError(f'{where} is {name!r}, expected an optimizer of {also}{more}{nearest(str(name), found)}')
     kind = found[name]

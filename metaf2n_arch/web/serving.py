@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.extras import install_command
 from metaf2n_arch.web.doorkeeper import Doorkeeper
 
 
@@ -32,7 +33,7 @@ def load_gradio(place: str | Path) -> Any:
         os.environ.update(settings)  # gradio reads them when it is imported
         import gradio
     except ModuleNotFoundError:
-        raise OptionError('metaf2n web needs gradio; run: pip install "metaf2n-arch[web]"') from None
+        raise OptionError(f'metaf2n web needs gradio; run: {install_command("web")}') from None
     return gradio
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metaf2n_arch.utils.checks import DataError, OptionError, make_folder
+from metaf2n_arch.utils.extras import install_command
 from metaf2n_arch.utils.files import write_whole
 from metaf2n_arch.weights.loading import AnySize, Generator, load_generator
 from metaf2n_arch.weights.plain import first_names
@@ -119,7 +120,7 @@ def _require_onnx() -> None:
 
     missing = [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]
     if missing:
-        raise OptionError(f'ONNX needs the package {missing[0]}; run: pip install "metaf2n-arch[onnx]"')
+        raise OptionError(f'ONNX needs the package {missing[0]}; run: {install_command("onnx")}')
 
 
 def _write_onnx(net: nn.Module, generator: Generator, out: Path, dtype: torch.dtype, opset: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.extras import install_command
 
 FILE = 'model.safetensors'
 CARD = 'README.md'
@@ -102,7 +103,7 @@ def _hub(repo: str) -> Any:
     try:
         import huggingface_hub
     except ModuleNotFoundError:
-        raise OptionError('the hub needs huggingface_hub; run: pip install "metaf2n-arch[hub]"') from None
+        raise OptionError(f'the hub needs huggingface_hub; run: {install_command("hub")}') from None
     return huggingface_hub
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from metaf2n_arch.utils.checks import DataError, OptionError
+from metaf2n_arch.utils.extras import install_command
 
 # Suffixes of the files of a Saver, after the name of the checkpoint.
 _PARTS = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
@@ -72,9 +73,7 @@ def read_tensors(checkpoint: Path, pattern: str) -> tuple[Tensors, list[str]]:
         DataError: the files are damaged or incomplete.
     """
     if importlib.util.find_spec('tensorflow') is None:
-        raise OptionError(
-            'reading a TensorFlow checkpoint needs TensorFlow; run: pip install "metaf2n-arch[tensorflow]"'
-        )
+        raise OptionError(f'reading a TensorFlow checkpoint needs TensorFlow; run: {install_command("tensorflow")}')
     with tempfile.TemporaryDirectory(prefix='metaf2n_tensorflow_') as place:
         target = Path(place) / 'tensors.npz'
         command = [sys.executable, '-m', __name__, str(checkpoint.absolute()), pattern, str(target)]

@@ -113,5 +113,5 @@ def test_a_library_that_is_not_installed_is_named_with_its_remedy(monkeypatch):
         return real(name)
 
     monkeypatch.setattr('metaf2n_arch.models.optimizers.importlib.import_module', missing)
-    with pytest.raises(OptionError, match=r'schedulefree and pytorch_optimizer \(not installed\).*\[optimizers\]'):
+    with pytest.raises(OptionError, match=r'schedulefree and pytorch_optimizer \(not installed\).*pip install "\w'):
         build_optimizer(FREE, net_of().parameters(), 'optim')

@@ -114,4 +114,4 @@ def test_the_command_needs_a_checkpoint_and_tensorflow(checkpoint, tmp_path, mon
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     without = CliRunner().invoke(app, ['weights', 'convert', str(checkpoint), '-o', str(tmp_path)])
     assert isinstance(without.exception, OptionError)
-    assert 'pip install "metaf2n-arch[tensorflow]"' in str(without.exception)
+    assert 'run: pip install "tensorflow>=2.16"' in str(without.exception)
