@@ -86,7 +86,7 @@ def test_any_moment_will_do(tmp_path, photos, finished, workers):
         assert_bitwise_equal(resumed.networks(), finished.networks())
         resumed_at.append(resumed.said.partition('Start training from epoch: ')[2].partition('\n')[0])
     print(f'continued from: {resumed_at}')
-    assert len(set(resumed_at)) > 3, 'the moments were different ones'
+    assert len(set(resumed_at)) > 1, 'all were killed at the same iteration'
 
 
 def test_a_model_of_the_host_resumes_exactly_too(tmp_path, tiny):
