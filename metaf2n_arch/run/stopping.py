@@ -32,7 +32,9 @@ SIGNALS = (*ALWAYS, *(getattr(signal, name) for name in _ANNOUNCED if hasattr(si
 ECHO_SECONDS = 2.0
 
 _asked: dict[str, float] = {}
-_state = {'validating': False}
+_state = {'validating': False, 'process': 0}  # `process`: the one that listens
+_before: dict[int, Any] = {}
+"""The handlers that `listen` has replaced, by signal."""
 
 
 class ValidationCut(SystemExit):
@@ -68,12 +70,19 @@ def cut_short(model: Any) -> Iterator[None]:
 def listen() -> None:
     """Installs the signal handlers; does nothing outside the main thread, where Python forbids it."""
     if threading.current_thread() is threading.main_thread():
+        _state['process'] = os.getpid()
         for number in SIGNALS:
-            if number in ALWAYS or signal.getsignal(number) == signal.SIG_DFL:
+            before = signal.getsignal(number)
+            if before is not _note and (number in ALWAYS or before == signal.SIG_DFL):
+                _before[number] = before
                 signal.signal(number, _note)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
+    if os.getpid() != _state['process']:  # forked from the training, such as a process of a pool: it saves nothing
+        signal.signal(number, _before.get(number) or signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
     if 'signal' in _asked:
         if dist.is_initialized() and time.monotonic() - _asked['time'] < ECHO_SECONDS:
             return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +86,21 @@ def test_a_signal_that_somebody_ignores_or_handles_stays_theirs(listening, numbe
         os.kill(os.getpid(), number)
         stopping.leave_if_asked(SimpleNamespace(), 7)
     assert got == [number]
+
+
+@pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='needs fork')
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=name_of)
+def test_a_process_that_is_forked_from_a_training_ends_as_without_us(listening, number):
+    """`Pool.terminate` waits for its processes: one that only took note of SIGTERM would wait for ever."""
+    stopping.listen()
+    child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))
+    child.start()
+    os.kill(child.pid, number)
+    child.join(20)
+    assert child.exitcode == (
+        1 if number == signal.SIGINT else -number
+    )  # Python's own handler raises KeyboardInterrupt
+    assert 'signal' not in stopping._asked
 
 
 def test_a_signal_at_any_line_of_an_adapted_pass_leaves_the_networks_their_own_tensors(listening):
