@@ -31,6 +31,9 @@ logger = logging.getLogger('basicsr')
 PATIENCE = timedelta(seconds=20)
 """How long rank 0 waits for the random states of the others, which must first notice that a process has gone."""
 
+_state: dict[str, int] = {}
+"""``process``: the one that trains or has trained."""
+
 
 @dataclass
 class Moment:
@@ -131,6 +134,7 @@ class Watch:
 def watch(model: Any) -> None:
     """Starts to follow the training of `model`, until its end."""
     course.watch = Watch(model)
+    _state['process'] = course.watch.process
     course.watch.start()
 
 
@@ -201,6 +205,15 @@ def at_exit() -> None:
     """Saves and releases at the exit of the interpreter; `sys.exit` during training reaches no exception hook."""
     save_before_the_end()
     release_folders()
+    # gloo has threads. If the interpreter ends before them, the process aborts ("terminate called without an active
+    # exception"), and a launcher takes the training for a failed one.
+    if (
+        _state.get('process') == os.getpid()
+        and dist.is_available()
+        and dist.is_initialized()
+        and dist.get_backend() == 'gloo'
+    ):
+        dist.destroy_process_group()
 
 
 atexit.register(at_exit)
