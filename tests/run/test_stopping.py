@@ -92,6 +92,7 @@ def test_a_signal_that_somebody_ignores_or_handles_stays_theirs(listening, numbe
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1], ids=name_of)
 def test_a_process_that_is_forked_from_a_training_ends_as_without_us(listening, number):
     """`Pool.terminate` waits for its processes: one that only took note of SIGTERM would wait for ever."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in its background
     stopping.listen()
     child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))
     child.start()
