@@ -94,8 +94,11 @@ def test_a_process_that_is_forked_from_a_training_ends_as_without_us(listening, 
     """`Pool.terminate` waits for its processes: one that only took note of SIGTERM would wait for ever."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in its background
     stopping.listen()
-    child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))
+    context = multiprocessing.get_context('fork')
+    begun = context.Event()
+    child = context.Process(target=lambda: (begun.set(), time.sleep(60)))
     child.start()
+    assert begun.wait(20)  # Python drops a signal that comes in the middle of a fork
     os.kill(child.pid, number)
     child.join(20)
     assert child.exitcode == (
