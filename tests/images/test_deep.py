@@ -142,7 +142,7 @@ def test_without_the_plug_in_the_name_of_it_is_told(tmp_path, monkeypatch):
     formats.readers.cache_clear()
     (tmp_path / 'a.heic').write_bytes(b'\0\0\0\x18ftypheic')
     try:
-        with pytest.raises(DataError, match=r'pip install "metaf2n-arch\[formats\]"'):
+        with pytest.raises(DataError, match=r'pip install "pillow-heif'):
             read_photo(tmp_path / 'a.heic')
     finally:
         formats.readers.cache_clear()
