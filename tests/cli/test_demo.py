@@ -36,6 +36,7 @@ def test_ctrl_c_lets_the_training_save_and_says_that_it_stopped(tmp_path):
     )
     while not (tmp_path / 'training').exists() and process.poll() is None:
         time.sleep(0.05)
+    time.sleep(0.5)  # until the command waits for the training that it has just started
     os.killpg(process.pid, signal.SIGINT)
     error = process.communicate(timeout=60)[1]
     assert process.returncode == 130, error
