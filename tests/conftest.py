@@ -14,6 +14,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# A shell ignores SIGINT for what runs in its background, and processes that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Commands that tests call in this process must leave its allocator as it is; tests/utils/test_allocator.py has its own.
 os.environ['METAF2N_MALLOC'] = '0'
 
