@@ -3,7 +3,8 @@
     python tests/benchmarks/frequency_losses.py [--batch 16] [--side 128] [--sides 64 128 256 512] [--threads 1] \\
         [--device cpu] [--output FILE]
 
-All parts of a ratio are measured in turn in one run, so that other work on the machine slows both. Times are medians.
+All parts of a ratio are measured in turn in one run, so that other work on the machine slows both. Times are medians,
+with the least and the most in brackets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
-from measuring import conditions
+from measuring import conditions, spread
 from torch import Tensor
 
 from metaf2n_arch.functional.frequency import spectral_distance
@@ -45,15 +46,15 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def median_of_turns(works: dict[str, Callable[[], object]], device: str, turns: int) -> dict[str, float]:
-    """Median time of each piece of work in seconds, measured in turn after one turn of warm-up."""
+def in_turns(works: dict[str, Callable[[], object]], device: str, turns: int) -> dict[str, list[float]]:
+    """Times of each piece of work in seconds, measured in turn after one turn of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(turns + 1):
         for name, work in works.items():
             spent = seconds(work, device)
             if turn:
                 times[name].append(spent)
-    return {name: statistics.median(spent) for name, spent in times.items()}
+    return times
 
 
 def mean_of_each_radius(power: Tensor) -> Tensor:
@@ -116,14 +117,15 @@ def measure(batch: int, side: int, device: str, turns: int) -> list[str]:
 
     works: dict[str, Callable[[], object]] = {'step': step}
     works.update({name: with_backward(cls(), pred, target) for name, cls in LOSSES.items()})
-    spent = median_of_turns(works, device, turns)
+    times = in_turns(works, device, turns)
+    spent = {name: statistics.median(values) for name, values in times.items()}
     together = sum(spent[name] for name in LOSSES)
     lines = [
         '| | seconds | share of the step |',
         '| --- | ---: | ---: |',
-        f'| training step of RRDBNet (64 features, 23 blocks), L1, Adam | {spent["step"]:.4g} | 100 % |',
+        f'| training step of RRDBNet (64 features, 23 blocks), L1, Adam | {spread(times["step"])} | 100 % |',
     ]
-    lines += [f'| {name} | {spent[name]:.4g} | {100 * spent[name] / spent["step"]:.2f} % |' for name in LOSSES]
+    lines += [f'| {name} | {spread(times[name], 4)} | {100 * spent[name] / spent["step"]:.2f} % |' for name in LOSSES]
     lines.append(f'| all four | {together:.4g} | **{100 * together / spent["step"]:.2f} %** |')
 
     return lines
@@ -146,7 +148,7 @@ def measure_spectral(batch: int, sides: list[int], device: str, turns: int) -> l
         ours = spectral_distance(luminance(pred), luminance(target)).mean()
         torch.testing.assert_close(ours, loop_over_radii(pred, target), rtol=1e-3, atol=1e-6)
         works = {name: with_backward(loss, pred, target) for name, loss in VARIANTS.items()}
-        lines.append(row(f'{side}²', median_of_turns(works, device, turns)))
+        lines.append(row(f'{side}²', in_turns(works, device, turns)))
     return lines
 
 
@@ -160,13 +162,17 @@ def measure_integration(batch: int, sides: list[int], device: str, turns: int) -
             'a loop over radii': with_backward(lambda power, _: mean_of_each_radius(power).sum(), whole, whole),
             'ours': with_backward(lambda power, _, n=side: azimuthal_mean(power, n, n).sum(), half, half),
         }
-        lines.append(row(f'{side}²', median_of_turns(works, device, turns)))
+        lines.append(row(f'{side}²', in_turns(works, device, turns)))
     return lines
 
 
-def row(name: str, spent: dict[str, float]) -> str:
-    """A row of the table: seconds of each variant, and the ratio to ours."""
-    cells = [f'{s:.4g}' + (f' ({s / spent["ours"]:.1f} times)' if k != 'ours' else '') for k, s in spent.items()]
+def row(name: str, times: dict[str, list[float]]) -> str:
+    """A row of the table: seconds of each variant, and the ratio of its median to ours."""
+    ours = statistics.median(times['ours'])
+    cells = [
+        spread(values, 5) + (f', {statistics.median(values) / ours:.1f} times' if kind != 'ours' else '')
+        for kind, values in times.items()
+    ]
     return f'| {name} | {" | ".join(cells)} |'
 
 
@@ -193,7 +199,8 @@ def main() -> None:
         f'`{command}`',
         '',
         f'Batch {arguments.batch}, HR {arguments.side}x{arguments.side}, ×4, float32, forward and backward; {where}; '
-        f'{conditions()}; median of {arguments.turns} turns.',
+        f'{conditions()}; median (least to most) of {arguments.turns} turns, '
+        f'of {3 * arguments.turns} in the tables of the spectral loss.',
         '',
     ]
     lines = measure(arguments.batch, arguments.side, arguments.device, arguments.turns)

@@ -9,6 +9,7 @@ are measured in turn. Weights are random, which does not change the time; the fa
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
-from measuring import conditions
+from measuring import conditions, spread
 from skimage import data
 from torch import Tensor
 
@@ -68,17 +69,17 @@ def build(kind: str, box: tuple[float, float, float, float], restores: str = 'id
     return MetaF2N(generator(kind), mask, detector, restorer(restores), torch.device('cpu'), RestoreOptions())
 
 
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The smallest time of each call in processor seconds; the calls are measured in turn."""
-    best: dict[str, float] = {}
+def in_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """The times of each call in processor seconds; the calls are measured in turn."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
             start = time.process_time()
             call()
             seconds = time.process_time() - start
-            best[name] = min(best.get(name, seconds), seconds)
+            times[name].append(seconds)
             print(f'{name}: {seconds:.2f} s', flush=True)
-    return best
+    return times
 
 
 def one_photo(side: int, repeats: int) -> list[str]:
@@ -98,9 +99,9 @@ def one_photo(side: int, repeats: int) -> list[str]:
     for kind, whole in every.items():
         calls[f'of these: finding, aligning, restoring the face, {kind}'] = lambda whole=whole: whole.find_faces(photo)
     calls['of these: inner loop with MaskNet, and the gain'] = lambda: sr.adapt(faces)
-    times = interleaved(calls, repeats)
-    alone = times['restoration alone']
-    rows = [f'| {name} | {s:.2f} | {s / alone:.3f} |' for name, s in times.items()]
+    times = in_turns(calls, repeats)
+    alone = statistics.median(times['restoration alone'])
+    rows = [f'| {name} | {spread(s, 2)} | {statistics.median(s) / alone:.3f} |' for name, s in times.items()]
     head = f'One {side}² photo with one face, RRDBNet 64/23, one step on 16 patches, MaskNet 64/8:'
     return [head, '', '| | s | in restorations |', '|---|---|---|', *rows]
 
@@ -151,7 +152,7 @@ def folder(count: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--side', type=int, default=256)
-    parser.add_argument('--repeats', type=int, default=2)
+    parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--photos', type=int, default=20)
     parser.add_argument('--output', type=Path)
     options = parser.parse_args()
@@ -163,8 +164,7 @@ def main() -> None:
     lines = [
         '# Adapting and restoring photos',
         '',
-        f'`{command}`, {machine}, float32; processor seconds,'
-        ' least of interleaved repeats. Other work ran on the machine: read the ratios.',
+        f'`{command}`, {machine}, float32; processor seconds, median (least to most) of repeats in turns.',
         '',
         *one_photo(options.side, options.repeats),
         '',
