@@ -11,14 +11,15 @@ If a colour fix follows the generator, it undoes a change of tones, and would le
 inner loss can compare output and face behind it, see `Behind`: tones are then no part of the gradient.
 
 The step size that lowers the held-out loss most is taken. If no step size meets both conditions, no step is taken.
-Probes cost most time. So they are computed last: for the best step size first, for the next one only if that is
-rejected.
+Only what the decision needs is computed. Along the line of a step the loss falls and then rises, so that smaller steps
+are not tried once one gains less than the larger one before it. Probes are computed for the best step size first, and
+for the next one only if that is rejected.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -74,7 +75,7 @@ class Guard:
         drift: (outputs, probes) -> (N,), the distance of their tones.
         finish: (output, its patch) -> the finished output: processing behind the generator, such as a colour fix.
         behind: sides of the inner loss that pass `finish`; unless neither does, drift is measured behind it, too.
-        fractions: fractions of the step size that are tried.
+        fractions: fractions of the step size that are tried, from the largest on.
         force: keep the first fraction even if it gains nothing, as long as its loss is finite.
         before: the probes' outputs before any step; None computes them.
     """
@@ -169,8 +170,8 @@ def adapt_guarded(
     with saved_in_parts():
         first = adapt(theta, {}, inner_loss, inner_lr=inner_lr, adapt_only=adapt_only, keep_gradients=True)
     names = names_to_adapt(theta, adapt_only)
-    trials = []
-    for fraction in guard.fractions:
+
+    def step(fraction: float) -> Trial:
         rates: Rates = (
             {n: fraction * inner_lr[n] for n in names} if isinstance(inner_lr, dict) else fraction * float(inner_lr)
         )
@@ -179,21 +180,28 @@ def adapt_guarded(
             with saved_in_parts():
                 more = adapt(params, {}, inner_loss, inner_lr=rates, inner_steps=inner_steps - 1, adapt_only=adapt_only)
             params = more.fast_params
-        trials.append(judge.trial(fraction, params))
-    return chosen(trials, judge.keeps_tones, guard.force)
+        return judge.trial(fraction, params)
+
+    return chosen(map(step, guard.fractions), judge.keeps_tones, guard.force)
 
 
-def chosen(trials: Sequence[Trial], keeps_tones: Callable[[Trial], bool], force: bool) -> FaceAdaptation:
+def chosen(trials: Iterable[Trial], keeps_tones: Callable[[Trial], bool], force: bool) -> FaceAdaptation:
     """Returns the trial that gains most and keeps the photo's tones; without one, a trial whose `kept` is False.
 
-    `force` keeps the first trial then, if its loss is finite.
+    Args:
+        trials: at least one, from the largest step on; taken one by one, no more than needed.
+        keeps_tones: whether a trial keeps the photo's tones.
+        force: whether to keep the first trial, if its loss is finite, when no trial meets both conditions.
     """
-    gaining = sorted((trial for trial in trials if trial.gains), key=lambda trial: -trial.gain.loss)
-    for trial in gaining:
-        if keeps_tones(trial):
-            return FaceAdaptation(trial.params, trial.gain, trial.fraction)
-    first = trials[0]
-    finite = [trial for trial in trials if trial.gain.finite]
+    waiting, seen = iter(trials), list[Trial]()
+    for some in (_to_the_peak(waiting), waiting):
+        new = list(some)
+        seen += new
+        for trial in sorted((trial for trial in new if trial.gains), key=lambda trial: -trial.gain.loss):
+            if keeps_tones(trial):
+                return FaceAdaptation(trial.params, trial.gain, trial.fraction)
+    first, gaining = seen[0], any(trial.gains for trial in seen)
+    finite = [trial for trial in seen if trial.gain.finite]
     if not finite:
         return FaceAdaptation(first.params, first.gain, first.fraction, False, 'the loss diverged: lower inner_lr')
     if force and first.gain.finite:
@@ -201,6 +209,16 @@ def chosen(trials: Sequence[Trial], keeps_tones: Callable[[Trial], bool], force:
     best = max(finite, key=lambda trial: trial.gain.loss)
     reason = 'adaptation would shift the tones of the photo' if gaining else 'no gain on the faces'
     return FaceAdaptation(best.params, best.gain, best.fraction, False, reason)
+
+
+def _to_the_peak(trials: Iterator[Trial]) -> Iterator[Trial]:
+    """Trials up to the first one that gains less than the one before it."""
+    before: Trial | None = None
+    for trial in trials:
+        yield trial
+        if before is not None and before.gains and not trial.gain.loss >= before.gain.loss:
+            return
+        before = trial
 
 
 class Judge:

@@ -60,6 +60,30 @@ def test_the_trial_that_gains_most_and_keeps_the_tones_is_taken(losses, bad_tone
         assert found.fast_params['at'].item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ('losses', 'bad_tones', 'tried'),
+    [
+        ({1: 0.7, 0.3: 0.8, 0.1: 0.9}, set(), [1, 0.3]),
+        ({1: 0.9, 0.3: 0.8, 0.1: 0.9}, set(), [1, 0.3, 0.1]),
+        ({1: 1.2, 0.3: 1.1, 0.1: 0.9}, set(), [1, 0.3, 0.1]),
+        ({1: 0.7, 0.3: 0.8, 0.1: 0.9}, {1, 0.3}, [1, 0.3, 0.1]),
+        ({1: 0.7, 0.3: math.nan, 0.1: 0.9}, set(), [1, 0.3]),
+    ],
+)
+def test_smaller_steps_are_tried_only_where_they_can_gain_more_or_are_needed(losses, bad_tones, tried):
+    """The choice is that among all trials, as long as the loss has one lowest point along the line of the step."""
+    made = []
+    found = chosen(
+        (made.append(fraction) or trial(fraction, loss) for fraction, loss in losses.items()),
+        lambda trial: trial.fraction not in bad_tones,
+        force=False,
+    )
+    assert made == tried
+    every = {fraction: loss for fraction, loss in losses.items() if fraction not in bad_tones and loss < 1}
+    assert found.kept
+    assert found.fraction == min(every, key=every.__getitem__)
+
+
 def test_force_keeps_a_finite_step_and_no_other():
     assert chosen([trial(1, 1.1)], lambda trial: False, force=True).kept
     assert not chosen([trial(1, math.nan)], lambda trial: True, force=True).kept
@@ -109,7 +133,7 @@ def test_drift_is_that_of_the_result_where_the_step_is_taken_behind_the_fix(face
 
 
 def test_outputs_that_are_known_are_not_computed_again(face):
-    """One gradient, three trials on held-out patches and one before, one on the probes."""
+    """One gradient; held-out patches before and after each step; probes after each step that gains."""
     lq, hq = face
     net, sizes = Shifting(), []
     net.register_forward_hook(lambda module, given, output: sizes.append(len(given[0])))
@@ -117,7 +141,7 @@ def test_outputs_that_are_known_are_not_computed_again(face):
     guard = guard_of(probes, before=nn.functional.interpolate(probes, scale_factor=4))
     found = adapt_guarded(net, None, [(lq, (hq + 0.1).clamp(0, 1))], np.random.default_rng(0), guard, lq_patch_size=12)
     assert not found.kept
-    assert sizes == [8, 16, 8, 8, 8, 3, 3, 3]  # refused three times
+    assert sizes == [8, 16, 8, 8, 3, 3, 8, 3]  # the smallest step only after the others are refused
 
 
 @pytest.mark.parametrize('cast', [0.0, 0.1])
