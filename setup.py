@@ -16,6 +16,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
+NCNN = 'ncnn>=1.0.20240410'
 OPTIMIZERS = ['schedulefree>=1.3', 'pytorch_optimizer>=3.1']
 STARTUP = ROOT / 'metaf2n_arch' / 'bridge' / 'metaf2n_bridge.pth'
 
@@ -96,6 +97,7 @@ setup(
             'jsonschema>=4',
             'schedulefree>=1.3',
             'pytorch_optimizer>=3.1',
+            NCNN,
         ],
         'formats': ['pillow-heif>=0.20', 'pillow-jxl-plugin>=1.3'],
         'ray': ['ray[data]>=2.30'],
@@ -112,6 +114,7 @@ setup(
         'onnx': ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.2'],
         'hub': ['huggingface_hub>=0.25'],
         'video': ['av>=12'],
+        'ncnn': [NCNN],
         'optimizers': OPTIMIZERS,
     },
     entry_points={'console_scripts': ['metaf2n = metaf2n_arch.cli.main:main']},

@@ -165,6 +165,7 @@ def test_what_is_imported_is_required_by_name():
     optional = {
         'av',
         'gradio',
+        'ncnn',
         'starlette',  # gradio's own
         'spandrel_extra_arches',
         'tensorflow',

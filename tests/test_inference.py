@@ -191,6 +191,17 @@ def test_bfloat16_restores_the_same_picture_but_for_its_rounding(photo):
         build(precision='float16')
 
 
+@pytest.mark.parametrize('tile', [0, 40])
+def test_ncnn_gives_the_picture_of_torch_within_one_grey_level(photo, tile):
+    pytest.importorskip('ncnn')
+    options = {'tile': tile, 'overlap': 6, 'force_adapt': True, 'inner_lr': 3.0, 'color_fix': 'none'}
+    found = [build(backend=backend, **options)(photo, unadapted=True) for backend in ('torch', 'ncnn')]
+    assert all(one.adapted for one in found)
+    torch_, ncnn = (np.stack([one.image, one.unadapted]).astype(int) for one in found)
+    assert np.abs(torch_ - ncnn).max() <= 1
+    assert np.abs(ncnn[0] - ncnn[1]).max() > 1  # the step is seen in it
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize('precision', ['float32', 'float16', 'bfloat16'])
 def test_a_gpu_gives_the_picture_of_the_cpu(photo, precision):

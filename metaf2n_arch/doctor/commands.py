@@ -44,6 +44,7 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command('demo'),
     Command('restore', tuple(PHOTOS)),
+    Command('restore --backend ncnn', tuple(PHOTOS), {'ncnn': 'ncnn'}),
     Command('web', tuple(PHOTOS), {'gradio': 'web'}),
     Command('prepare align', ('retinaface_resnet50',)),
     Command('prepare faces', ('retinaface_resnet50', 'gpen_bfr_512')),

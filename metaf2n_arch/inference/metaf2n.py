@@ -72,6 +72,8 @@ class MetaF2N:
         check_tile(options.tile, options.overlap)
         if options.precision == 'float16' and device.type == 'cpu':
             raise OptionError('precision float16 needs a GPU; on a CPU take bfloat16 or float32.')
+        if options.backend == 'ncnn' and device.type != 'cpu':
+            raise OptionError(f'backend ncnn computes on the CPU, and device is {device}; take backend torch.')
         self._given, self._learned = options, learned
         record = generator.record
         options = options.completed(record)
@@ -81,7 +83,7 @@ class MetaF2N:
             raise OptionError('learned_rates needs the learned step sizes; give `learned`, or use MetaF2N.load.')
         self.detector = None if detector is None else detector.to(device)
         self.restorer = None if restorer is None else restorer.to(device)
-        self.networks = SharedNetworks(generator, mask, device)
+        self.networks = SharedNetworks(generator, mask, device, options.backend)
         self.generator, self.mask, self.device = generator, mask, device
         self.options = options
         self.adapt_only = self.networks.names(options.adapt_only)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from metaf2n_arch.faces.pairs import FacePair
 from metaf2n_arch.functional.traits import Traits, pooled_traits
 from metaf2n_arch.images.sizes import fitting_overlap
 from metaf2n_arch.images.tiles import tiled_strips
+from metaf2n_arch.inference.ncnn_network import NcnnNetwork
 from metaf2n_arch.inference.restoration import STRIP
 from metaf2n_arch.inference.restore_options import RestoreOptions
 from metaf2n_arch.meta.guarded import PROBE, probes_of
@@ -55,9 +56,15 @@ class SharedNetworks:
         generator: the generator, which restores photos.
         mask: MaskNet; None means W = 1.
         device: where both run.
+        backend: what computes the photo's pass, see `RestoreOptions`.
+
+    Raises:
+        OptionError: the backend cannot compute this generator.
     """
 
-    def __init__(self, generator: Generator, mask: nn.Module | None, device: torch.device) -> None:
+    def __init__(
+        self, generator: Generator, mask: nn.Module | None, device: torch.device, backend: str = 'torch'
+    ) -> None:
         self.generator, self.mask, self.device = generator, mask, device
         # Convolutions of many channels are faster in this memory format, by a third on CPUs.
         for net in (generator.net, mask):
@@ -66,6 +73,7 @@ class SharedNetworks:
         # The wrapper `AnySize` adds this prefix to the names of the tensors in the file.
         self.prefix = 'net.' if isinstance(generator.net, AnySize) else ''
         self._own = threading.local()
+        self._in_ncnn = NcnnNetwork(generator.net, {}) if backend == 'ncnn' else None
 
     def names(self, patterns: tuple[str, ...] | None) -> list[str]:
         """Names of the generator's tensors that match `patterns`, with the prefix that `adapt` needs."""
@@ -110,20 +118,7 @@ class SharedNetworks:
         Raises:
             DataError: the generator's output is not finite.
         """
-        net, _ = self.own()
-        dtype = PRECISIONS[options.precision]
-        state = dict(params or {})
-        if dtype != torch.float32:
-            tensors = {**dict(net.named_parameters()), **dict(net.named_buffers()), **state}
-            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-        call = functional(net, torch.channels_last)
-
-        # Not around the whole loop: as a decorator of a function that yields, torch would keep each strip in memory
-        # until the next one is computed.
-        @torch.no_grad()
-        def run(x: Tensor) -> Tensor:
-            return call(state, x.to(dtype)).float()
-
+        run = self._run_of(params, options.precision)
         side, overlap = options.tile, options.overlap
         if tile is not None:
             side, overlap = tile, fitting_overlap(tile, options.overlap)
@@ -134,6 +129,25 @@ class SharedNetworks:
                 raise DataError(f'the output of the generator is not finite; {_REMEDIES[options.precision]}.')
             yield strip.clamp_(0, 1)
             del strip  # freed before the next one is computed
+
+    def _run_of(self, params: Params | None, precision: str) -> Callable[[Tensor], Tensor]:
+        if self._in_ncnn is not None:
+            return self._in_ncnn if params is None else NcnnNetwork(self.generator.net, params)
+        net, _ = self.own()
+        dtype = PRECISIONS[precision]
+        state = dict(params or {})
+        if dtype != torch.float32:
+            tensors = {**dict(net.named_parameters()), **dict(net.named_buffers()), **state}
+            state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+        call = functional(net, torch.channels_last)
+
+        # Not around the loop over the tiles: as a decorator of a function that yields, torch would keep each strip in
+        # memory until the next one is computed.
+        @torch.no_grad()
+        def run(x: Tensor) -> Tensor:
+            return call(state, x.to(dtype)).float()
+
+        return run
 
     @torch.no_grad()
     def confidence(self, face: FacePair) -> np.ndarray:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from metaf2n_arch.functional.methods import ColorFixName
+from metaf2n_arch.utils.extras import install_command
 from metaf2n_arch.utils.options import Strict
 
 if TYPE_CHECKING:
@@ -62,12 +64,28 @@ class RestoreOptions(Strict):
     precision would round its small steps away.
     """
 
+    backend: Literal['torch', 'ncnn'] = 'torch'
+    """What computes the photo's pass through the generator: torch, or on a CPU ncnn (`NcnnNetwork`), which is faster
+    and differs by one grey level at most. The inner loop always runs in torch.
+    """
+
     @field_validator('inner_lr', mode='before')
     @classmethod
     def _a_rate(cls, value: object) -> object:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value != 'auto' and not (number and 0 <= value < math.inf):  # type: ignore[operator]  # a number by now
             raise ValueError('expected a number of at least 0, or auto')
+        return value
+
+    @field_validator('backend')
+    @classmethod
+    def _usable(cls, value: str, info: ValidationInfo) -> str:
+        if value == 'ncnn' and info.data.get('precision', 'float32') != 'float32':
+            raise ValueError(
+                f'ncnn computes in float32, and precision is {info.data["precision"]}; leave one of them out'
+            )
+        if value == 'ncnn' and find_spec('ncnn') is None:
+            raise ValueError(f'ncnn is not installed: {install_command("ncnn")}; or take torch')
         return value
 
     @property

@@ -2,18 +2,18 @@
 
     python tests/benchmarks/cpu_backends.py WEIGHTS [WEIGHTS ...] [--side 512] [--tile 512] [--rounds 2] [--threads 1]
 
-Needs `pip install openvino ncnn pnnx`; a missing one is left out. The photo is a square of --side, in tiles as in
-`metaf2n restore`. The inner step changes the weights from photo to photo, so that each backend pays for receiving them
-and for compiling, once per photo, beside the pass itself. A pass takes time in proportion to its pixels: the column of
-1 megapixel is one such payment and the pass times 10^6 / side². Differences are whole grey levels of the restored photo
-from torch's float32. Times are the processor's, so that other work on the machine changes the ratios little.
+Needs `pip install openvino ncnn`; a missing one is left out. ncnn is that of `metaf2n restore --backend ncnn`. The
+photo is a square of --side, in tiles as in `metaf2n restore`. The inner step changes the weights from photo to photo,
+so that each backend pays for receiving them and for compiling, once per photo, beside the pass itself. A pass takes
+time in proportion to its pixels: the column of 1 megapixel is one such payment and the pass times 10^6 / side².
+Differences are whole grey levels of the restored photo from torch's float32. Times are the processor's, so that other
+work on the machine changes the ratios little.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,15 +26,10 @@ from torch import Tensor, nn
 
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.tiles import run_tiled
+from metaf2n_arch.inference.ncnn_network import NcnnNetwork
 from metaf2n_arch.weights.loading import load_generator
 
 Run = Callable[[Tensor], Tensor]
-
-
-def processor_seconds() -> float:
-    """Of this process and of the programs that it started and that ended: pnnx converts networks in one."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def torch_backend(net: nn.Module, example: Tensor, precision: torch.dtype) -> Run:
@@ -56,31 +51,6 @@ def openvino_backend(net: nn.Module, example: Tensor, precision: str) -> Run:
     return lambda tile: torch.from_numpy(compiled(tile.numpy())[0])
 
 
-def ncnn_backend(net: nn.Module, example: Tensor, half: bool) -> Run:
-    import ncnn
-    import pnnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        pnnx.export(
-            net.to(memory_format=torch.contiguous_format), str(Path(folder, 'net.pt')), inputs=(example,), fp16=False
-        )
-        if not Path(folder, 'net.ncnn.bin').exists():
-            raise RuntimeError('pnnx writes no network')
-        model = ncnn.Net()
-        model.opt.num_threads = torch.get_num_threads()
-        model.opt.use_fp16_packed = model.opt.use_fp16_storage = model.opt.use_fp16_arithmetic = False
-        model.opt.use_bf16_storage = half
-        model.load_param(str(Path(folder, 'net.ncnn.param')))
-        model.load_model(str(Path(folder, 'net.ncnn.bin')))
-
-    def run(tile: Tensor) -> Tensor:
-        with model.create_extractor() as extractor:
-            extractor.input('in0', ncnn.Mat(np.ascontiguousarray(tile[0].numpy())))
-            return torch.from_numpy(np.array(extractor.extract('out0')[1]))[None]
-
-    return run
-
-
 def backends() -> dict[str, Callable[[nn.Module, Tensor], Run]]:
     """Makes of a network, with the weights that it has now, what runs a tile."""
     found: dict[str, Callable[[nn.Module, Tensor], Run]] = {
@@ -90,10 +60,8 @@ def backends() -> dict[str, Callable[[nn.Module, Tensor], Run]]:
     if find_spec('openvino'):
         for precision in ('f32', 'bf16'):
             found[f'openvino {precision}'] = lambda net, example, p=precision: openvino_backend(net, example, p)
-    if find_spec('ncnn') and find_spec('pnnx'):
-        for half in (False, True):
-            name = 'ncnn bf16 storage' if half else 'ncnn float32'
-            found[name] = lambda net, example, h=half: ncnn_backend(net, example, h)
+    if find_spec('ncnn'):
+        found['ncnn float32'] = lambda net, example: NcnnNetwork(net, {})
     return found
 
 
@@ -130,17 +98,12 @@ def main() -> None:
         outputs: dict[str, Tensor] = {}
         programs = backends()
         for _ in range(options.rounds):
-            for name, build in list(programs.items()):
-                start = processor_seconds()
-                try:
-                    run = build(generator.net, example)
-                except RuntimeError as error:
-                    print(f'| {Path(weights).stem} | {name} | {error} | | | | |', flush=True)
-                    del programs[name]
-                    continue
-                ready = processor_seconds()
+            for name, build in programs.items():
+                start = time.process_time()
+                run = build(generator.net, example)
+                ready = time.process_time()
                 tiles = run_tiled(run, image, scale=generator.scale, tile=options.tile, overlap=24)
-                taken.setdefault(name, []).append((ready - start, processor_seconds() - ready))
+                taken.setdefault(name, []).append((ready - start, time.process_time() - ready))
                 outputs[name] = (tiles.clamp(0, 1) * 255).round()
         whole = {
             name: min(first for first, _ in pairs) + min(last for _, last in pairs) * 1e6 / options.side**2

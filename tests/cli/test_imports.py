@@ -35,6 +35,8 @@ def loaded(*arguments: object) -> tuple[int, set[str]]:
         (['weights', 'path', 'gpen_bfr_25'], 2),
         (['weights', 'fetch', '--for', 'absent.yml'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--half', '--bf16'], 2),
+        (['restore', 'photo.jpg', '-o', 'out', '--backend', 'onnx'], 2),
+        (['restore', 'photo.jpg', '-o', 'out', '--backend', 'ncnn', '--bf16'], 2),
         (['restore', 'photo.jpg'], 2),
         (['restore', 'photo.jpg', '-o', 'out'], 1),
         (['restore', 'photo.jpg', '-o', 'out', '--require-face', '--steps', '0'], 2),
