@@ -191,6 +191,13 @@ def test_bfloat16_restores_the_same_picture_but_for_its_rounding(photo):
         build(precision='float16')
 
 
+@pytest.mark.parametrize('emulated', [True, False])
+def test_a_slow_precision_is_mentioned(monkeypatch, emulated):
+    monkeypatch.setattr('metaf2n_arch.inference.metaf2n.emulates_bfloat16', lambda device: emulated)
+    assert ('ten times as long' in build(precision='bfloat16').about) is emulated
+    assert 'ten times as long' not in build().about
+
+
 @pytest.mark.parametrize('tile', [0, 40])
 def test_ncnn_gives_the_picture_of_torch_within_one_grey_level(photo, tile):
     pytest.importorskip('ncnn')

@@ -101,8 +101,8 @@ def restore(
         bool,
         typer.Option(
             '--bf16',
-            help='Restore in bfloat16: up to four times as fast if the CPU supports it. Pixels differ by up to 10 of'
-            ' 255 grey levels, on average by 0.5.',
+            help='Restore in bfloat16: up to four times as fast if the CPU supports it, many times slower if not.'
+            ' Pixels differ by up to 10 of 255 grey levels, on average by 0.5.',
         ),
     ] = False,
     backend: Annotated[

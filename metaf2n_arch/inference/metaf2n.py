@@ -30,7 +30,7 @@ from metaf2n_arch.meta.guarded import FRACTIONS, UNTRAINED_LR, Behind, Guard, ad
 from metaf2n_arch.meta.params import Params
 from metaf2n_arch.meta.photo import FaceAdaptation
 from metaf2n_arch.utils.checks import DataError, OptionError
-from metaf2n_arch.utils.modules import pick_device
+from metaf2n_arch.utils.modules import emulates_bfloat16, pick_device
 from metaf2n_arch.utils.options import parse_block
 from metaf2n_arch.utils.progress import Progress, silent
 from metaf2n_arch.utils.rng import numpy_generator
@@ -203,7 +203,14 @@ class MetaF2N:
 
     @property
     def about(self) -> str:
-        """One line for the user: whether the weights are meta-trained, and the step size and number of steps."""
+        """One line for the user: whether the weights are meta-trained, the step size and number of steps, and whether
+        the precision is slow on this device."""
+        if self.options.precision == 'bfloat16' and emulates_bfloat16(self.device):
+            return f'{self._step}; this CPU has no instructions for bfloat16 and takes about ten times as long with it'
+        return self._step
+
+    @property
+    def _step(self) -> str:
         if not self.options.adapts:
             return 'adaptation is off'
         rate = 'learned' if isinstance(self.rates, dict) else f'{self.rates:g}'

@@ -1,8 +1,9 @@
-"""Devices for networks, and copies of a network for threads."""
+"""Devices for networks and what they can do, and copies of a network for threads."""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -40,3 +41,14 @@ def _is_there(kind: str) -> bool:
     # Older versions of torch have is_available of MPS only in torch.backends.
     module = getattr(torch.backends if kind == 'mps' else torch, kind, None)
     return module is not None and bool(module.is_available())
+
+
+def emulates_bfloat16(device: torch.device, processor: Path = Path('/proc/cpuinfo')) -> bool:
+    """Whether `device` is a CPU on which torch takes many times as long for bfloat16 as for float32.
+
+    These are processors of x86 without AVX-512, as `processor` lists its instructions; False where it is not there.
+    """
+    if device.type != 'cpu' or not processor.is_file():
+        return False
+    flags = {flag for line in processor.read_text().splitlines() if line.startswith('flags') for flag in line.split()}
+    return bool(flags) and 'avx512f' not in flags

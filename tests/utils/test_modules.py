@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metaf2n_arch.utils.checks import OptionError
-from metaf2n_arch.utils.modules import pick_device, shell
+from metaf2n_arch.utils.modules import emulates_bfloat16, pick_device, shell
 
 
 def test_a_shell_shares_the_weights_and_not_the_structure():
@@ -33,3 +33,20 @@ def test_a_device_is_picked_where_none_is_named():
     assert pick_device('cpu') == torch.device('cpu')
     with pytest.raises(OptionError, match=r"device is 'gpu': .*\. Give another one; cpu works everywhere\."):
         pick_device('gpu')
+
+
+@pytest.mark.parametrize(
+    ('listed', 'expected'),
+    [
+        ('processor\t: 0\nflags\t\t: fpu sse2 avx2 fma\n', True),
+        ('flags\t\t: fpu avx2 avx512f avx512bw\n', False),
+        ('Features\t: fp asimd bf16\n', False),  # ARM
+        ('', False),
+    ],
+)
+def test_a_cpu_without_bfloat16_is_known_by_its_flags(tmp_path, listed, expected):
+    file = tmp_path / 'cpuinfo'
+    file.write_text(listed)
+    assert emulates_bfloat16(torch.device('cpu'), file) is expected
+    assert not emulates_bfloat16(torch.device('cuda'), file)
+    assert not emulates_bfloat16(torch.device('cpu'), tmp_path / 'absent')
