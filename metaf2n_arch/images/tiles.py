@@ -24,7 +24,7 @@ def run_tiled(run: Callable[[Tensor], Tensor], image: Tensor, *, scale: int, til
         run: (B, C, h, w) -> (B, C', s·h, s·w).
         image: (B, C, H, W).
         scale: s, of `run`.
-        tile: side of a tile, in pixels of `image`; 0 runs the whole image at once.
+        tile: largest side of a tile, in pixels of `image`; 0 runs the whole image at once.
         overlap: surroundings that each tile includes on each side, in pixels of `image`.
 
     Returns:
@@ -69,7 +69,8 @@ def tiled_strips(
     for number, (top, row_weight) in enumerate(rows):
         band = None
         for left, column_weight in columns:
-            part = run(image[..., top : top + tile, left : left + tile])
+            bottom, right = top + len(row_weight) // scale, left + len(column_weight) // scale
+            part = run(image[..., top:bottom, left:right])
             if band is None:
                 band = part.new_zeros(*part.shape[:-1], width * scale)
             weight = torch.outer(row_weight, column_weight).to(part)
@@ -84,13 +85,20 @@ def tiled_strips(
         yield band[..., :end, :]
 
 
+STEP = 16
+"""Sides of tiles are multiples of this number, which suits networks that fold pixels or attend in windows."""
+
+
 def _windows(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int, Tensor]]:
     """First pixel of each tile along one axis, spread evenly, and its weights (scale · side,).
 
-    The weights of all tiles at one pixel sum to 1.
+    There are as few tiles as `tile` allows, and they are no larger than that number needs: two tiles of 512 for 600
+    pixels would compute most pixels twice. The weights of all tiles at one pixel sum to 1.
     """
     side, shared = min(tile, length), shared_by_tiles(overlap)
     count = 1 if length <= tile else math.ceil((length - shared) / (tile - shared))
+    needed = math.ceil((length + (count - 1) * shared) / count)
+    side = min(side, STEP * math.ceil(needed / STEP))
     starts = [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
     seams = [(first + side + second) / 2 for first, second in pairwise(starts)]
     windows = []

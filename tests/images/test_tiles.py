@@ -54,9 +54,20 @@ def test_the_weights_sum_to_one_and_are_zero_within_the_overlap_of_inner_borders
         total[start * SCALE :][: len(weight)] += weight
         if start > 0:
             assert weight[: overlap * SCALE].max() == 0
-        if start + 48 < length:
+        assert len(weight) <= 48 * SCALE
+        if start * SCALE + len(weight) < length * SCALE:
             assert weight[-overlap * SCALE :].max() == 0
     assert torch.allclose(total, torch.ones(length * SCALE))
+
+
+@pytest.mark.parametrize(('tile', 'overlap'), [(512, 24), (256, 24), (48, 6), (40, 4)])
+def test_tiles_are_as_few_as_possible_and_no_larger_than_that_number_needs(tile, overlap):
+    shared = 2 * overlap + max(1, overlap // 2)
+    for length in range(1, 4 * tile, 7):
+        sides = [len(weight) for _, weight in _windows(length, tile, overlap, 1)]
+        fewest = next(count for count in range(1, 99) if count * tile - (count - 1) * shared >= length)
+        assert len(sides) == fewest
+        assert sum(sides) < length + (fewest - 1) * shared + 16 * fewest + (fewest > 1)
 
 
 def test_no_tile_is_larger_than_asked(astronaut_tensor):
