@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from metaf2n_arch.images.arrays import to_tensor
 from metaf2n_arch.images.tiles import run_tiled
 from metaf2n_arch.inference.ncnn_network import NcnnNetwork
+from metaf2n_arch.utils.modules import emulates_bfloat16
 from metaf2n_arch.weights.loading import load_generator
 
 Run = Callable[[Tensor], Tensor]
@@ -55,10 +56,12 @@ def backends() -> dict[str, Callable[[nn.Module, Tensor], Run]]:
     """Makes of a network, with the weights that it has now, what runs a tile."""
     found: dict[str, Callable[[nn.Module, Tensor], Run]] = {
         'torch float32': lambda net, example: torch_backend(net, example, torch.float32),
-        'torch bfloat16': lambda net, example: torch_backend(net, example, torch.bfloat16),
     }
+    halves = not emulates_bfloat16(torch.device('cpu'))  # where it is emulated it takes ten times as long
+    if halves:
+        found['torch bfloat16'] = lambda net, example: torch_backend(net, example, torch.bfloat16)
     if find_spec('openvino'):
-        for precision in ('f32', 'bf16'):
+        for precision in ('f32', 'bf16') if halves else ('f32',):
             found[f'openvino {precision}'] = lambda net, example, p=precision: openvino_backend(net, example, p)
     if find_spec('ncnn'):
         found['ncnn float32'] = lambda net, example: NcnnNetwork(net, {})
