@@ -131,6 +131,9 @@ def of_faces(detector: str, faces: str, min_confidence: float | None) -> str | d
         if not number.isdecimal() or int(number) == 0:
             raise OptionError(f'--faces is {faces!r}, expected a number of at least 1, largest, or all.')
         more['max_faces'] = int(number)
+    from metaf2n_arch.faces.detector import detector_options
+
+    detector_options(block, '--detector')  # a wrong name is reported before missing weights
     if not more:
         return block
     return {**({'type': block} if isinstance(block, str) else block), **more}

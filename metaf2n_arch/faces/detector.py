@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
-from metaf2n_arch.utils.options import Strict
+from metaf2n_arch.utils.checks import require_choice
+from metaf2n_arch.utils.options import Strict, parse_block
 
 DetectorName = Literal['retinaface_resnet50', 'retinaface_mobile0.25', 'yunet', 'cascade']
 DETECTORS: tuple[str, ...] = get_args(DetectorName)
@@ -39,6 +40,18 @@ class DetectorOptions(Strict):
         if self.type == 'cascade' and (self.weights is not None or self.confidence is not None):
             raise ValueError('weights and confidence have no effect on the detector cascade; remove them')
         return self
+
+
+def detector_options(opt: Mapping[str, Any] | DetectorOptions | str | None, where: str) -> DetectorOptions:
+    """Checks an option block, or only its `type`; None means all defaults. `where` is its key path, for messages.
+
+    Raises:
+        OptionError: the block has an unknown key or a value that is not allowed.
+    """
+    if isinstance(opt, str):
+        require_choice(where, opt, DETECTORS)
+        opt = {'type': opt}
+    return opt if isinstance(opt, DetectorOptions) else parse_block(DetectorOptions, opt, where)
 
 
 @dataclass(frozen=True, eq=False)

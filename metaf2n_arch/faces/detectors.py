@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metaf2n_arch.faces.detector import DETECTORS, Detector, DetectorOptions
-from metaf2n_arch.utils.checks import require_choice
-from metaf2n_arch.utils.options import parse_block
+from metaf2n_arch.faces.detector import Detector, DetectorOptions, detector_options
 
 
 def build_detector(
@@ -24,10 +22,7 @@ def build_detector(
         OptionError: the block has an unknown key or a value that is not allowed.
         DataError: the weights are not on this machine; the message says how to get them.
     """
-    if isinstance(opt, str):
-        require_choice(where, opt, DETECTORS)
-        opt = {'type': opt}
-    options = opt if isinstance(opt, DetectorOptions) else parse_block(DetectorOptions, opt, where)
+    options = detector_options(opt, where)
     if options.type == 'yunet':
         from metaf2n_arch.faces.yunet import YuNetDetector
 

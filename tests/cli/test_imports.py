@@ -37,6 +37,7 @@ def loaded(*arguments: object) -> tuple[int, set[str]]:
         (['restore', 'photo.jpg', '-o', 'out', '--half', '--bf16'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--backend', 'onnx'], 2),
         (['restore', 'photo.jpg', '-o', 'out', '--backend', 'ncnn', '--bf16'], 2),
+        (['restore', 'photo.jpg', '-o', 'out', '--detector', 'yunett'], 2),
         (['restore', 'photo.jpg'], 2),
         (['restore', 'photo.jpg', '-o', 'out'], 1),
         (['restore', 'photo.jpg', '-o', 'out', '--require-face', '--steps', '0'], 2),
