@@ -15,6 +15,7 @@ import argparse
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -209,7 +210,8 @@ def main() -> None:
     if arguments.command == 'measure':
         print(json.dumps(run_variant(arguments.variant, arguments.steps, 1, arguments.blocks)))
         return
-    chosen = [(variant, steps) for variant, steps in RUNS if variant not in arguments.without]
+    left_out = [*arguments.without, *(() if find_spec('torchopt') else ('unrolled-torchopt',))]
+    chosen = [(variant, steps) for variant, steps in RUNS if variant not in left_out]
     machine = conditions(threads=1)
     found = interleaved(__file__, [(*v, arguments.blocks) for v in chosen], arguments.rounds)
     results = {key[:2]: value for key, value in found.items()}
