@@ -16,7 +16,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
-NCNN = 'ncnn>=1.0.20240410'
+NCNN = 'ncnn>=1.0.20250916'
 OPTIMIZERS = ['schedulefree>=1.3', 'pytorch_optimizer>=3.1']
 STARTUP = ROOT / 'metaf2n_arch' / 'bridge' / 'metaf2n_bridge.pth'
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import operator
 import struct
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from metaf2n_arch.images.arrays import pad_to_multiple
 from metaf2n_arch.utils.checks import OptionError
+from metaf2n_arch.utils.extras import install_command
 from metaf2n_arch.utils.modules import shell
 from metaf2n_arch.weights.loading import AnySize
 
@@ -41,12 +40,14 @@ class NcnnNetwork:
         params: its parameters; its own are taken where a name is missing.
 
     Raises:
-        OptionError: ncnn can take too little of `net`.
+        OptionError: ncnn is too old, or can take too little of `net`.
     """
 
     def __init__(self, net: nn.Module, params: Mapping[str, Tensor]) -> None:
         import ncnn
 
+        if not hasattr(ncnn.Net, 'load_model_mem'):
+            raise OptionError(f'backend ncnn: this ncnn is too old; {install_command("ncnn")}, or take backend torch.')
         self._any_size = net if isinstance(net, AnySize) else None
         tensors = {**dict(net.named_parameters()), **params}
         if self._any_size is not None:
@@ -58,12 +59,11 @@ class NcnnNetwork:
         options.num_threads = torch.get_num_threads()
         # Half precision, which is on by default, would change pixels by more than one grey level.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
-        options.use_bf16_packed = options.use_bf16_storage = False
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, 'weights')
-            file.write_bytes(part.weights)
-            if self._net.load_param_mem(part.layers) or self._net.load_model(str(file)):
-                raise OptionError(f'ncnn cannot read the translated {type(net).__name__}; take backend torch.')
+        options.use_bf16_storage = False
+        self._weights = part.weights  # ncnn reads them where they are
+        if self._net.load_param_mem(part.layers):
+            raise OptionError(f'ncnn cannot read the translated {type(net).__name__}; take backend torch.')
+        self._net.load_model_mem(self._weights)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -223,7 +223,8 @@ def _bytes_of(tensor: Tensor) -> bytes:
 def _translated(node: fx.Node, modules: Mapping[str, nn.Module]) -> _Layer | None:
     """The layer of a node; None if it is not translated."""
     if node.op == 'call_module':
-        return _of_module(str(node.target), modules[str(node.target)], node.args[0])
+        module, plain_call = modules[str(node.target)], len(node.args) == 1 and not node.kwargs
+        return _of_module(str(node.target), module, node.args[0]) if plain_call and _is_itself(module) else None
     if node.op != 'call_function' or node.target not in _FUNCTIONS:
         return None
     try:
@@ -249,6 +250,12 @@ def _of_module(name: str, module: nn.Module, x: Any) -> _Layer | None:
         case nn.ReLU():
             return _leaky(x, 0.0)
     return None
+
+
+def _is_itself(module: nn.Module) -> bool:
+    """Whether a module does what its type of torch does: no subclass, no parametrisation, no hook."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return type(module) in (nn.Conv2d, nn.PReLU, nn.LeakyReLU, nn.ReLU) and not hooks
 
 
 def _add(a: Any, b: Any) -> _Layer | None:

@@ -118,6 +118,36 @@ def test_what_is_not_translated_stays_in_torch(photo):
     close(NcnnNetwork(net, {})(photo), net(photo))
 
 
+def hooked(conv: nn.Conv2d) -> nn.Module:
+    conv.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    return conv
+
+
+class Doubling(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(2 * x)
+
+
+@pytest.mark.parametrize('change', ['hook', 'subclass', 'old norm', 'parametrisation'])
+def test_a_convolution_that_does_more_than_convolve_stays_in_torch(photo, change):
+    torch.manual_seed(0)
+    middle = Doubling(8, 8, 3, padding=1) if change == 'subclass' else nn.Conv2d(8, 8, 3, padding=1)
+    if change == 'hook':
+        hooked(middle)
+    elif change == 'old norm':
+        nn.utils.spectral_norm(middle)
+    elif change == 'parametrisation':
+        nn.utils.parametrizations.weight_norm(middle)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 5, padding=2), middle).requires_grad_(False)
+    close(NcnnNetwork(net.eval(), {})(photo), net(photo))
+
+
+def test_an_old_ncnn_is_named(monkeypatch):
+    monkeypatch.delattr(ncnn.Net, 'load_model_mem')
+    with pytest.raises(OptionError, match='this ncnn is too old; pip install'):
+        NcnnNetwork(Compact(2, 12, 2), {})
+
+
 class Looking(nn.Module):
     """Decides by its input, which no trace can follow."""
 
