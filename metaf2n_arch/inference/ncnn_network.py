@@ -27,6 +27,11 @@ from metaf2n_arch.weights.loading import AnySize
 LEAST_SHARE = 0.5
 """Share of a generator's weights that ncnn must be able to take: otherwise nothing is gained."""
 
+LARGE = 16_000_000
+"""Bytes of weights from which on ncnn's memory is given back before torch computes the rest, and taken again for the
+next tile. A large network computes so long that this costs little; a small one would lose a tenth, and needs little.
+"""
+
 _MAGIC = 7767517  # first line of a list of layers
 _RAW_FLOAT32 = struct.pack('<I', 0)  # mark in front of weights that are stored as they are
 _NO_MEMORY = -100
@@ -60,6 +65,8 @@ class NcnnNetwork:
         # Half precision, which is on by default, would change pixels by more than one grey level.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_storage = False
+        self._memory = ncnn.PoolAllocator(), ncnn.PoolAllocator()
+        options.blob_allocator, options.workspace_allocator = self._memory
         self._weights = part.weights  # ncnn reads them where they are
         if self._net.load_param_mem(part.layers):
             raise OptionError(f'ncnn cannot read the translated {type(net).__name__}; take backend torch.')
@@ -91,6 +98,10 @@ class NcnnNetwork:
                 if failed:
                     raise RuntimeError(f'ncnn ends with {failed} on {x.shape[-1]} x {x.shape[-2]} pixels.')
                 found.append(torch.from_numpy(np.array(output))[None].contiguous(memory_format=torch.channels_last))
+        del output
+        if len(self._weights) > LARGE:
+            for pool in self._memory:
+                pool.clear()
         return found
 
 

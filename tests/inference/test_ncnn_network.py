@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,6 +87,19 @@ def test_threads_share_a_network(photo):
         together = list(pool.map(lambda size: network(photo[..., : size[0], : size[1]]), sizes))
     for one, other in zip(alone, together):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('large', [0, 10**9])
+def test_memory_is_given_back_in_large_networks_and_the_output_stays(photo, monkeypatch, large):
+    monkeypatch.setattr('metaf2n_arch.inference.ncnn_network.LARGE', large)
+    torch.manual_seed(0)
+    net = Compact(2, features=12, convolutions=2).requires_grad_(False).eval()
+    network, cleared = NcnnNetwork(net, {}), []
+    pools = network._memory
+    network._memory = [SimpleNamespace(clear=lambda pool=pool: cleared.append(pool.clear())) for pool in pools]
+    for _ in range(2):
+        close(network(photo), net(photo))
+    assert len(cleared) == (4 if large == 0 else 0)
 
 
 def test_all_up_to_the_first_enlargement_is_in_ncnn_and_nothing_else():
