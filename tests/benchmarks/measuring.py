@@ -30,7 +30,7 @@ def conditions(threads: int | str | None = None) -> str:
     threads = torch.get_num_threads() if threads is None else threads
     return (
         f'commit {commit()}, torch {torch.__version__}, Python {platform.python_version()}, {threads} thread'
-        f'{"" if threads == 1 else "s"} of {os.cpu_count()} cores ({processor()}), '
+        f'{"" if str(threads) == "1" else "s"} of {os.cpu_count()} cores ({processor()}), '
         f'load average {os.getloadavg()[0]:.1f} at this line'
     )
 

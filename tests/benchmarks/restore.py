@@ -1,9 +1,10 @@
 """Restoring photos: time of adaptation relative to restoration, and time of a folder of photos outside the networks.
 
-    python tests/benchmarks/restore.py --output tests/benchmarks/results/restore.md
+    python tests/benchmarks/restore.py --weights RealESRGAN_x4plus.pth
 
 Numbers are processor seconds of one thread, which vary much less on a shared machine than wall-clock time; the variants
-are measured in turn. Weights are random, which does not change the time; the face box is fixed.
+are measured in turn. The face box is fixed. Without --weights the generator has random weights, which rarely gain by a
+step, so that all step sizes are tried and refused: the most that a photo costs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from metaf2n_arch.images.writing import write_photo
 from metaf2n_arch.inference import MetaF2N, RestoreOptions
 from metaf2n_arch.photos.jobs import collect
 from metaf2n_arch.photos.restoring import restore_photos
-from metaf2n_arch.weights.loading import Generator
+from metaf2n_arch.weights.loading import Generator, load_generator
 
 
 class Searching(Detector):
@@ -52,6 +53,8 @@ class Searching(Detector):
 
 
 def generator(kind: str) -> Generator:
+    if Path(kind).is_file():
+        return load_generator(kind)
     torch.manual_seed(0)
     net = RRDBNet(3, 3) if kind == 'RRDBNet 64/23' else SRVGGNetCompact(num_conv=16)
     return Generator(net.requires_grad_(False).eval(), 4)
@@ -82,12 +85,12 @@ def in_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, 
     return times
 
 
-def one_photo(side: int, repeats: int) -> list[str]:
+def one_photo(side: int, repeats: int, weights: str) -> list[str]:
     """Table of the time of adaptation and restoration, relative to restoration alone."""
     photo = np.ascontiguousarray(data.astronaut()[:256, 100:356])[:side, :side]
     box = (72.0, 60.0, 180.0, 200.0)
     kinds = ('identity', 'GPEN-BFR-256', 'GPEN-BFR-512')
-    every = {kind: build('RRDBNet 64/23', box, kind) for kind in kinds}
+    every = {kind: build(weights, box, kind) for kind in kinds}
     sr = every['identity']
     faces = sr.find_faces(photo)
     x = to_tensor(photo)[None]
@@ -102,7 +105,8 @@ def one_photo(side: int, repeats: int) -> list[str]:
     times = in_turns(calls, repeats)
     alone = statistics.median(times['restoration alone'])
     rows = [f'| {name} | {spread(s, 2)} | {statistics.median(s) / alone:.3f} |' for name, s in times.items()]
-    head = f'One {side}² photo with one face, RRDBNet 64/23, one step on 16 patches, MaskNet 64/8:'
+    name = Path(weights).name if Path(weights).is_file() else weights
+    head = f'One {side}² photo with one face, {name}, one step on 16 patches, MaskNet 64/8:'
     return [head, '', '| | s | in restorations |', '|---|---|---|', *rows]
 
 
@@ -151,6 +155,7 @@ def folder(count: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--weights', default='RRDBNet 64/23', metavar='FILE')
     parser.add_argument('--side', type=int, default=256)
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--photos', type=int, default=20)
@@ -160,13 +165,14 @@ def main() -> None:
     machine = conditions()
     many = folder(options.photos)
     print('\n'.join(many), flush=True)
-    command = f'python tests/benchmarks/restore.py --side {options.side} --repeats {options.repeats}'
+    named = f' --weights {Path(options.weights).name}' if Path(options.weights).is_file() else ''
+    command = f'python tests/benchmarks/restore.py{named} --side {options.side} --repeats {options.repeats}'
     lines = [
         '# Adapting and restoring photos',
         '',
         f'`{command}`, {machine}, float32; processor seconds, median (least to most) of repeats in turns.',
         '',
-        *one_photo(options.side, options.repeats),
+        *one_photo(options.side, options.repeats, options.weights),
         '',
         *many,
     ]
