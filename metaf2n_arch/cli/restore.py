@@ -108,8 +108,8 @@ def restore(
     backend: Annotated[
         str,
         typer.Option(
-            help='What computes the photos on a CPU: torch, or ncnn (pip install ncnn), in two thirds of the time and'
-            ' within one of 255 grey levels.'
+            help='What computes the photos on a CPU: torch, or ncnn (pip install ncnn), in two thirds of the time.'
+            ' Pixels differ by 1 of 255 grey levels at most.'
         ),
     ] = 'torch',
     device: blocks.Device = None,

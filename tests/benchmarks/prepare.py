@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ RUN = (
     'try: app(sys.argv[1:])\n'
     'except SystemExit as end: code = end.code\n'
     'used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n'
-    'print(sum(u.ru_utime + u.ru_stime for u in used), *(u.ru_maxrss // 1024 for u in used))\n'
+    'print(sum(u.ru_utime + u.ru_stime for u in used))\n'
     'sys.exit(code)'
 )
 
@@ -56,15 +57,35 @@ def make_images(folder: Path, count: int) -> None:
         write_image(folder / f'{i:04d}.png', np.rot90(cut, int(rng.integers(4))))
 
 
+def peaks(process: int) -> Iterator[tuple[int, float]]:
+    """Process ids and peak resident sets in MB of a process and of its descendants that are running."""
+    try:
+        status = Path(f'/proc/{process}/status').read_text()
+        yield process, int(status.partition('VmHWM:')[2].split()[0]) / 1024
+        children = Path(f'/proc/{process}/task/{process}/children').read_text().split()
+    except (OSError, IndexError):
+        return
+    for child in children:
+        yield from peaks(int(child))
+
+
 def measure(arguments: list[str]) -> tuple[float, float, str, str]:
     """Returns wall-clock and processor seconds, memory in MB, and the first line that the command printed."""
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, '-c', RUN, 'prepare', *arguments], capture_output=True, text=True, check=True
-    )
-    lines = done.stdout.strip().splitlines()
-    busy, own, worker = lines[-1].split()
-    return time.perf_counter() - start, float(busy), f'{own} + {worker}', lines[0]
+    most: dict[int, float] = {}
+    # Not `ru_maxrss`, which begins with the memory of the process that started the command: this one, with torch.
+    command = [sys.executable, '-c', RUN, 'prepare', *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            most |= dict(peaks(process.pid))
+            time.sleep(0.05)
+        output, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(errors)
+    own, *workers = most.pop(process.pid), *most.values()
+    lines = output.strip().splitlines()
+    memory = f'{own:.0f}' + (f' + {max(workers):.0f}' if workers else '')
+    return time.perf_counter() - start, float(lines[-1]), memory, lines[0]
 
 
 def main() -> None:
