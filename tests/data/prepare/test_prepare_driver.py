@@ -54,6 +54,22 @@ def test_a_name_that_is_no_utf_8_is_skipped(album, tmp_path):
     ]
 
 
+def threads_of_torch(name: str) -> tuple[bool, int]:
+    """Whether torch was here before, and how many threads it takes."""
+    here = 'torch' in sys.modules
+    if name != 'ask':
+        return here, 1
+    import torch
+
+    return here, torch.get_num_threads()
+
+
+def test_processes_load_no_torch_by_themselves_and_give_it_one_thread():
+    found = dict(each(threads_of_torch, [*map(str, range(40)), 'ask'], jobs=2))
+    assert found.pop('ask') == (False, 1)
+    assert set(found.values()) == {(False, 1)}
+
+
 def test_one_file_is_one_file():
     assert Summary(made=1, files=1).describe() == '1 image done, 1 file written'
 
