@@ -65,9 +65,9 @@ def widest(found: Iterable[dict[str, float]]) -> str:
     return f'rounds of one variant at most {100 * share:.0f} % apart'
 
 
-def resident(field: str) -> float:
+def resident(field: str, process: int | str = 'self') -> float:
     """Memory in MiB: VmRSS (resident now) or VmHWM (peak since the last reset)."""
-    for line in Path('/proc/self/status').read_text().splitlines():
+    for line in Path(f'/proc/{process}/status').read_text().splitlines():
         if line.startswith(field + ':'):
             return int(line.split()[1]) / 1024
     raise KeyError(field)

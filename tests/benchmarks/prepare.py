@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from measuring import conditions
+from measuring import conditions, resident
 
 from metaf2n_arch.images.writing import write_image
 
@@ -60,10 +60,9 @@ def make_images(folder: Path, count: int) -> None:
 def peaks(process: int) -> Iterator[tuple[int, float]]:
     """Process ids and peak resident sets in MB of a process and of its descendants that are running."""
     try:
-        status = Path(f'/proc/{process}/status').read_text()
-        yield process, int(status.partition('VmHWM:')[2].split()[0]) / 1024
+        yield process, resident('VmHWM', process)
         children = Path(f'/proc/{process}/task/{process}/children').read_text().split()
-    except (OSError, IndexError):
+    except (OSError, KeyError):
         return
     for child in children:
         yield from peaks(int(child))
